@@ -1,0 +1,28 @@
+# Builds and installs the extension with PGXS; every developer command is a target here too.
+#   make [PG_CONFIG=/path/to/pg_config] && sudo make install
+
+MODULE_big = pgleak
+OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/core/*.cpp src/server/*.cpp)))
+
+EXTENSION = pgleak
+DATA = $(sort $(wildcard sql/pgleak--*.sql))
+PGFILEDESC = "pgleak - finds session leaks from inside the server"
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
+
+# The server's headers as system headers: their warnings are not ours to mend.
+PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
+# No exceptions: one that nobody catches would end every session of the server.
+PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow -Wno-register -MMD -MP
+# Bitcode of a preloaded C++ module buys nothing and needs clang.
+override with_llvm = no
+# PGXS links with the C compiler, which does not know the C++ runtime.
+override COMPILER = $(CXX) $(CXXFLAGS)
+
+EXTRA_CLEAN = $(OBJS:.o=.d)
+
+include $(PGXS)
+
+-include $(OBJS:.o=.d)

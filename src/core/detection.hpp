@@ -1,0 +1,49 @@
+// Owns: the decision whether a session's transaction is past its leak limit, and when to look again.
+// Called by the scanner for each session it considers. Must never allocate. Never ereports.
+#ifndef PGLEAK_CORE_DETECTION_HPP
+#define PGLEAK_CORE_DETECTION_HPP
+
+#include "core/limits.hpp"
+#include "core/session.hpp"
+#include "core/stopwatch.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+// The clocks of one session. Zero-initialised for a session not seen before.
+struct SessionWatch {
+  SessionId id;
+  Stopwatch idle;
+  Stopwatch transaction;
+};
+
+// What the clocks show; kNotSet where a clock does not apply to the session's state.
+struct Ages {
+  Micros on[kClockCount];
+};
+
+// When earlier looks would have seen something; see Stopwatch::observe.
+struct PreviousLook {
+  MonotonicTime at_idle;         // at sessions idle in a transaction
+  MonotonicTime at_transaction;  // at every session's transaction; 0 if active ones were skipped
+};
+
+// Reads the clocks of the session in `sample`, whose block is `block`, starting `watch` anew if it
+// belonged to another session.
+Ages read_clocks(SessionWatch* watch, const SessionSample& sample, const Block& block, Now now,
+                 PreviousLook previous);
+
+struct Detection {
+  bool is_leak;
+  Clock clock;         // the clock that says so; idle before transaction if both do
+  Micros age;          // on that clock
+  Micros limit;        // on that clock
+  LimitSource source;  // of that limit
+  Micros next_due_in;  // until the next limit of any kind is met; kForever if there is none
+};
+
+Detection detect_leak(const Ages& ages, const Limits& limits);
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,75 @@
+// Owns: an episode, that is one leak from its detection to its end, and the decision how it ended.
+// Opened and closed by the scanner, shown by the SQL functions, written to history by the recorder.
+// Lives in shared memory: trivially copyable, no pointers. Must never allocate. Never ereports.
+#ifndef PGLEAK_CORE_EPISODE_HPP
+#define PGLEAK_CORE_EPISODE_HPP
+
+#include <cstdint>
+
+#include "core/limits.hpp"
+#include "core/session.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+// How an episode ended. kNone while it is open.
+enum class Outcome : std::uint8_t {
+  kNone,
+  kCommitted,
+  kRolledBack,
+  kPrepared,
+  kDisconnected,
+};
+
+// As history.outcome prints it; nullptr for kNone.
+const char* to_string(Outcome outcome);
+
+inline constexpr int kNameSize = 64;     // NAMEDATALEN; includes the terminating NUL
+inline constexpr int kAddressSize = 46;  // INET6_ADDRSTRLEN
+inline constexpr int kPortUnknown = 0;   // no address known
+inline constexpr int kPortUnixSocket = -1;
+
+// Who the session is, as of login. Text is in the encoding of the session's database.
+struct SessionIdentity {
+  char database[kNameSize];
+  char role[kNameSize];
+  char application_name[kNameSize];
+  char client_address[kAddressSize];  // numeric; empty for unix sockets
+  std::int32_t client_port;
+  std::int32_t encoding;   // the server's number of the database's encoding
+  std::uint32_t role_oid;  // for permission checks
+};
+
+struct Episode {
+  std::int64_t leak_id;
+  SessionId session;
+  Generation generation;
+  SessionIdentity who;
+  WallTime xact_start;
+  WallTime idle_since;  // at detection
+  WallTime detected_at;
+  MonotonicTime detected_on;  // the same moment on the monotonic clock
+  Micros leak_after;
+  Micros longest_idle;     // longest time idle between two statements so far
+  Micros transaction_age;  // at the last look
+  std::uint64_t query_id;  // of the statement at detection; 0 unknown
+  Clock clock;
+  LimitSource limit_source;
+  SessionState state;       // at detection
+  SessionState last_state;  // at the last look
+};
+
+// What happened to the backend of an episode, as far as the status array shows.
+struct BackendTrace {
+  bool is_present;          // the same session is still there: `sample` is valid
+  SessionState last_state;  // the last state it showed, also when it is gone
+  SessionSample sample;
+};
+
+// Says whether the episode goes on (kNone) or how it ended. `watched_end` is what the guest published for
+// exactly this generation.
+Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end);
+
+}  // namespace pgleak
+
+#endif

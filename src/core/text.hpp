@@ -1,0 +1,54 @@
+// Owns: text put together in fixed buffers, for log lines that nobody can forge.
+// Called by server/leak_log. Must never allocate or know an encoding of the server. Never ereports.
+#ifndef PGLEAK_CORE_TEXT_HPP
+#define PGLEAK_CORE_TEXT_HPP
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/time.hpp"
+
+namespace pgleak {
+
+// A NUL-terminated string that grows inside a buffer of the caller's. What does not fit is cut, never
+// in the middle of one appended escape sequence.
+class TextBuffer {
+ public:
+  // `size` >= 1, in bytes, including the terminating NUL.
+  TextBuffer(char* buffer, std::size_t size) : buffer_(buffer), size_(size), length_(0) { buffer_[0] = '\0'; }
+
+  const char* c_str() const { return buffer_; }
+  std::size_t length() const { return length_; }
+
+  void append(const char* text);
+  void append_number(std::int64_t number);
+
+  // "2s", "2.003s": seconds with at most three decimals and no trailing zeros.
+  void append_seconds(Micros duration);
+
+  // `text` with every control character, and every byte that is not part of a valid UTF-8 character,
+  // written as \n, \r, \t or \xNN, and a backslash doubled: one line stays one line, and a
+  // terminal that shows the log obeys nobody. A quote is escaped too if `quoted`.
+  void append_escaped(const char* text, bool quoted);
+
+  // key=value as logfmt has it: `value` escaped, and in double quotes when it is empty or holds a
+  // space, a quote, a backslash, an equals sign or anything that needs escaping.
+  void append_pair(const char* key, const char* value);
+
+ private:
+  // Appends all of the bytes or none; false if they do not fit.
+  bool append_whole(const char* bytes, std::size_t count);
+
+  char* buffer_;
+  std::size_t size_;
+  std::size_t length_;
+};
+
+// Length in bytes (1 to 4) of the valid UTF-8 character at the start of `text`, or 0 if there is none
+// (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). Reads no further than the
+// first byte that does not fit, so a terminating NUL stops it.
+int utf8_character_length(const char* text);
+
+}  // namespace pgleak
+
+#endif

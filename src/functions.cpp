@@ -1,0 +1,223 @@
+// Owns: the C functions behind the extension's SQL objects (sql/pgleak--*.sql). Called by any session.
+// They read shared memory; only pgleak.reset() writes there. Permissions beyond GRANT are checked here.
+
+#include <cstdint>
+
+#include "core/detection.hpp"
+#include "core/session.hpp"
+#include "server/backend_status.hpp"
+#include "server/clock.hpp"
+#include "server/compat.hpp"
+#include "server/encoding.hpp"
+#include "server/postgres.hpp"
+#include "server/row.hpp"
+#include "server/settings.hpp"
+#include "server/shared_memory.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "pgstat.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(pgleak_read_leaks);
+PG_FUNCTION_INFO_V1(pgleak_read_stats);
+PG_FUNCTION_INFO_V1(pgleak_request_scan);
+PG_FUNCTION_INFO_V1(pgleak_reset_counters);
+}
+
+namespace pgleak {
+
+namespace {
+
+// A scan takes microseconds; this long means that there is no scanner to do it.
+constexpr Micros kScanPatience = 10 * kSecond;
+constexpr long kScanPollMs = 100;
+
+void require_preloading() {
+  if (shared == nullptr)
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+         errmsg("pgleak must be loaded via \"shared_preload_libraries\""),
+         errhint("Add pgleak to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
+}
+
+// As HAS_PGSTAT_PERMISSIONS, which pg_stat_activity masks by, but is private to its file.
+bool may_see_details(Oid role) {
+  return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) || has_privs_of_role(GetUserId(), role);
+}
+
+// One open episode and its session at the same moment.
+struct LiveLeak {
+  ScannerView view;
+  StatusEntry entry;
+  SessionIdentity who;
+  Ages ages;
+  int statement_length;
+};
+
+// False if slot `index` has no open episode, or its session is gone and only the scanner has yet to notice.
+bool read_live_leak(int index, Now now, LiveLeak* leak, char* statement) {
+  const SessionSlot& slot = session_slots[index];
+  if (!slot.scanner.read(&leak->view) || !leak->view.is_open) return false;
+
+  const Episode& episode = leak->view.episode;
+  const TransactionReport report = slot.guest.report();
+  if (read_status(index, &leak->entry) != StatusRead::kDone) return false;
+  if (leak->entry.id != episode.session) return false;
+  if (!read_status_strings(index, episode.session, &leak->who, statement, pgstat_track_activity_query_size,
+                           &leak->statement_length))
+    return false;
+
+  const SessionSample sample{leak->entry.id,           leak->entry.state,  leak->entry.xact_start,
+                             leak->entry.state_start,  report.ended_count, report.last_end,
+                             report.last_aborted_start};
+  const Block block = current_block(sample);
+  const PreviousLook never{};
+  leak->ages = read_clocks(&leak->view.watch, sample, block, now, never);
+  return true;
+}
+
+// The columns of pgleak.read_leaks(), in its order.
+void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
+  const Episode& episode = leak.view.episode;
+  const int encoding = episode.who.encoding;
+  const bool is_visible = may_see_details(leak.who.role_oid);
+
+  row->add_int64(episode.leak_id);
+  row->add_int32(episode.session.pid);
+  row->add_foreign_text(episode.who.database, encoding);
+  row->add_foreign_text(episode.who.role, encoding);
+  row->add_foreign_text(leak.who.application_name, encoding);
+  if (!is_visible) {
+    row->add_nulls(12);
+    row->add_text("<insufficient privilege>");
+    row->add_null();
+    return;
+  }
+  row->add_text(leak.who.client_address[0] != '\0' ? leak.who.client_address : nullptr);
+  if (leak.who.client_port == kPortUnknown)
+    row->add_null();
+  else
+    row->add_int32(leak.who.client_port);
+  row->add_time(episode.session.backend_start);
+  row->add_time(episode.xact_start);
+  row->add_text(to_string(leak.entry.state));
+  row->add_time(is_idle_in_transaction(leak.entry.state) ? leak.entry.state_start : 0);
+  row->add_duration(leak.ages.on[static_cast<int>(Clock::kIdle)]);
+  row->add_duration(leak.ages.on[static_cast<int>(Clock::kTransaction)]);
+  row->add_text(to_string(episode.clock));
+  row->add_time(episode.detected_at);
+  row->add_duration(episode.leak_after);
+  row->add_text(to_string(episode.limit_source));
+  row->add_foreign_text(statement, encoding);
+  if (leak.entry.query_id == 0)
+    row->add_null();
+  else
+    row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
+}
+
+std::uint64_t read_counter(const std::atomic<std::uint64_t>& counter) {
+  return counter.load(std::memory_order_relaxed);
+}
+
+void add_last_error(Row* row) {
+  LWLockAcquire(shared->error_lock, LW_SHARED);
+  const LastError error = shared->last_error;
+  LWLockRelease(shared->error_lock);
+  if (error.at == 0) {
+    row->add_nulls(2);
+    return;
+  }
+  row->add_foreign_text(error.message, GetDatabaseEncoding());
+  row->add_time(error.at);
+}
+
+// Sleeps until a scan that began after this call has ended.
+void wait_for_scan(std::uint64_t number) {
+  const MonotonicTime deadline = monotonic_now() + kScanPatience;
+  ConditionVariablePrepareToSleep(&shared->scan_served);
+  while (shared->scans_served.load(std::memory_order_acquire) < number && monotonic_now() < deadline)
+    ConditionVariableTimedSleep(&shared->scan_served, kScanPollMs, PG_WAIT_EXTENSION);
+  ConditionVariableCancelSleep();
+
+  if (shared->scans_served.load(std::memory_order_acquire) < number)
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
+             errhint("Look for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log; "
+                     "\"max_worker_processes\" may be too low.")));
+}
+
+}  // namespace
+
+void read_leaks(ReturnSetInfo* result) {
+  const Now now = read_clocks();
+  char* statement = static_cast<char*>(palloc(static_cast<Size>(pgstat_track_activity_query_size)));
+  for (int i = 0; i < shared->slot_count; i++) {
+    LiveLeak leak;
+    if (!read_live_leak(i, now, &leak, statement)) continue;
+    Row row(result);
+    add_leak(&row, leak, statement);
+    row.finish();
+  }
+}
+
+void read_stats(ReturnSetInfo* result) {
+  const Counters& counters = shared->counters;
+  Row row(result);
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.scans)));
+  row.add_time(shared->last_scan_at);
+  row.add_int64(shared->last_scan_duration);
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.leaks)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_queued)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_written)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_dropped)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.recorder_errors)));
+  add_last_error(&row);
+  row.add_time(shared->started_at);
+  row.add_bool(shared->is_recording);
+  row.finish();
+}
+
+}  // namespace pgleak
+
+Datum pgleak_read_leaks(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_leaks(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}
+
+Datum pgleak_read_stats(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_stats(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}
+
+Datum pgleak_request_scan(PG_FUNCTION_ARGS) {
+  using namespace pgleak;
+  require_preloading();
+  const std::uint64_t number = shared->scans_requested.fetch_add(1) + 1;
+  wake_worker(shared->scanner_proc);
+  wait_for_scan(number);
+  PG_RETURN_INT64(static_cast<int64>(shared->open_leaks.load()));
+}
+
+Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
+  using namespace pgleak;
+  require_preloading();
+  Counters& counters = shared->counters;
+  std::atomic<std::uint64_t>* const all[] = {&counters.scans,          &counters.leaks,
+                                             &counters.events_queued,  &counters.events_written,
+                                             &counters.events_dropped, &counters.recorder_errors};
+  for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
+  LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
+  shared->last_error = LastError{};
+  LWLockRelease(shared->error_lock);
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,28 @@
+// Owns: loading the module: settings, shared memory, hooks, and the two workers.
+// Called by the server when it preloads libraries, or when a function of the extension is first called.
+
+#include "pgleak.hpp"
+
+#include "server/compat.hpp"
+#include "server/postgres.hpp"
+#include "server/settings.hpp"
+#include "server/shared_memory.hpp"
+
+extern "C" {
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+}
+
+void _PG_init() {
+  // Without preloading there is no shared memory and nothing to start: the functions say so when called.
+  // And pg_upgrade runs both servers without extensions' workers: a connection of ours makes it fail.
+  if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade) return;
+
+  EnableQueryId();  // unless compute_query_id forbids it: query_id tells statements apart, not their literals
+  pgleak::define_settings();
+  pgleak::install_shared_memory_hooks();
+  pgleak::install_guest();
+  pgleak::install_scanner();
+  pgleak::install_recorder();
+}

@@ -1,0 +1,17 @@
+// Owns: the names by which pgleak.cpp, which loads the module, knows the parts that run.
+#ifndef PGLEAK_PGLEAK_HPP
+#define PGLEAK_PGLEAK_HPP
+
+namespace pgleak {
+
+// Version of the SQL objects this library works with; the extension must be at this version.
+inline constexpr char kExtensionVersion[] = "1.0";
+
+// Each arranges, from _PG_init while the server preloads libraries, that its part runs later.
+void install_guest();
+void install_scanner();
+void install_recorder();
+
+}  // namespace pgleak
+
+#endif

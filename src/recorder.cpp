@@ -1,0 +1,221 @@
+// Owns: the recorder, the background worker that writes the scanner's events into pgleak.history, completes
+// what an earlier run of the server left open, and prunes. Started by the postmaster; connected to
+// pgleak.database. Must never wait for a lock on its table, hold a snapshot while it waits, or give an
+// event up before it is committed.
+
+#include <cstdint>
+
+#include "pgleak.hpp"
+#include "server/clock.hpp"
+#include "server/compat.hpp"
+#include "server/database_connection.hpp"
+#include "server/history_table.hpp"
+#include "server/history_writer.hpp"
+#include "server/postgres.hpp"
+#include "server/recorder_log.hpp"
+#include "server/settings.hpp"
+#include "server/shared_memory.hpp"
+#include "server/transaction.hpp"
+#include "server/worker.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+PGDLLEXPORT void pgleak_recorder_main(Datum argument);
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr std::uint64_t kBatchSize = 256;  // events in one transaction
+constexpr int kPruneBatchSize = 1000;      // rows in one transaction
+constexpr Micros kIdleInterval = kSecond;  // how soon a promotion or a CREATE EXTENSION is noticed
+constexpr Micros kLongestBackoff = 30 * kSecond;
+constexpr Micros kPruneInterval = 10 * kSecond;
+constexpr Micros kRecountInterval = 3600 * kSecond;
+constexpr int kTimeoutMs = 30000;        // for one transaction
+constexpr int kShutdownTimeoutMs = 500;  // for the last one, while the whole server waits for us
+
+struct Recorder {
+  MemoryContext context;     // reset every turn
+  HistoryAccess access;      // as last seen
+  bool has_started;          // rows of earlier runs are completed
+  std::uint64_t rows;        // in history, kept up to date by adding and subtracting
+  MonotonicTime recount_at;  // when to count them anew
+  MonotonicTime prune_at;
+  Micros backoff;  // 0 after success
+};
+
+Recorder recorder;
+
+// Settings of a database or of all roles apply to background workers as well; these would break the recorder.
+void fix_settings() {
+  static const char* const kFixed[][2] = {
+      {"default_transaction_read_only", "off"},
+      {"default_transaction_isolation", "read committed"},
+      {"default_transaction_deferrable", "off"},
+      {"statement_timeout", "0"},
+      {"lock_timeout", "0"},
+      {"idle_in_transaction_session_timeout", "0"},
+      {"transaction_timeout", "0"},
+      {"search_path", "pg_catalog, pg_temp"},
+      {"row_security", "off"},
+      // A standby that does not answer must not keep the recorder waiting in its commit.
+      {"synchronous_commit", "local"},
+  };
+  for (const auto& setting : kFixed)
+    if (GetConfigOption(setting[0], true, false) != nullptr)
+      SetConfigOption(setting[0], setting[1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+// Runs body() in a transaction with history locked, and after_commit() right behind the commit, before
+// anything that could end the process. Returns true if it was committed. Errors and a history that
+// cannot be written now are noted and said, once.
+template <typename Body, typename AfterCommit>
+bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
+  HistoryAccess access = HistoryAccess::kNoExtension;
+  pgstat_report_activity(STATE_RUNNING, "pgleak: writing history");
+  set_interruptible(true);
+  ErrorData* error = run_in_transaction(recorder.context, timeout_ms, [&access, &body] {
+    access = open_history();
+    if (access == HistoryAccess::kReady) body();
+    set_interruptible(false);
+  });
+  set_interruptible(false);
+  const bool is_done = error == nullptr && access == HistoryAccess::kReady;
+  if (is_done) after_commit();
+  pgstat_report_stat(true);
+  pgstat_report_activity(STATE_IDLE, nullptr);
+
+  if (error != nullptr)
+    report_recorder_error(error);
+  else
+    report_history_access(access);
+  recorder.access = access;
+  recorder.backoff = error == nullptr ? 0 : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
+  shared->is_recording.store(is_done, std::memory_order_relaxed);
+  return is_done;
+}
+
+void raise_leak_id(std::int64_t least) {
+  std::int64_t last = shared->last_leak_id.load();
+  while (last < least && !shared->last_leak_id.compare_exchange_weak(last, least)) {
+  }
+}
+
+// Once per run of the server, before its first event is written: every row that is open now belongs to
+// sessions that no longer exist. And identifiers must not repeat even if the clock was set back.
+void start_history() {
+  const bool is_first = !shared->stale_rows_completed.load(std::memory_order_relaxed);
+  with_history(
+      kTimeoutMs,
+      [is_first] {
+        if (is_first) {
+          complete_open_rows(shared->started_at);
+          raise_leak_id(largest_leak_id());
+        }
+        recorder.rows = count_history();
+      },
+      [] {
+        shared->stale_rows_completed.store(true, std::memory_order_relaxed);
+        recorder.has_started = true;
+        recorder.recount_at = monotonic_now() + kRecountInterval;
+      });
+}
+
+// Writes one batch; false if nothing was written.
+bool write_batch(int timeout_ms) {
+  const std::uint64_t waiting = event_queue->waiting();
+  const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
+  if (count == 0) return false;
+  const bool notifies = settings.notify;
+  return with_history(
+      timeout_ms, [count, notifies] { write_events(count, notifies); },
+      [count] {
+        event_queue->finish_oldest(count);
+        shared->counters.events_written += count;
+        recorder.rows += count;
+      });
+}
+
+void prune() {
+  const MonotonicTime now = monotonic_now();
+  if (now < recorder.prune_at) return;
+
+  const std::uint64_t cap = static_cast<std::uint64_t>(settings.history_max_rows);
+  const std::uint64_t surplus = cap > 0 && recorder.rows > cap ? recorder.rows - cap : 0;
+  const Micros retention = settings.retention * kSecond;
+  const bool recounts = now >= recorder.recount_at;
+  std::uint64_t deleted = 0;
+  std::uint64_t rows = recorder.rows;
+  with_history(
+      kTimeoutMs,
+      [&deleted, &rows, surplus, retention, recounts] {
+        deleted = prune_history(retention, surplus, kPruneBatchSize);
+        rows = recounts ? count_history() : rows - Min(deleted, rows);
+      },
+      [&deleted, &rows, now, recounts] {
+        recorder.rows = rows;
+        if (recounts) recorder.recount_at = now + kRecountInterval;
+        // A batch that deleted something may have left more.
+        if (deleted == 0) recorder.prune_at = now + kPruneInterval;
+      });
+}
+
+// One turn of the recorder; returns how long it may sleep.
+Micros take_turn() {
+  MemoryContextReset(recorder.context);
+  if (RecoveryInProgress()) {
+    shared->is_recording.store(false, std::memory_order_relaxed);
+    return kIdleInterval;
+  }
+  if (!recorder.has_started || recorder.access != HistoryAccess::kReady) start_history();
+  if (recorder.has_started && recorder.access == HistoryAccess::kReady) {
+    write_batch(kTimeoutMs);
+    if (recorder.backoff == 0) prune();
+  }
+  if (recorder.backoff > 0) return recorder.backoff;
+  if (recorder.access != HistoryAccess::kReady) return kIdleInterval;
+  return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? 0 : kIdleInterval;
+}
+
+// The server is going down in an orderly way: write what there is and close what is open.
+void record_shutdown() {
+  if (RecoveryInProgress() || !recorder.has_started) return;
+  while (write_batch(kShutdownTimeoutMs)) {
+  }
+  if (event_queue->waiting() > 0) return;
+  with_history(
+      kShutdownTimeoutMs, [] { complete_open_rows(GetCurrentTimestamp()); }, [] {});
+}
+
+void run_recorder() {
+  const std::uint32_t wait_event = compat::new_wait_event("PgleakRecorder");
+  recorder.context = AllocSetContextCreate(TopMemoryContext, "pgleak recorder", ALLOCSET_DEFAULT_SIZES);
+  pgstat_report_activity(STATE_IDLE, nullptr);
+
+  while (!worker_should_stop()) sleep_worker(take_turn(), wait_event);
+  if (is_server_stopping()) record_shutdown();
+}
+
+}  // namespace
+
+void install_recorder() { register_worker("pgleak recorder", "pgleak_recorder_main"); }
+
+void recorder_main() {
+  start_worker(&shared->recorder_proc);
+  connect_to_history_database();
+  fix_settings();
+  run_recorder();
+  exit_worker();
+}
+
+}  // namespace pgleak
+
+void pgleak_recorder_main(Datum) { pgleak::recorder_main(); }

@@ -1,0 +1,56 @@
+// Owns: the queue of events from the scanner to the recorder, in shared memory.
+// The scanner puts, the recorder reads and finishes; nobody else. Never allocates, blocks or ereports.
+#ifndef PGLEAK_SERVER_EVENT_QUEUE_HPP
+#define PGLEAK_SERVER_EVENT_QUEUE_HPP
+
+#include <cstdint>
+
+#include "core/episode.hpp"
+#include "core/ring.hpp"
+
+namespace pgleak {
+
+enum class EventKind : std::uint8_t { kOpened, kEnded };
+
+// One event: the episode as it was, followed in memory by the statement.
+struct Event {
+  EventKind kind;
+  Outcome outcome;    // of kEnded
+  WallTime ended_at;  // of kEnded
+  Micros lasted;      // of kEnded: from detection to the end
+  Episode episode;
+  std::int32_t statement_length;  // bytes, without the NUL
+
+  char* statement() { return reinterpret_cast<char*>(this + 1); }
+  const char* statement() const { return reinterpret_cast<const char*>(this + 1); }
+};
+
+class EventQueue {
+ public:
+  // Bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes
+  // including the NUL.
+  static std::size_t size_in_memory(int capacity, int statement_size);
+  void initialize(int capacity, int statement_size);
+
+  // Scanner: the place for the next event with room for the statement, or nullptr if the queue is full.
+  // It counts only after finish_put().
+  Event* start_put();
+  void finish_put() { ring_.finish_write(); }
+
+  // Recorder: the `index`-th event waiting, 0 being the oldest; index < waiting().
+  const Event* peek(std::uint64_t index) const;
+  void finish_oldest(std::uint64_t count) { ring_.finish_read(count); }
+
+  std::uint64_t waiting() const { return ring_.size(); }
+
+ private:
+  Event* place(std::uint64_t number) const;
+
+  Ring ring_;
+  std::uint64_t capacity_;
+  std::uint64_t stride_;  // bytes from one event to the next
+};
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,89 @@
+#include "server/history_table.hpp"
+
+#include "pgleak.hpp"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// The extension's version, and its own table if it has it: being named pgleak.history is not enough.
+constexpr char kFindTable[] =
+    "SELECT e.extversion, c.oid, c.relowner"
+    " FROM pg_catalog.pg_extension e"
+    " LEFT JOIN (pg_catalog.pg_depend d"
+    "            JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relname = 'history' AND c.relkind = 'r'"
+    "            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'pgleak')"
+    "   ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'"
+    "   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid"
+    " WHERE e.extname = 'pgleak'";
+
+struct Finding {
+  HistoryAccess access;
+  Oid table;
+  Oid owner;
+};
+
+Oid oid_column(int number) {
+  bool is_null = false;
+  const Datum value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &is_null);
+  return is_null ? InvalidOid : DatumGetObjectId(value);
+}
+
+Finding find_table() {
+  static SPIPlanPtr plan = nullptr;
+  Finding finding{HistoryAccess::kNoExtension, InvalidOid, InvalidOid};
+
+  SPI_connect();
+  PushActiveSnapshot(GetTransactionSnapshot());
+  if (plan == nullptr) {
+    SPIPlanPtr fresh = SPI_prepare(kFindTable, 0, nullptr);
+    if (fresh == nullptr || SPI_keepplan(fresh) != 0)
+      ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+                      errmsg("pgleak: could not prepare the look-up of its table")));
+    plan = fresh;
+  }
+  if (SPI_execute_plan(plan, nullptr, nullptr, true, 1) == SPI_OK_SELECT && SPI_processed == 1) {
+    const char* version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+    finding.table = oid_column(2);
+    finding.owner = oid_column(3);
+    if (version == nullptr || strcmp(version, kExtensionVersion) != 0)
+      finding.access = HistoryAccess::kOtherVersion;
+    else
+      finding.access = OidIsValid(finding.table) ? HistoryAccess::kReady : HistoryAccess::kNoTable;
+  }
+  PopActiveSnapshot();
+  SPI_finish();
+  return finding;
+}
+
+// True if the name still means the table that is now locked: it may have been dropped or renamed before.
+bool is_still(Oid table) {
+  const Oid schema = get_namespace_oid("pgleak", true);
+  return OidIsValid(schema) && get_relname_relid("history", schema) == table;
+}
+
+}  // namespace
+
+HistoryAccess open_history() {
+  const Finding finding = find_table();
+  if (finding.access != HistoryAccess::kReady) return finding.access;
+  // No snapshot is held here: whoever makes us come back later is not kept from vacuuming by us.
+  if (!ConditionalLockRelationOid(finding.table, RowExclusiveLock)) return HistoryAccess::kLocked;
+  if (!is_still(finding.table)) return HistoryAccess::kNoTable;
+
+  SetUserIdAndSecContext(finding.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+  return HistoryAccess::kReady;
+}
+
+}  // namespace pgleak

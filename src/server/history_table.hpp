@@ -1,0 +1,25 @@
+// Owns: finding pgleak.history and being allowed to write into it.
+// Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
+#ifndef PGLEAK_SERVER_HISTORY_TABLE_HPP
+#define PGLEAK_SERVER_HISTORY_TABLE_HPP
+
+#include "server/postgres.hpp"
+
+namespace pgleak {
+
+enum class HistoryAccess {
+  kReady,         // locked for writing until the end of the transaction
+  kNoExtension,   // CREATE EXTENSION has not been run in this database
+  kOtherVersion,  // the extension's SQL objects are not those this library was made for
+  kNoTable,       // the extension has lost its table, or another one stands in its place
+  kLocked,        // somebody holds a lock that excludes us
+};
+
+// Looks for the extension and its table, and locks the table without ever waiting.
+// If kReady: the rest of the transaction runs as the table's owner, restricted, with a search_path of
+// pg_catalog alone, so that a trigger on the table gains nothing from us.
+HistoryAccess open_history();
+
+}  // namespace pgleak
+
+#endif

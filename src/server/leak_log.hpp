@@ -1,0 +1,22 @@
+// Owns: the log lines about episodes. Called by the scanner, which holds no transaction.
+// One event is one line that no name or statement can forge or break.
+#ifndef PGLEAK_SERVER_LEAK_LOG_HPP
+#define PGLEAK_SERVER_LEAK_LOG_HPP
+
+#include "core/episode.hpp"
+
+namespace pgleak {
+
+// Reserves the buffers, once per process. May ereport (out of memory).
+void prepare_leak_log();
+
+// Logs that an episode has opened; `age` is what its clock shows. `statement` goes into the DETAIL unless
+// pgleak.log_query is off. Emits a LOG message, nothing worse.
+void log_episode_opened(const Episode& episode, Micros age, const char* statement);
+
+// Logs how an episode ended, `lasted` us after its detection.
+void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,24 @@
+#include "server/login.hpp"
+
+#include "server/postgres.hpp"
+
+// libpq-be.h includes the headers of GSSAPI and OpenSSL if the server was built with them, and a machine
+// that only builds extensions lacks those. They declare members that come after the ones used here
+// ("keep struct offsets the same", libpq-be.h), so leaving them out changes nothing that we read.
+#undef ENABLE_GSS
+#undef ENABLE_SSPI
+#undef USE_OPENSSL
+#undef USE_SSL
+
+extern "C" {
+#include "libpq/libpq-be.h"
+}
+
+namespace pgleak {
+
+void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
+  strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
+  strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
+}
+
+}  // namespace pgleak

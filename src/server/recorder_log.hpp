@@ -1,0 +1,20 @@
+// Owns: what the recorder tells the administrator, at most once for each thing, and pgleak.stats' last error.
+// Called by the recorder, outside of any transaction.
+#ifndef PGLEAK_SERVER_RECORDER_LOG_HPP
+#define PGLEAK_SERVER_RECORDER_LOG_HPP
+
+#include "server/history_table.hpp"
+#include "server/postgres.hpp"
+
+namespace pgleak {
+
+// Says in what state the history is found when that has changed since the last call.
+void report_history_access(HistoryAccess access);
+
+// Counts an error of the recorder, keeps it for pgleak.stats and logs it; the same error again is logged once
+// a minute only.
+void report_recorder_error(const ErrorData* error);
+
+}  // namespace pgleak
+
+#endif

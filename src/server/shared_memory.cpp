@@ -1,0 +1,84 @@
+#include "server/shared_memory.hpp"
+
+#include "server/compat.hpp"
+#include "server/settings.hpp"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+SharedState* shared = nullptr;
+SessionSlot* session_slots = nullptr;
+EventQueue* event_queue = nullptr;
+
+namespace {
+
+constexpr char kTrancheName[] = "pgleak";
+
+shmem_request_hook_type previous_shmem_request_hook = nullptr;
+shmem_startup_hook_type previous_shmem_startup_hook = nullptr;
+
+Size slots_size() { return mul_size(static_cast<Size>(compat::status_slot_count()), sizeof(SessionSlot)); }
+
+Size queue_size() {
+  return EventQueue::size_in_memory(settings.queue_size, pgstat_track_activity_query_size);
+}
+
+void request_shared_memory() {
+  if (previous_shmem_request_hook != nullptr) previous_shmem_request_hook();
+  RequestAddinShmemSpace(add_size(add_size(sizeof(SharedState), slots_size()), queue_size()));
+  RequestNamedLWLockTranche(kTrancheName, 1);
+}
+
+void initialize_state() {
+  memset(static_cast<void*>(shared), 0, sizeof(SharedState));
+  shared->slot_count = compat::status_slot_count();
+  shared->started_at = GetCurrentTimestamp();
+  shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
+  shared->scanner_proc = kNoProcess;
+  shared->recorder_proc = kNoProcess;
+  // Identifiers grow by one from milliseconds since 2000: short, in the order of time, and above every one
+  // of an earlier run, since no server finds a thousand leaks a second for as long as it runs.
+  shared->last_leak_id = shared->started_at / kMillisecond;
+  ConditionVariableInit(&shared->scan_served);
+}
+
+void start_shared_memory() {
+  if (previous_shmem_startup_hook != nullptr) previous_shmem_startup_hook();
+
+  bool found_state = false;
+  bool found_slots = false;
+  bool found_queue = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  shared = static_cast<SharedState*>(ShmemInitStruct("pgleak state", sizeof(SharedState), &found_state));
+  session_slots = static_cast<SessionSlot*>(ShmemInitStruct("pgleak sessions", slots_size(), &found_slots));
+  event_queue = static_cast<EventQueue*>(ShmemInitStruct("pgleak events", queue_size(), &found_queue));
+  if (!found_state) initialize_state();
+  if (!found_slots) memset(static_cast<void*>(session_slots), 0, slots_size());
+  if (!found_queue) {
+    memset(static_cast<void*>(event_queue), 0, queue_size());
+    event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size);
+  }
+  LWLockRelease(AddinShmemInitLock);
+}
+
+}  // namespace
+
+void install_shared_memory_hooks() {
+  previous_shmem_request_hook = shmem_request_hook;
+  shmem_request_hook = request_shared_memory;
+  previous_shmem_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = start_shared_memory;
+}
+
+void wake_worker(const std::atomic<std::int32_t>& proc_index) {
+  const std::int32_t index = proc_index.load(std::memory_order_acquire);
+  // The PGPROC of a worker that has gone stays where it is; setting its latch then hurts nobody.
+  if (index != kNoProcess) SetLatch(&ProcGlobal->allProcs[index].procLatch);
+}
+
+}  // namespace pgleak

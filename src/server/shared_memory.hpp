@@ -1,0 +1,101 @@
+// Owns: the module's shared memory: its size, its layout, its creation. Everything that processes
+// share is declared here or in a type named here.
+// Created by the postmaster, used by the workers, the guests and the SQL functions.
+#ifndef PGLEAK_SERVER_SHARED_MEMORY_HPP
+#define PGLEAK_SERVER_SHARED_MEMORY_HPP
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/detection.hpp"
+#include "core/episode.hpp"
+#include "core/versioned.hpp"
+#include "server/event_queue.hpp"
+#include "server/guest_slot.hpp"
+#include "server/postgres.hpp"
+
+extern "C" {
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+}
+
+namespace pgleak {
+
+// What the scanner knows of the session of one backend slot; readers get a whole copy.
+struct ScannerView {
+  bool is_open;  // `episode` is an open leak
+  Episode episode;
+  SessionWatch watch;
+};
+
+// One per backend, at the index of the backend status array. Aligned to cache lines: the guest writes
+// its half at the end of every transaction.
+struct alignas(PG_CACHE_LINE_SIZE) SessionSlot {
+  GuestSlot guest;
+  alignas(PG_CACHE_LINE_SIZE) Versioned<ScannerView> scanner;
+};
+
+// Counted since the server started or pgleak.reset().
+struct Counters {
+  std::atomic<std::uint64_t> scans;
+  std::atomic<std::uint64_t> leaks;
+  std::atomic<std::uint64_t> events_queued;
+  std::atomic<std::uint64_t> events_written;
+  std::atomic<std::uint64_t> events_dropped;
+  std::atomic<std::uint64_t> recorder_errors;
+};
+
+// The last error of the recorder, for pgleak.stats. Under SharedState::error_lock.
+struct LastError {
+  WallTime at;  // 0: none
+  char message[256];
+};
+
+inline constexpr std::int32_t kNoProcess = -1;
+
+struct SharedState {
+  std::int32_t slot_count;
+  WallTime started_at;
+  LWLock* error_lock;
+  LastError last_error;
+  Counters counters;
+
+  // Position of each worker's PGPROC, to wake it; kNoProcess while it does not run.
+  std::atomic<std::int32_t> scanner_proc;
+  std::atomic<std::int32_t> recorder_proc;
+
+  // Scanner.
+  std::atomic<std::int64_t> last_leak_id;
+  std::atomic<std::uint64_t> open_leaks;
+  std::atomic<WallTime> last_scan_at;
+  std::atomic<Micros> last_scan_duration;
+  // True once any session had a limit of its own on the transaction clock: only then must the scanner
+  // look at active sessions although the server's own limit is off. Never falls back.
+  std::atomic<bool> own_transaction_limits;
+
+  // pgleak.scan(): a number is asked for, and served by a scan that began after that.
+  std::atomic<std::uint64_t> scans_requested;
+  std::atomic<std::uint64_t> scans_served;
+  ConditionVariable scan_served;
+
+  // Recorder.
+  std::atomic<bool> is_recording;
+  std::atomic<bool> stale_rows_completed;     // rows that an earlier run left open are 'server stopped'
+  std::atomic<std::int32_t> failed_connects;  // in a row; see database_connection.cpp
+  std::atomic<bool> may_connect;              // after a failure: the wait for the database is over
+};
+
+// Valid in every process that was forked with the library preloaded; nullptr otherwise.
+extern SharedState* shared;
+extern SessionSlot* session_slots;  // shared->slot_count of them
+extern EventQueue* event_queue;
+
+// Arranges that the postmaster reserves and initialises the memory. From _PG_init only.
+void install_shared_memory_hooks();
+
+// Wakes the worker whose position is in `proc_index`, if it runs. Never ereports.
+void wake_worker(const std::atomic<std::int32_t>& proc_index);
+
+}  // namespace pgleak
+
+#endif

@@ -49,7 +49,8 @@ struct Recorder {
   std::uint64_t rows;        // in history, kept up to date by adding and subtracting
   MonotonicTime recount_at;  // when to count them anew
   MonotonicTime prune_at;
-  Micros backoff;  // 0 after success
+  Micros backoff;    // 0 after success
+  bool is_stopping;  // the whole server is: SIGTERM has come, time-outs bound what we do
 };
 
 Recorder recorder;
@@ -81,10 +82,13 @@ template <typename Body, typename AfterCommit>
 bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   HistoryAccess access = HistoryAccess::kNoExtension;
   pgstat_report_activity(STATE_RUNNING, "pgleak: writing history");
-  set_interruptible(true);
+  set_interruptible(!recorder.is_stopping);
   ErrorData* error = run_in_transaction(recorder.context, timeout_ms, [&access, &body] {
     access = open_history();
-    if (access == HistoryAccess::kReady) body();
+    if (access == HistoryAccess::kReady) {
+      body();
+      close_history();
+    }
     set_interruptible(false);
   });
   set_interruptible(false);
@@ -188,6 +192,7 @@ Micros take_turn() {
 // The server is going down in an orderly way: write what there is and close what is open.
 void record_shutdown() {
   if (RecoveryInProgress() || !recorder.has_started) return;
+  recorder.is_stopping = true;
   while (write_batch(kShutdownTimeoutMs)) {
   }
   if (event_queue->waiting() > 0) return;

@@ -67,6 +67,10 @@ Finding find_table() {
   return finding;
 }
 
+// Who the recorder is outside of open_history() .. close_history().
+Oid saved_user = InvalidOid;
+int saved_security_context = 0;
+
 // True if the name still means the table that is now locked: it may have been dropped or renamed before.
 bool is_still(Oid table) {
   const Oid schema = get_namespace_oid("pgleak", true);
@@ -82,8 +86,17 @@ HistoryAccess open_history() {
   if (!ConditionalLockRelationOid(finding.table, RowExclusiveLock)) return HistoryAccess::kLocked;
   if (!is_still(finding.table)) return HistoryAccess::kNoTable;
 
+  GetUserIdAndSecContext(&saved_user, &saved_security_context);
   SetUserIdAndSecContext(finding.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   return HistoryAccess::kReady;
+}
+
+void close_history() {
+  SPI_connect();
+  if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not fire deferred triggers")));
+  SPI_finish();
+  SetUserIdAndSecContext(saved_user, saved_security_context);
 }
 
 }  // namespace pgleak

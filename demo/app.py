@@ -1,0 +1,98 @@
+# Owns: a small web shop, an ordinary FastAPI and SQLAlchemy application with the three bugs that leak sessions most.
+# Called by: uvicorn, which demo/run starts with SHOP_DATABASE in the environment; demo/drive.py is its customers.
+# Must never: know anything of pgleak. The application is the patient.
+
+import os
+import time
+from contextvars import ContextVar
+
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import sessionmaker
+
+# SQLAlchemy's default pool, 5 connections and 10 of overflow; only the patience is shortened, from 30 seconds.
+engine = create_engine(
+    os.environ["SHOP_DATABASE"],
+    connect_args={"application_name": "shop-api"},
+    pool_timeout=2,
+)
+Session = sessionmaker(bind=engine)
+current_route = ContextVar("current_route", default="")
+
+
+async def note_route(request: Request):
+    current_route.set(request.scope["route"].path)
+
+
+app = FastAPI(title="shop-api", dependencies=[Depends(note_route)])
+
+
+@event.listens_for(engine, "before_cursor_execute", retval=True)
+def name_the_route(connection, cursor, statement, parameters, context, executemany):
+    """Put the route into each statement, as sqlcommenter does: the database then knows which code is talking."""
+    return f"/*route='{current_route.get()}'*/ {statement}", parameters
+
+
+@app.exception_handler(PoolTimeout)
+def pool_exhausted(request, error):
+    return JSONResponse(status_code=503, content={"detail": str(error)})
+
+
+# --- how it should be -------------------------------------------------------------------------------------------------
+
+
+@app.get("/products")
+def list_products():
+    with Session() as session:  # closed at the end of the block, whatever happens in it
+        return session.execute(text("SELECT id, name, price FROM product ORDER BY id")).mappings().all()
+
+
+# --- bug 1: a forgotten close -----------------------------------------------------------------------------------------
+
+recent_orders = []
+
+
+@app.get("/orders")
+def list_orders(customer: int):
+    """Nobody closes the session, and what is kept for the "recently viewed" box keeps it from the garbage collector."""
+    session = Session()
+    orders = session.execute(text("SELECT id, product, quantity FROM orders WHERE customer = :id"), {"id": customer})
+    recent_orders.append((customer, session))
+    return orders.mappings().all()
+
+
+# --- bug 2: a session handed to a background task that outlives the request -------------------------------------------
+
+
+def send_confirmation(session, order):
+    """Talk to a mail server that never answers, without a time-out; commit and close are never reached."""
+    time.sleep(3600)
+    session.execute(text("UPDATE orders SET confirmed = true WHERE id = :id"), {"id": order})
+    session.commit()
+    session.close()
+
+
+@app.post("/checkout")
+def check_out(customer: int, product: int, tasks: BackgroundTasks):
+    session = Session()
+    order = session.execute(
+        text("INSERT INTO orders (customer, product, quantity) VALUES (:customer, :product, 1) RETURNING id"),
+        {"customer": customer, "product": product},
+    ).scalar_one()
+    session.execute(text("UPDATE product SET stock = stock - 1 WHERE id = :id"), {"id": product})
+    tasks.add_task(send_confirmation, session, order)
+    return {"order": order}
+
+
+# --- bug 3: a global session ------------------------------------------------------------------------------------------
+
+health_session = Session()
+
+
+@app.get("/health")
+async def health():
+    """Never idle for long, never at an end: the first statement opened a transaction that lives as long as the app."""
+    health_session.execute(text("SELECT 1"))
+    return {"status": "green"}

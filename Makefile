@@ -1,5 +1,34 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
-#   make [PG_CONFIG=/path/to/pg_config] && sudo make install
+#   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
+#   make check | format | layering | tidy | versions | assert      see CONTRIBUTING.md
+
+developer_targets = check format layering tidy versions assert
+.PHONY: $(developer_targets)
+
+ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
+# Without PGXS, whose own "check" only says that it cannot.
+
+check:
+	test/run
+
+format:
+	clang-format -i $$(git ls-files 'src/*.[ch]pp' 'test/unit/*.[ch]pp')
+
+layering:
+	test/layering
+
+tidy:
+	test/tidy
+
+# Needs root: every supported server, each in a throw-away root of its own.
+versions:
+	test/versions/run
+
+# Needs root: a server built with assertions.
+assert:
+	PG_CONFIG=$$(test/versions/assert-server) test/run
+
+else
 
 MODULE_big = pgleak
 OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/core/*.cpp src/server/*.cpp)))
@@ -7,6 +36,13 @@ OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/core/*.cpp src/serve
 EXTENSION = pgleak
 DATA = $(sort $(wildcard sql/pgleak--*.sql))
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
+
+# Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
+REGRESS = extension settings privileges detection history
+REGRESS_OPTS = --use-existing
+ISOLATION = episode limits blocking history prepare extension
+ISOLATION_OPTS = --use-existing --inputdir=test/isolation
+override ISOLATION_TESTDB = contrib_regression
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -26,3 +62,5 @@ EXTRA_CLEAN = $(OBJS:.o=.d)
 include $(PGXS)
 
 -include $(OBJS:.o=.d)
+
+endif

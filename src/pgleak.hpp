@@ -4,9 +4,6 @@
 
 namespace pgleak {
 
-// Version of the SQL objects this library works with; the extension must be at this version.
-inline constexpr char kExtensionVersion[] = "1.0";
-
 // Each arranges, from _PG_init while the server preloads libraries, that its part runs later.
 void install_guest();
 void install_scanner();

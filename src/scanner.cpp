@@ -171,8 +171,8 @@ void follow_episode(int index, Look* look) {
 // Decides whether the session of slot `index`, which has no open episode, has become a leak.
 void consider_session(int index, Look* look) {
   SessionSlot& slot = session_slots[index];
-  StatusEntry entry;
-  SessionSample sample;
+  StatusEntry entry{};
+  SessionSample sample{};
   if (take_sample(index, &entry, &sample) != StatusRead::kDone || !entry.is_client_backend) return;
   const Block block = current_block(sample);
   if (!block.exists) return;

@@ -80,7 +80,7 @@ class GuestSlot {
   }
 
   LimitValues own_limits() const {
-    LimitValues limits;
+    LimitValues limits{};
     for (int i = 0; i < kLimitCount; i++) limits.value[i] = own_limits_[i].load(std::memory_order_relaxed);
     return limits;
   }

@@ -1,6 +1,6 @@
 #include "server/history_table.hpp"
 
-#include "pgleak.hpp"
+#include "core/version.hpp"
 
 extern "C" {
 #include "catalog/namespace.h"

@@ -1,6 +1,6 @@
 #include "server/recorder_log.hpp"
 
-#include "pgleak.hpp"
+#include "core/version.hpp"
 #include "server/clock.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"

@@ -16,7 +16,7 @@ namespace pgleak {
 // destructible, so an ERROR may pass over it.
 class Row {
  public:
-  explicit Row(ReturnSetInfo* result) : result_(result), count_(0) {}
+  explicit Row(ReturnSetInfo* result) : result_(result), count_(0), values_{}, nulls_{} {}
 
   void add_null();
   void add_nulls(int count);

@@ -101,7 +101,7 @@ void define_settings() {
 }
 
 LimitValues current_limits() {
-  LimitValues limits;
+  LimitValues limits{};
   for (int i = 0; i < kLimitCount; i++) limits.value[i] = limit_settings[i].variable * kMillisecond;
   return limits;
 }

@@ -1,5 +1,7 @@
 #include "server/shared_memory.hpp"
 
+#include <new>
+
 #include "server/compat.hpp"
 #include "server/settings.hpp"
 
@@ -35,7 +37,7 @@ void request_shared_memory() {
 }
 
 void initialize_state() {
-  memset(static_cast<void*>(shared), 0, sizeof(SharedState));
+  new (shared) SharedState();  // all zero
   shared->slot_count = compat::status_slot_count();
   shared->started_at = GetCurrentTimestamp();
   shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
@@ -58,9 +60,10 @@ void start_shared_memory() {
   session_slots = static_cast<SessionSlot*>(ShmemInitStruct("pgleak sessions", slots_size(), &found_slots));
   event_queue = static_cast<EventQueue*>(ShmemInitStruct("pgleak events", queue_size(), &found_queue));
   if (!found_state) initialize_state();
-  if (!found_slots) memset(static_cast<void*>(session_slots), 0, slots_size());
+  if (!found_slots)
+    for (int i = 0; i < shared->slot_count; i++) new (&session_slots[i]) SessionSlot();
   if (!found_queue) {
-    memset(static_cast<void*>(event_queue), 0, queue_size());
+    new (event_queue) EventQueue();
     event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size);
   }
   LWLockRelease(AddinShmemInitLock);

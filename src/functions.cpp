@@ -73,9 +73,9 @@ bool read_live_leak(int index, Now now, LiveLeak* leak, char* statement) {
                            &leak->statement_length))
     return false;
 
-  const SessionSample sample{leak->entry.id,           leak->entry.state,  leak->entry.xact_start,
-                             leak->entry.state_start,  report.ended_count, report.last_end,
-                             report.last_aborted_start};
+  const SessionSample sample{leak->entry.id,          leak->entry.state,  leak->entry.xact_start,
+                             leak->entry.state_start, report.ended_count, report.last_end,
+                             report.last_end_start};
   const Block block = current_block(sample);
   const PreviousLook never{};
   leak->ages = read_clocks(&leak->view.watch, sample, block, now, never);

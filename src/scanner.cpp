@@ -54,8 +54,8 @@ StatusRead take_sample(int index, StatusEntry* entry, SessionSample* sample) {
   if (result != StatusRead::kDone) return result;
   if (guest.report().ended_count != report.ended_count) return StatusRead::kBusy;
 
-  *sample = SessionSample{entry->id,          entry->state,    entry->xact_start,        entry->state_start,
-                          report.ended_count, report.last_end, report.last_aborted_start};
+  *sample = SessionSample{entry->id,          entry->state,    entry->xact_start,    entry->state_start,
+                          report.ended_count, report.last_end, report.last_end_start};
   return StatusRead::kDone;
 }
 
@@ -84,6 +84,7 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   Episode episode{};
   int statement_length = 0;
   if (!slot.guest.read_owner(sample.id, &owner)) return;
+  if (!slot.guest.watch(block.generation)) return;  // it has ended while we looked
   if (!read_status_strings(index, sample.id, &episode.who, statement_buffer, pgstat_track_activity_query_size,
                            &statement_length))
     return;
@@ -107,7 +108,6 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   episode.state = sample.state;
   episode.last_state = sample.state;
 
-  slot.guest.watch(block.generation);
   slot.scanner.write([&episode](ScannerView* view) {
     view->is_open = true;
     view->episode = episode;

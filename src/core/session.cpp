@@ -21,16 +21,20 @@ const char* to_string(SessionState state) {
 }
 
 Block current_block(const SessionSample& sample) {
+  const bool is_aborted = sample.state == SessionState::kIdleInTransactionAborted;
+  const bool has_rolled_back = sample.last_end == TransactionEnd::kRolledBack && sample.ended_count > 0;
+
+  if (is_active(sample.state)) {
+    // For a moment a transaction that has ended is still shown. Only an error leaves a block behind.
+    const bool is_ending = sample.xact_start != 0 && sample.last_end != TransactionEnd::kNone &&
+                           sample.xact_start == sample.last_end_start;
+    if (is_ending && !has_rolled_back) return Block{false, 0, 0};
+    if (is_ending) return Block{true, sample.ended_count - 1, sample.xact_start};
+    if (sample.xact_start == 0 && has_rolled_back) return Block{true, sample.ended_count - 1, 0};
+  }
   if (sample.xact_start != 0 && (is_active(sample.state) || is_idle_in_transaction(sample.state)))
     return Block{true, sample.ended_count, sample.xact_start};
-
-  // No transaction, yet a block: aborted, or running the statement that ends it or is refused.
-  // (A session just starting a transaction looks the same for an instant; its generation then names
-  // the transaction before, which nobody asks about unless it is an open episode: see judge_open.)
-  if (sample.last_end == TransactionEnd::kRolledBack && sample.ended_count > 0 &&
-      (sample.state == SessionState::kIdleInTransactionAborted || is_active(sample.state)))
-    return Block{true, sample.ended_count - 1, sample.last_aborted_start};
-
+  if (is_aborted && has_rolled_back) return Block{true, sample.ended_count - 1, sample.last_end_start};
   return Block{false, 0, 0};
 }
 

@@ -63,9 +63,9 @@ struct SessionSample {
   WallTime xact_start;   // 0: no transaction, or a plain aborted one
   WallTime state_start;  // since when in `state`
   // What the backend's own guest code published.
-  Generation ended_count;       // transactions ended so far
-  TransactionEnd last_end;      // how the last of them did
-  WallTime last_aborted_start;  // when the last one that rolled back had begun
+  Generation ended_count;   // transactions ended so far
+  TransactionEnd last_end;  // how the last of them did
+  WallTime last_end_start;  // when that last one had begun
 };
 
 // The transaction block a session is in.
@@ -76,7 +76,8 @@ struct Block {
 };
 
 // The block that `sample` shows. After an error outside of a savepoint the transaction is over, but its
-// block lives on until ROLLBACK: it keeps the generation and the start of that transaction.
+// block lives on until ROLLBACK: it keeps the generation and the start of that transaction. An active session
+// that shows no transaction may be in such a block or about to begin a new one: then the block has no start.
 Block current_block(const SessionSample& sample);
 
 }  // namespace pgleak

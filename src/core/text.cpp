@@ -43,7 +43,10 @@ int utf8_character_length(const char* text) {
 }
 
 bool TextBuffer::append_whole(const char* bytes, std::size_t count) {
-  if (count >= size_ - length_) return false;
+  if (is_full_ || count >= size_ - length_) {
+    is_full_ = true;
+    return false;
+  }
   std::memcpy(buffer_ + length_, bytes, count);
   length_ += count;
   buffer_[length_] = '\0';
@@ -51,9 +54,12 @@ bool TextBuffer::append_whole(const char* bytes, std::size_t count) {
 }
 
 void TextBuffer::append(const char* text) {
-  const std::size_t room = size_ - 1 - length_;
-  const std::size_t wanted = std::strlen(text);
-  append_whole(text, wanted < room ? wanted : room);
+  for (const char* p = text; *p != '\0';) {
+    const int length = utf8_character_length(p);
+    const std::size_t count = length > 0 ? static_cast<std::size_t>(length) : 1;
+    if (!append_whole(p, count)) return;
+    p += count;
+  }
 }
 
 void TextBuffer::append_number(std::int64_t number) {
@@ -71,8 +77,10 @@ void TextBuffer::append_number(std::int64_t number) {
 
 void TextBuffer::append_seconds(Micros duration) {
   const std::int64_t milliseconds = duration / kMillisecond;
+  if (milliseconds < 0 && milliseconds > -1000) append("-");  // which a whole part of 0 would lose
   append_number(milliseconds / 1000);
   std::int64_t fraction = milliseconds % 1000;
+  if (fraction < 0) fraction = -fraction;
   if (fraction != 0) {
     char decimals[] = ".000";
     for (int i = 3; i >= 1; i--, fraction /= 10) decimals[i] = static_cast<char>('0' + fraction % 10);

@@ -10,12 +10,14 @@
 
 namespace pgleak {
 
-// A NUL-terminated string that grows inside a buffer of the caller's. What does not fit is cut, never
-// in the middle of one appended escape sequence.
+// A NUL-terminated string that grows inside a buffer of the caller's. The first piece that does not fit is
+// cut, never in the middle of a character or an escape sequence, and nothing follows it.
 class TextBuffer {
  public:
   // `size` >= 1, in bytes, including the terminating NUL.
-  TextBuffer(char* buffer, std::size_t size) : buffer_(buffer), size_(size), length_(0) { buffer_[0] = '\0'; }
+  TextBuffer(char* buffer, std::size_t size) : buffer_(buffer), size_(size), length_(0), is_full_(false) {
+    buffer_[0] = '\0';
+  }
 
   const char* c_str() const { return buffer_; }
   std::size_t length() const { return length_; }
@@ -36,12 +38,13 @@ class TextBuffer {
   void append_pair(const char* key, const char* value);
 
  private:
-  // Appends all of the bytes or none; false if they do not fit.
+  // Appends all of the bytes or, if they do not fit or something before them did not, none; then false.
   bool append_whole(const char* bytes, std::size_t count);
 
   char* buffer_;
   std::size_t size_;
   std::size_t length_;
+  bool is_full_;
 };
 
 // Length in bytes (1 to 4) of the valid UTF-8 character at the start of `text`, or 0 if there is none

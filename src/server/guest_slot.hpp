@@ -27,7 +27,7 @@ struct GuestOwner {
 struct TransactionReport {
   Generation ended_count;
   TransactionEnd last_end;
-  WallTime last_aborted_start;
+  WallTime last_end_start;
 };
 
 class GuestSlot {
@@ -37,6 +37,8 @@ class GuestSlot {
   // Takes the slot for a new session. The count of ended transactions goes on from the slot's last
   // owner, so that a generation names one transaction of the slot for ever.
   void claim(const GuestOwner& owner, const LimitValues& own_limits) {
+    ended_.store(pack(count_of(ended_.load(std::memory_order_relaxed)), TransactionEnd::kNone),
+                 std::memory_order_relaxed);
     owner_.write([&owner](GuestOwner* value) { *value = owner; });
     publish_limits(own_limits);
   }
@@ -49,7 +51,7 @@ class GuestSlot {
   // Says that the transaction which began at `xact_start` is over.
   void publish_end(TransactionEnd how, WallTime xact_start) {
     const Generation ending = count_of(ended_.load(std::memory_order_relaxed));
-    if (how == TransactionEnd::kRolledBack) last_aborted_start_.store(xact_start, std::memory_order_relaxed);
+    if (how == TransactionEnd::kRolledBack) last_end_start_.store(xact_start, std::memory_order_relaxed);
     ended_.store(pack(ending + 1, how), std::memory_order_release);
     // Against watch(): of two crossing parties at least one must see the other's store (Dekker).
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -59,14 +61,16 @@ class GuestSlot {
 
   // --- the scanner's side ---
 
-  // Asks the guest to remember how transaction `generation` ends, however many follow it.
-  void watch(Generation generation) {
+  // Asks the guest to remember how transaction `generation` ends, however many follow it. False if it ended
+  // so long ago that nobody knows any more how.
+  bool watch(Generation generation) {
     watched_end_.store(TransactionEnd::kNone, std::memory_order_relaxed);
     watched_.store(generation, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_seq_cst);
     // It may just have ended, before the guest could see the wish.
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
     if (count_of(ended) == generation + 1) watched_end_.store(end_of(ended), std::memory_order_release);
+    return count_of(ended) <= generation + 1;
   }
 
   // How the watched transaction ended.
@@ -87,8 +91,7 @@ class GuestSlot {
 
   TransactionReport report() const {
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
-    return TransactionReport{count_of(ended), end_of(ended),
-                             last_aborted_start_.load(std::memory_order_relaxed)};
+    return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
  private:
@@ -103,7 +106,7 @@ class GuestSlot {
   }
 
   std::atomic<std::uint64_t> ended_;
-  std::atomic<WallTime> last_aborted_start_;
+  std::atomic<WallTime> last_end_start_;
   std::atomic<Generation> watched_;
   std::atomic<TransactionEnd> watched_end_;
   std::atomic<Micros> own_limits_[kLimitCount];

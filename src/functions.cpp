@@ -179,7 +179,7 @@ void read_stats(ReturnSetInfo* result) {
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.recorder_errors)));
   add_last_error(&row);
   row.add_time(shared->started_at);
-  row.add_bool(shared->is_recording);
+  row.add_bool(shared->is_recording && shared->recorder_proc != kNoProcess);
   row.finish();
 }
 

@@ -36,7 +36,7 @@ namespace {
 constexpr std::uint64_t kBatchSize = 256;  // events in one transaction
 constexpr int kPruneBatchSize = 1000;      // rows in one transaction
 constexpr Micros kIdleInterval = kSecond;  // how soon a promotion or a CREATE EXTENSION is noticed
-constexpr Micros kLongestBackoff = 30 * kSecond;
+constexpr Micros kLongestBackoff = 5 * kSecond;
 constexpr Micros kPruneInterval = 10 * kSecond;
 constexpr Micros kRecountInterval = 3600 * kSecond;
 constexpr int kTimeoutMs = 30000;        // for one transaction
@@ -49,8 +49,9 @@ struct Recorder {
   std::uint64_t rows;        // in history, kept up to date by adding and subtracting
   MonotonicTime recount_at;  // when to count them anew
   MonotonicTime prune_at;
-  Micros backoff;    // 0 after success
-  bool is_stopping;  // the whole server is: SIGTERM has come, time-outs bound what we do
+  Micros backoff;          // 0 after success
+  MonotonicTime retry_at;  // after an error: not before that, however many events wake us
+  bool is_stopping;        // the whole server is: SIGTERM has come, time-outs bound what we do
 };
 
 Recorder recorder;
@@ -97,12 +98,15 @@ bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   pgstat_report_stat(true);
   pgstat_report_activity(STATE_IDLE, nullptr);
 
-  if (error != nullptr)
-    report_recorder_error(error);
-  else
+  const bool is_given_up =
+      error != nullptr && worker_should_stop() && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+  if (error == nullptr)
     report_history_access(access);
+  else if (!is_given_up)
+    report_recorder_error(error);
   recorder.access = access;
   recorder.backoff = error == nullptr ? 0 : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
+  recorder.retry_at = monotonic_now() + recorder.backoff;
   shared->is_recording.store(is_done, std::memory_order_relaxed);
   return is_done;
 }
@@ -139,12 +143,14 @@ bool write_batch(int timeout_ms) {
   const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
   if (count == 0) return false;
   const bool notifies = settings.notify;
+  std::uint64_t opened = 0;  // each of these makes a row
+  for (std::uint64_t i = 0; i < count; i++) opened += event_queue->peek(i)->kind == EventKind::kOpened;
   return with_history(
       timeout_ms, [count, notifies] { write_events(count, notifies); },
-      [count] {
+      [count, opened] {
+        recorder.rows += opened;
         event_queue->finish_oldest(count);
         shared->counters.events_written += count;
-        recorder.rows += count;
       });
 }
 
@@ -179,6 +185,8 @@ Micros take_turn() {
     shared->is_recording.store(false, std::memory_order_relaxed);
     return kIdleInterval;
   }
+  const Micros pause = recorder.retry_at - monotonic_now();
+  if (recorder.backoff > 0 && pause > 0) return pause;
   if (!recorder.has_started || recorder.access != HistoryAccess::kReady) start_history();
   if (recorder.has_started && recorder.access == HistoryAccess::kReady) {
     write_batch(kTimeoutMs);

@@ -194,7 +194,8 @@ void look_at_all_sessions(Look* look) {
   for (int i = 0; i < slots; i++) {
     if (has_episode[i]) {
       follow_episode(i, look);
-      continue;
+      // Once it is over the session may be in its next transaction already, which this look must not miss.
+      if (has_episode[i]) continue;
     }
     const Glance glance = glance_at(i);
     if (glance == Glance::kIdleInTransaction || (glance == Glance::kActive && look->watches_transactions))

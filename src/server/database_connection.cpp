@@ -57,6 +57,7 @@ Micros pause_after(std::int32_t failures) {
 }  // namespace
 
 void connect_to_history_database() {
+  shared->is_recording.store(false);
   const std::int32_t failures = shared->failed_connects.load();
   if (failures > 0 && !shared->may_connect.exchange(false)) wait_for_database(failures);
   shared->failed_connects.store(failures + 1);

@@ -20,8 +20,8 @@ enum class HistoryAccess {
 // pg_catalog alone, so that a trigger on the table gains nothing from us.
 HistoryAccess open_history();
 
-// To be called before the commit if open_history() said kReady: fires deferred triggers while the restrictions
-// still hold, then lifts them. After an ERROR the rollback lifts them.
+// To be called before the commit if open_history() said kReady: fires deferred triggers while the
+// restrictions still hold, then lifts them. After an ERROR the rollback lifts them.
 void close_history();
 
 }  // namespace pgleak

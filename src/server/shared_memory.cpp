@@ -43,9 +43,10 @@ void initialize_state() {
   shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
   shared->scanner_proc = kNoProcess;
   shared->recorder_proc = kNoProcess;
-  // Identifiers grow by one from milliseconds since 2000: short, in the order of time, and above every one
-  // of an earlier run, since no server finds a thousand leaks a second for as long as it runs.
-  shared->last_leak_id = shared->started_at / kMillisecond;
+  // Identifiers grow by one from the time of the start, in units of 100 us since 2000: in the order of time,
+  // and above all of an earlier run or of a standby started earlier, unless that one found ten thousand leaks
+  // a second.
+  shared->last_leak_id = shared->started_at / 100;
   ConditionVariableInit(&shared->scan_served);
 }
 

@@ -25,14 +25,17 @@ constexpr int kRestartAfterSeconds = 1;
 std::atomic<std::int32_t>* published_proc_index = nullptr;
 volatile sig_atomic_t interruptible = false;
 
+// Whatever waits or runs long is given up like a cancelled query: an ERROR, after which the worker can still
+// do what it has to do at its end. A FATAL, as for other backends, would leave no chance.
+void give_up_query() {
+  InterruptPending = true;
+  QueryCancelPending = true;
+}
+
 void handle_sigterm(SIGNAL_ARGS) {
   const int saved_errno = errno;
   ShutdownRequestPending = true;
-  if (interruptible) {
-    // As die() does, which cannot be called from here on all versions alike.
-    InterruptPending = true;
-    ProcDiePending = true;
-  }
+  if (interruptible) give_up_query();
   SetLatch(MyLatch);
   errno = saved_errno;
 }
@@ -67,11 +70,10 @@ bool worker_should_stop() { return ShutdownRequestPending; }
 
 void set_interruptible(bool is_interruptible) {
   interruptible = is_interruptible;
-  // SIGTERM may have come before the flag was up.
-  if (is_interruptible && ShutdownRequestPending) {
-    InterruptPending = true;
-    ProcDiePending = true;
-  }
+  if (!is_interruptible)
+    QueryCancelPending = false;  // it came too late to matter
+  else if (ShutdownRequestPending)
+    give_up_query();  // it came before the flag was up
 }
 
 void sleep_worker(Micros duration, std::uint32_t wait_event) {

@@ -21,8 +21,8 @@ void start_worker(std::atomic<std::int32_t>* proc_index);
 // True once SIGTERM has come.
 bool worker_should_stop();
 
-// Makes SIGTERM end the worker at the server's next interrupt check, as it ends any other backend,
-// while `is_interruptible`; for stretches that may wait long.
+// While `is_interruptible`, SIGTERM raises an ERROR (query_canceled) at the server's next interrupt check;
+// for stretches that may wait long.
 void set_interruptible(bool is_interruptible);
 
 // Serves the server's interrupts (barriers, a reload) and sleeps until woken, for `duration` us at the

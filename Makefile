@@ -40,7 +40,7 @@ PGFILEDESC = "pgleak - finds session leaks from inside the server"
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
 REGRESS = extension settings privileges detection history
 REGRESS_OPTS = --use-existing
-ISOLATION = episode limits blocking history prepare extension
+ISOLATION = episode blocking recorder
 ISOLATION_OPTS = --use-existing --inputdir=test/isolation
 override ISOLATION_TESTDB = contrib_regression
 

@@ -1,0 +1,189 @@
+// Owns: the tests of core/episode: whether an episode goes on or how it ended, from what the guest published
+// and what the status array shows.
+#include "core/episode.hpp"
+
+#include <gtest/gtest.h>
+
+#include <type_traits>
+
+#include "samples.hpp"
+
+namespace pgleak {
+namespace {
+
+static_assert(std::is_trivially_copyable<Episode>::value, "lives in shared memory and in the event queue");
+
+constexpr WallTime kBegun = 1000 * kSecond;
+constexpr WallTime kIdleSince = 1001 * kSecond;
+constexpr Generation kLeaked = 5;
+
+Episode open_episode() {
+  Episode episode{};
+  episode.session = kSomeSession;
+  episode.generation = kLeaked;
+  episode.xact_start = kBegun;
+  episode.state = SessionState::kIdleInTransaction;
+  episode.last_state = SessionState::kIdleInTransaction;
+  return episode;
+}
+
+BackendTrace present(const SessionSample& sample) { return BackendTrace{true, sample.state, sample}; }
+BackendTrace gone(SessionState last_state) { return BackendTrace{false, last_state, SessionSample{}}; }
+
+Outcome judge(const BackendTrace& trace, TransactionEnd watched_end) {
+  return judge_open(open_episode(), trace, watched_end);
+}
+
+// The session after its leaked transaction rolled back, in `state` and in no transaction.
+SampleOf after_rollback(SessionState state) {
+  SampleOf sample = plain_aborted(kBegun, kIdleSince, kLeaked);
+  sample.state = state;
+  return sample;
+}
+
+TEST(JudgeOpenTest, AnEpisodeGoesOnWhileItsTransactionDoes) {
+  const SampleOf idle = idle_in_transaction(kBegun, kIdleSince, kLeaked);
+  EXPECT_EQ(judge(present(idle), TransactionEnd::kNone), Outcome::kNone);
+}
+
+TEST(JudgeOpenTest, AnEpisodeSurvivesAStatementThatResumesTheTransaction) {
+  const SampleOf active = active_in_transaction(kBegun, kIdleSince + kMinute, kLeaked);
+  const SampleOf idle_again = idle_in_transaction(kBegun, kIdleSince + 2 * kMinute, kLeaked);
+  EXPECT_EQ(judge(present(active), TransactionEnd::kNone), Outcome::kNone);
+  EXPECT_EQ(judge(present(idle_again), TransactionEnd::kNone), Outcome::kNone);
+}
+
+TEST(JudgeOpenTest, AnEpisodeSurvivesAnErrorInsideASavepoint) {
+  SampleOf aborted = idle_in_transaction(kBegun, kIdleSince, kLeaked);
+  aborted.state = SessionState::kIdleInTransactionAborted;
+  EXPECT_EQ(judge(present(aborted), TransactionEnd::kNone), Outcome::kNone);
+}
+
+TEST(JudgeOpenTest, AnEpisodeSurvivesAStateThatSaysNothing) {
+  SampleOf untracked = idle_in_transaction(kBegun, kIdleSince, kLeaked);
+  untracked.state = SessionState::kUnknown;
+  EXPECT_EQ(judge(present(untracked), TransactionEnd::kNone), Outcome::kNone);
+}
+
+TEST(JudgeOpenTest, WhatTheGuestSaidIsTheOutcomeWhateverTheSessionDoesNow) {
+  struct {
+    TransactionEnd end;
+    Outcome outcome;
+  } const cases[] = {
+      {TransactionEnd::kCommitted, Outcome::kCommitted},
+      {TransactionEnd::kPrepared, Outcome::kPrepared},
+      {TransactionEnd::kDisconnected, Outcome::kDisconnected},
+  };
+  SampleOf pooled;
+  pooled.ended_count = kLeaked + 1;
+  const BackendTrace traces[] = {
+      present(pooled),                                                              // back in its pool
+      present(active_in_transaction(kBegun + kHour, kBegun + kHour, kLeaked + 1)),  // in the next transaction
+      present(idle_in_transaction(kBegun, kIdleSince, kLeaked + 1)),                // BEGIN; COMMIT; BEGIN
+      present(plain_aborted(kBegun + kHour, kBegun + kHour, kLeaked + 9)),          // much later
+      gone(SessionState::kIdle),
+      gone(SessionState::kIdleInTransaction),
+      gone(SessionState::kIdleInTransactionAborted),
+  };
+  for (const auto& c : cases) {
+    for (const BackendTrace& trace : traces) EXPECT_EQ(judge(trace, c.end), c.outcome);
+  }
+}
+
+TEST(JudgeOpenTest, AnErrorDoesNotEndAnEpisodeWhileTheBlockIsThere) {
+  for (const SessionState state :
+       {SessionState::kIdleInTransactionAborted, SessionState::kActive, SessionState::kFastpath})
+    EXPECT_EQ(judge(present(after_rollback(state)), TransactionEnd::kRolledBack), Outcome::kNone)
+        << testing::PrintToString(state);
+}
+
+TEST(JudgeOpenTest, RollbackEndsAnEpisode) {
+  EXPECT_EQ(judge(present(after_rollback(SessionState::kIdle)), TransactionEnd::kRolledBack),
+            Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, ARolledBackTransactionIsOverWhenTheSessionIsInAnother) {
+  SampleOf next = idle_in_transaction(kBegun + kMinute, kIdleSince + kMinute, kLeaked + 1);
+  next.last_end = TransactionEnd::kRolledBack;
+  next.last_end_start = kBegun;
+  EXPECT_EQ(judge(present(next), TransactionEnd::kRolledBack), Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, ARolledBackTransactionIsOverWhenTheNextOneBeganInTheSameMicrosecond) {
+  SampleOf next = idle_in_transaction(kBegun, kIdleSince + kMinute, kLeaked + 1);  // ROLLBACK; BEGIN
+  next.last_end = TransactionEnd::kRolledBack;
+  next.last_end_start = kBegun;
+  EXPECT_EQ(judge(present(next), TransactionEnd::kRolledBack), Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, ARolledBackTransactionIsOverWhenALaterOneIsAborted) {
+  EXPECT_EQ(judge(present(plain_aborted(kBegun + kMinute, kIdleSince + kMinute, kLeaked + 1)),
+                  TransactionEnd::kRolledBack),
+            Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, ASessionThatIsGoneWithoutAWordWasDisconnected) {
+  for (const SessionState last_state :
+       {SessionState::kIdleInTransaction, SessionState::kActive, SessionState::kIdleInTransactionAborted})
+    EXPECT_EQ(judge(gone(last_state), TransactionEnd::kNone), Outcome::kDisconnected);
+}
+
+TEST(JudgeOpenTest, ASessionThatLeftFromAnAbortedBlockWasDisconnected) {
+  EXPECT_EQ(judge(gone(SessionState::kIdleInTransactionAborted), TransactionEnd::kRolledBack),
+            Outcome::kDisconnected);
+}
+
+TEST(JudgeOpenTest, ASessionThatRolledBackAndThenLeftRolledBack) {
+  for (const SessionState last_state :
+       {SessionState::kIdle, SessionState::kActive, SessionState::kIdleInTransaction})
+    EXPECT_EQ(judge(gone(last_state), TransactionEnd::kRolledBack), Outcome::kRolledBack)
+        << testing::PrintToString(last_state);
+}
+
+TEST(JudgeOpenTest, TheSampleOfASessionThatIsGoneMeansNothing) {
+  BackendTrace trace = gone(SessionState::kIdleInTransaction);
+  trace.sample = idle_in_transaction(kBegun, kIdleSince, kLeaked);  // of whoever has the slot now
+  EXPECT_EQ(judge(trace, TransactionEnd::kNone), Outcome::kDisconnected);
+  trace.sample = after_rollback(SessionState::kIdleInTransactionAborted);
+  EXPECT_EQ(judge(trace, TransactionEnd::kRolledBack), Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, TheFirstTransactionOfASlotIsFollowedLikeAnyOther) {
+  Episode episode = open_episode();
+  episode.generation = 0;
+  EXPECT_EQ(judge_open(episode, present(plain_aborted(kBegun, kIdleSince, 0)), TransactionEnd::kRolledBack),
+            Outcome::kNone);
+  EXPECT_EQ(judge_open(episode, present(SampleOf{}), TransactionEnd::kRolledBack), Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, AnAbortedBlockIsFollowedFromItsDetectionToItsEnd) {
+  Episode episode = open_episode();
+  episode.state = episode.last_state = SessionState::kIdleInTransactionAborted;
+  episode.generation = current_block(plain_aborted(kBegun, kIdleSince, kLeaked)).generation;
+
+  const BackendTrace aborted = present(plain_aborted(kBegun, kIdleSince, kLeaked));
+  EXPECT_EQ(judge_open(episode, aborted, TransactionEnd::kRolledBack), Outcome::kNone);
+  EXPECT_EQ(judge_open(episode, present(after_rollback(SessionState::kIdle)), TransactionEnd::kRolledBack),
+            Outcome::kRolledBack);
+}
+
+// The backend publishes the end before it takes the start of the transaction out of its status entry. A look
+// in between cannot know yet whether the block lives on as aborted; an episode closed here would be opened
+// twice.
+TEST(JudgeOpenTest, AnErrorJustBeingProcessedDoesNotEndAnEpisode) {
+  SampleOf aborting = active_in_transaction(kBegun, kIdleSince + kMinute, kLeaked + 1);
+  aborting.last_end = TransactionEnd::kRolledBack;
+  aborting.last_end_start = kBegun;
+  EXPECT_EQ(judge(present(aborting), TransactionEnd::kRolledBack), Outcome::kNone);
+}
+
+TEST(OutcomeTest, IsPrintedAsInHistory) {
+  EXPECT_EQ(to_string(Outcome::kNone), nullptr);
+  EXPECT_STREQ(to_string(Outcome::kCommitted), "committed");
+  EXPECT_STREQ(to_string(Outcome::kRolledBack), "rolled back");
+  EXPECT_STREQ(to_string(Outcome::kPrepared), "prepared");
+  EXPECT_STREQ(to_string(Outcome::kDisconnected), "disconnected");
+}
+
+}  // namespace
+}  // namespace pgleak

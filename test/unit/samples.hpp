@@ -1,0 +1,122 @@
+// Owns: what the tests about sessions share: a machine whose clocks the test moves, looks at a session in
+// each state it can be in, and the words in which a failed expectation names a state or an outcome.
+#ifndef PGLEAK_TEST_UNIT_SAMPLES_HPP
+#define PGLEAK_TEST_UNIT_SAMPLES_HPP
+
+#include <ostream>
+
+#include "core/episode.hpp"
+#include "core/limits.hpp"
+#include "core/session.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+inline constexpr Micros kMinute = 60 * kSecond;
+inline constexpr Micros kHour = 60 * kMinute;
+
+// The two clocks of a machine. Nothing moves them but the test.
+class FakeTime {
+ public:
+  Now now() const { return Now{wall_, monotonic_}; }
+  WallTime wall() const { return wall_; }
+  MonotonicTime monotonic() const { return monotonic_; }
+
+  void pass(Micros duration) {
+    wall_ += duration;
+    monotonic_ += duration;
+  }
+  // Somebody sets the wall clock, forward or (negative) back. No time passes.
+  void set_wall_clock_by(Micros difference) { wall_ += difference; }
+
+ private:
+  WallTime wall_ = 840'000'000 * kSecond;  // in 2026
+  MonotonicTime monotonic_ = 5000 * kSecond;
+};
+
+inline constexpr SessionId kSomeSession{4711, 839'990'000 * kSecond};
+
+// One look at a session of which `ended_count` transactions have ended, the last one by `last_end`.
+struct SampleOf {
+  SessionState state = SessionState::kIdle;
+  WallTime xact_start = 0;
+  WallTime state_start = 0;
+  Generation ended_count = 0;
+  TransactionEnd last_end = TransactionEnd::kNone;
+  WallTime last_end_start = 0;
+  SessionId id = kSomeSession;
+
+  operator SessionSample() const {
+    return SessionSample{id, state, xact_start, state_start, ended_count, last_end, last_end_start};
+  }
+};
+
+inline SampleOf idle_in_transaction(WallTime xact_start, WallTime idle_since, Generation ended_count = 0) {
+  SampleOf sample;
+  sample.state = SessionState::kIdleInTransaction;
+  sample.xact_start = xact_start;
+  sample.state_start = idle_since;
+  sample.ended_count = ended_count;
+  if (ended_count > 0) sample.last_end = TransactionEnd::kCommitted;
+  return sample;
+}
+
+inline SampleOf active_in_transaction(WallTime xact_start, WallTime active_since,
+                                      Generation ended_count = 0) {
+  SampleOf sample = idle_in_transaction(xact_start, active_since, ended_count);
+  sample.state = SessionState::kActive;
+  return sample;
+}
+
+// After an error outside of a savepoint: the server shows no transaction any more, only the state.
+inline SampleOf plain_aborted(WallTime xact_start, WallTime idle_since, Generation generation) {
+  SampleOf sample;
+  sample.state = SessionState::kIdleInTransactionAborted;
+  sample.state_start = idle_since;
+  sample.ended_count = generation + 1;
+  sample.last_end = TransactionEnd::kRolledBack;
+  sample.last_end_start = xact_start;
+  return sample;
+}
+
+// Limits of which none is set (kNotSet), to be filled in by the test.
+inline LimitValues nothing_set() {
+  LimitValues values;
+  for (Micros& value : values.value) value = kNotSet;
+  return values;
+}
+
+// Limits of which all are off, to be filled in by the test.
+inline LimitValues all_off() {
+  LimitValues values;
+  for (Micros& value : values.value) value = kNever;
+  return values;
+}
+
+inline LimitValues with(LimitValues values, Clock clock, LimitKind kind, Micros duration) {
+  values.value[limit_index(clock, kind)] = duration;
+  return values;
+}
+
+inline void PrintTo(SessionState state, std::ostream* out) {
+  const char* name = to_string(state);
+  *out << (name != nullptr ? name : "unknown");
+}
+
+inline void PrintTo(Outcome outcome, std::ostream* out) {
+  const char* name = to_string(outcome);
+  *out << (name != nullptr ? name : "(goes on)");
+}
+
+inline void PrintTo(Clock clock, std::ostream* out) { *out << to_string(clock); }
+
+inline void PrintTo(LimitSource source, std::ostream* out) { *out << to_string(source); }
+
+inline void PrintTo(TransactionEnd end, std::ostream* out) {
+  static const char* const kNames[] = {"(not ended)", "committed", "rolled back", "prepared", "disconnected"};
+  *out << kNames[static_cast<int>(end)];
+}
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,193 @@
+// Owns: the tests of core/session: which transaction block a session is in, in each state that the server can
+// show, and what makes two sessions one.
+#include "core/session.hpp"
+
+#include <gtest/gtest.h>
+
+#include "samples.hpp"
+
+namespace pgleak {
+namespace {
+
+constexpr WallTime kStart = 1000 * kSecond;
+constexpr WallTime kEarlier = 900 * kSecond;
+constexpr WallTime kIdleSince = 1001 * kSecond;
+
+constexpr SessionState kAllStates[] = {
+    SessionState::kUnknown,
+    SessionState::kIdle,
+    SessionState::kActive,
+    SessionState::kFastpath,
+    SessionState::kIdleInTransaction,
+    SessionState::kIdleInTransactionAborted,
+};
+constexpr TransactionEnd kAllEnds[] = {
+    TransactionEnd::kNone,     TransactionEnd::kCommitted,    TransactionEnd::kRolledBack,
+    TransactionEnd::kPrepared, TransactionEnd::kDisconnected,
+};
+
+struct BlockCase {
+  const char* meaning;
+  SessionState state;
+  WallTime xact_start;
+  Generation ended_count;
+  TransactionEnd last_end;
+  WallTime last_end_start;
+  Block block;
+};
+
+constexpr Block kNoBlock{false, 0, 0};
+
+using State = SessionState;
+using End = TransactionEnd;
+constexpr State kIdleIn = State::kIdleInTransaction;
+constexpr State kAborted = State::kIdleInTransactionAborted;
+
+// clang-format off
+const BlockCase kBlockCases[] = {
+    // A transaction that the server shows.
+    {"idle in its first transaction", kIdleIn, kStart, 0, End::kNone, 0, {true, 0, kStart}},
+    {"idle in a later one", kIdleIn, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
+    {"idle in the one after a rollback", kIdleIn, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
+    {"idle in the one after a PREPARE", kIdleIn, kStart, 7, End::kPrepared, kEarlier, {true, 7, kStart}},
+    {"idle in the first one of a new owner of the slot", kIdleIn, kStart, 7, End::kNone, kEarlier, {true, 7, kStart}},
+    {"running a statement", State::kActive, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
+    {"running one after a rollback", State::kActive, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
+    {"running one in its first transaction", State::kActive, kStart, 0, End::kNone, 0, {true, 0, kStart}},
+    {"running a fast-path call", State::kFastpath, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
+    {"aborted inside a savepoint", kAborted, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
+    {"the same after a rollback", kAborted, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
+
+    // A block without a transaction.
+    {"aborted", kAborted, 0, 7, End::kRolledBack, kEarlier, {true, 6, kEarlier}},
+    {"the very first transaction aborted", kAborted, 0, 1, End::kRolledBack, kEarlier, {true, 0, kEarlier}},
+    {"refused in an aborted block, or about to begin", State::kActive, 0, 7, End::kRolledBack, kEarlier, {true, 6, 0}},
+    {"a fast-path call in an aborted block", State::kFastpath, 0, 7, End::kRolledBack, kEarlier, {true, 6, 0}},
+
+    // A transaction that has ended but is still shown.
+    {"an error is being processed", State::kActive, kStart, 7, End::kRolledBack, kStart, {true, 6, kStart}},
+    {"the same in a fast-path call", State::kFastpath, kStart, 7, End::kRolledBack, kStart, {true, 6, kStart}},
+    {"a commit is being processed", State::kActive, kStart, 7, End::kCommitted, kStart, kNoBlock},
+    {"a PREPARE is being processed", State::kActive, kStart, 7, End::kPrepared, kStart, kNoBlock},
+    // A transaction with the start of the one before, when several are sent as one message.
+    {"BEGIN; COMMIT; BEGIN", kIdleIn, kStart, 7, End::kCommitted, kStart, {true, 7, kStart}},
+    {"BEGIN; ROLLBACK; BEGIN", kIdleIn, kStart, 7, End::kRolledBack, kStart, {true, 7, kStart}},
+    {"the same, then aborted inside a savepoint", kAborted, kStart, 7, End::kRolledBack, kStart, {true, 7, kStart}},
+    {"a new owner of the slot", State::kActive, kStart, 7, End::kNone, kStart, {true, 7, kStart}},
+
+    // No block.
+    {"idle after a commit", State::kIdle, 0, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"idle after a rollback", State::kIdle, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
+    {"idle, whatever start is still shown", State::kIdle, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"idle, a rollback still shown", State::kIdle, kStart, 7, End::kRolledBack, kStart, kNoBlock},
+    {"about to begin after a commit", State::kActive, 0, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"about to begin after a PREPARE", State::kActive, 0, 7, End::kPrepared, kEarlier, kNoBlock},
+    {"about to begin for the first time", State::kActive, 0, 0, End::kNone, 0, kNoBlock},
+    {"the same in a slot used before", State::kActive, 0, 7, End::kNone, kEarlier, kNoBlock},
+    {"about to begin, no start known of the last one", State::kActive, 0, 7, End::kCommitted, 0, kNoBlock},
+    {"a walsender after EXPORT_SNAPSHOT", kIdleIn, 0, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"the same after a rollback", kIdleIn, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
+    {"aborted, nothing published yet", kAborted, 0, 0, End::kNone, 0, kNoBlock},
+    {"aborted, nothing published by this owner", kAborted, 0, 7, End::kNone, kEarlier, kNoBlock},
+    {"aborted, published of another", kAborted, 0, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"an end without a count cannot be", kAborted, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
+    {"the same while active", State::kActive, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
+    {"activity tracking is off", State::kUnknown, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"the same after a rollback", State::kUnknown, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
+};
+// clang-format on
+
+TEST(CurrentBlockTest, FollowsFromStateStartAndLastEnd) {
+  for (const BlockCase& c : kBlockCases) {
+    SCOPED_TRACE(c.meaning);
+    SampleOf sample;
+    sample.state = c.state;
+    sample.xact_start = c.xact_start;
+    sample.state_start = kIdleSince;
+    sample.ended_count = c.ended_count;
+    sample.last_end = c.last_end;
+    sample.last_end_start = c.last_end_start;
+
+    const Block block = current_block(sample);
+    EXPECT_EQ(block.exists, c.block.exists);
+    EXPECT_EQ(block.generation, c.block.generation);
+    EXPECT_EQ(block.xact_start, c.block.xact_start);
+  }
+}
+
+TEST(CurrentBlockTest, WithoutABlockNothingOfOneIsShown) {
+  for (const SessionState state : {SessionState::kUnknown, SessionState::kIdle}) {
+    for (const TransactionEnd end : kAllEnds) {
+      SampleOf sample;
+      sample.state = state;
+      sample.xact_start = kStart;
+      sample.ended_count = 3;
+      sample.last_end = end;
+      sample.last_end_start = kEarlier;
+      const Block block = current_block(sample);
+      EXPECT_FALSE(block.exists);
+      EXPECT_EQ(block.generation, 0U);
+      EXPECT_EQ(block.xact_start, 0);
+    }
+  }
+}
+
+TEST(CurrentBlockTest, ABlockKeepsItsGenerationAndStartThroughAnError) {
+  const Block before = current_block(idle_in_transaction(kStart, kIdleSince, 5));
+  const Block after = current_block(plain_aborted(kStart, kIdleSince + kSecond, 5));
+  EXPECT_TRUE(after.exists);
+  EXPECT_EQ(after.generation, before.generation);
+  EXPECT_EQ(after.xact_start, before.xact_start);
+}
+
+TEST(CurrentBlockTest, BeginCommitBeginInOneMessageIsAnotherBlockWithTheSameStart) {
+  const Block first = current_block(idle_in_transaction(kStart, kIdleSince, 5));
+  const Block second = current_block(idle_in_transaction(kStart, kIdleSince + kSecond, 6));
+  EXPECT_EQ(second.xact_start, first.xact_start);
+  EXPECT_NE(second.generation, first.generation);
+}
+
+TEST(CurrentBlockTest, TheTransactionAfterAnAbortedOneIsAnotherBlock) {
+  const Block aborted = current_block(plain_aborted(kStart, kIdleSince, 5));
+  SampleOf next = idle_in_transaction(kStart + kSecond, kIdleSince + kSecond, 6);
+  next.last_end = TransactionEnd::kRolledBack;
+  next.last_end_start = kStart;
+  EXPECT_EQ(current_block(next).generation, aborted.generation + 1);
+}
+
+TEST(SessionStateTest, IsIdleInTransactionInTwoStates) {
+  for (const SessionState state : kAllStates) {
+    EXPECT_EQ(is_idle_in_transaction(state),
+              state == SessionState::kIdleInTransaction || state == SessionState::kIdleInTransactionAborted)
+        << testing::PrintToString(state);
+  }
+}
+
+TEST(SessionStateTest, IsActiveInTwoStates) {
+  for (const SessionState state : kAllStates) {
+    EXPECT_EQ(is_active(state), state == SessionState::kActive || state == SessionState::kFastpath)
+        << testing::PrintToString(state);
+  }
+}
+
+TEST(SessionStateTest, IsPrintedAsInPgStatActivity) {
+  EXPECT_EQ(to_string(SessionState::kUnknown), nullptr);
+  EXPECT_STREQ(to_string(SessionState::kIdle), "idle");
+  EXPECT_STREQ(to_string(SessionState::kActive), "active");
+  EXPECT_STREQ(to_string(SessionState::kFastpath), "fastpath function call");
+  EXPECT_STREQ(to_string(SessionState::kIdleInTransaction), "idle in transaction");
+  EXPECT_STREQ(to_string(SessionState::kIdleInTransactionAborted), "idle in transaction (aborted)");
+}
+
+TEST(SessionIdTest, APidIsNotEnough) {
+  const SessionId id{100, 5};
+  EXPECT_TRUE(id == (SessionId{100, 5}));
+  EXPECT_FALSE(id != (SessionId{100, 5}));
+  EXPECT_TRUE(id != (SessionId{100, 6})) << "the same pid, used again";
+  EXPECT_FALSE(id == (SessionId{100, 6}));
+  EXPECT_TRUE(id != (SessionId{101, 5})) << "started in the same microsecond";
+  EXPECT_FALSE(id == (SessionId{101, 5}));
+}
+
+}  // namespace
+}  // namespace pgleak

@@ -62,3 +62,9 @@ CREATE EXTENSION pgleak SCHEMA public;
 CREATE EXTENSION pgleak;
 ALTER EXTENSION pgleak SET SCHEMA public;
 DROP EXTENSION pgleak;
+
+-- The schema goes with it, and one that somebody made in advance is not adopted: its owner would own our objects.
+SELECT to_regnamespace('pgleak') IS NULL AS is_gone;
+CREATE SCHEMA pgleak;
+CREATE EXTENSION pgleak;
+DROP SCHEMA pgleak;

@@ -3,6 +3,8 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pgleak" to load this file. \quit
 
+-- Fails if there is one already: it might belong to somebody who would then own our objects.
+CREATE SCHEMA pgleak;
 REVOKE ALL ON SCHEMA pgleak FROM PUBLIC;
 GRANT USAGE ON SCHEMA pgleak TO PUBLIC;
 COMMENT ON SCHEMA pgleak IS 'session leaks: connections that an application took and left idle in a transaction';

@@ -63,7 +63,9 @@ void fix_settings() {
       {"default_transaction_isolation", "read committed"},
       {"default_transaction_deferrable", "off"},
       {"statement_timeout", "0"},
-      {"lock_timeout", "0"},
+      // Somebody may hold a lock on a row of ours: like one on the table, that is not worth a wait with a
+      // snapshot.
+      {"lock_timeout", "50ms"},
       {"idle_in_transaction_session_timeout", "0"},
       {"transaction_timeout", "0"},
       {"search_path", "pg_catalog, pg_temp"},
@@ -98,6 +100,10 @@ bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   pgstat_report_stat(true);
   pgstat_report_activity(STATE_IDLE, nullptr);
 
+  if (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE) {
+    access = HistoryAccess::kLocked;
+    error = nullptr;
+  }
   const bool is_given_up =
       error != nullptr && worker_should_stop() && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
   if (error == nullptr)

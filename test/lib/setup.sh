@@ -176,7 +176,7 @@ copy_server() {
     mkdir -p "$root${dir%/*}"
     [ -e "$root$dir" ] || ln -s "$dir" "$root$dir"
   done
-  find "$root" -name 'pgleak*' -prune -exec rm -rf {} +    # the machine's own pgleak is not the one to show or to test
+  find "$root" ! -type d -name 'pgleak*' -delete           # the machine's own pgleak is not the one to show or to test
   give_to_user "$root"
   is_complete "$bindir/pg_config" || die "this PostgreSQL cannot be copied: $original"
 }

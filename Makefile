@@ -1,8 +1,8 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | versions | assert      see CONTRIBUTING.md
+#   make check | format | layering | tidy | storm | versions | assert      see CONTRIBUTING.md
 
-developer_targets = check format layering tidy versions assert
+developer_targets = check format layering tidy storm versions assert
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -19,6 +19,9 @@ layering:
 
 tidy:
 	test/tidy
+
+storm:
+	test/clients/run storm 60
 
 # Needs root: every supported server, each in a throw-away root of its own.
 versions:

@@ -29,6 +29,11 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT detected_at timestamp with time zone,
     OUT leak_after interval,
     OUT limit_source text,
+    OUT next_action text,
+    OUT next_action_at timestamp with time zone,
+    OUT last_action text,
+    OUT last_action_at timestamp with time zone,
+    OUT last_action_result text,
     OUT query text,
     OUT query_id bigint)
 RETURNS SETOF record
@@ -41,6 +46,10 @@ CREATE FUNCTION pgleak.read_stats(
     OUT last_scan_at timestamp with time zone,
     OUT last_scan_us bigint,
     OUT leaks bigint,
+    OUT cancels bigint,
+    OUT cancels_failed bigint,
+    OUT terminates bigint,
+    OUT escaped bigint,
     OUT events_queued bigint,
     OUT events_written bigint,
     OUT events_dropped bigint,
@@ -68,6 +77,19 @@ AS 'MODULE_PATHNAME', 'pgleak_reset_counters'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pgleak.reset() IS 'sets the counters of pgleak.stats to zero; history and open leaks stay';
 REVOKE ALL ON FUNCTION pgleak.reset() FROM PUBLIC;
+
+-- Their permissions are checked inside, by the rules of pg_cancel_backend and pg_terminate_backend.
+CREATE FUNCTION pgleak.cancel(pid integer)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pgleak_cancel_session'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.cancel(integer) IS 'rolls back the transaction of a session that is idle in it, without disconnecting the client; of an active session it cancels the query';
+
+CREATE FUNCTION pgleak.terminate(pid integer)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pgleak_terminate_session'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session in a transaction, with a reason that its client can read';
 
 -- History ----------------------------------------------------------------------------------------------------
 
@@ -130,12 +152,15 @@ COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction when
 COMMENT ON COLUMN pgleak.history.clock IS 'the clock whose limit was passed: idle or transaction';
 COMMENT ON COLUMN pgleak.history.detected_at IS 'when the leak was detected';
 COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
-COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, or session (role, database or SET)';
+COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), or by hand';
 COMMENT ON COLUMN pgleak.history.query IS 'the last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'its query identifier, the same for all statements of one form';
+COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
+COMMENT ON COLUMN pgleak.history.last_action_at IS 'when';
+COMMENT ON COLUMN pgleak.history.last_action_result IS 'what became of it: requested, done, dry run, escaped, not possible safely';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the transaction or its session ended; NULL while the leak is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'from detection to the end';
-COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, server stopped; NULL while open';
+COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, server stopped; NULL while open and not cancelled';
 COMMENT ON INDEX pgleak.history_ended_at_idx IS 'for pruning the oldest rows and finding open ones';
 REVOKE ALL ON pgleak.history FROM PUBLIC;
 GRANT SELECT ON pgleak.history TO pg_monitor;
@@ -168,11 +193,11 @@ SELECT
     NULL::integer AS blocked,
     NULL::interval AS blocked_for,
     NULL::pg_catalog.text AS impact,
-    NULL::pg_catalog.text AS next_action,
-    NULL::timestamp with time zone AS next_action_at,
-    NULL::pg_catalog.text AS last_action,
-    NULL::timestamp with time zone AS last_action_at,
-    NULL::pg_catalog.text AS last_action_result,
+    l.next_action,
+    l.next_action_at,
+    l.last_action,
+    l.last_action_at,
+    l.last_action_result,
     l.query,
     l.query_id,
     NULL::pg_catalog.jsonb AS tags,
@@ -206,10 +231,10 @@ SELECT
     s.last_scan_at,
     s.last_scan_us,
     s.leaks,
-    NULL::bigint AS cancels,
-    NULL::bigint AS cancels_failed,
-    NULL::bigint AS terminates,
-    NULL::bigint AS escaped,
+    s.cancels,
+    s.cancels_failed,
+    s.terminates,
+    s.escaped,
     s.events_queued,
     s.events_written,
     s.events_dropped,

@@ -9,6 +9,7 @@
 #include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/encoding.hpp"
+#include "server/hand_request.hpp"
 #include "server/postgres.hpp"
 #include "server/row.hpp"
 #include "server/settings.hpp"
@@ -27,6 +28,8 @@ PG_FUNCTION_INFO_V1(pgleak_read_leaks);
 PG_FUNCTION_INFO_V1(pgleak_read_stats);
 PG_FUNCTION_INFO_V1(pgleak_request_scan);
 PG_FUNCTION_INFO_V1(pgleak_reset_counters);
+PG_FUNCTION_INFO_V1(pgleak_cancel_session);
+PG_FUNCTION_INFO_V1(pgleak_terminate_session);
 }
 
 namespace pgleak {
@@ -94,7 +97,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(12);
+    row->add_nulls(17);
     row->add_text("<insufficient privilege>");
     row->add_null();
     return;
@@ -114,6 +117,11 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);
   row->add_text(to_string(episode.limit_source));
+  row->add_text(to_string(leak.view.next_action));
+  row->add_time(leak.view.next_action_at);
+  row->add_text(to_string(episode.action.last));
+  row->add_time(episode.action.at);
+  row->add_text(to_string(episode.action.result));
   row->add_foreign_text(statement, encoding);
   if (leak.entry.query_id == 0)
     row->add_null();
@@ -173,6 +181,10 @@ void read_stats(ReturnSetInfo* result) {
   row.add_time(shared->last_scan_at);
   row.add_int64(shared->last_scan_duration);
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.leaks)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels_failed)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.terminates)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.escaped)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_queued)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_written)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_dropped)));
@@ -212,12 +224,23 @@ Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
   using namespace pgleak;
   require_preloading();
   Counters& counters = shared->counters;
-  std::atomic<std::uint64_t>* const all[] = {&counters.scans,          &counters.leaks,
-                                             &counters.events_queued,  &counters.events_written,
-                                             &counters.events_dropped, &counters.recorder_errors};
+  std::atomic<std::uint64_t>* const all[] = {
+      &counters.scans,          &counters.leaks,          &counters.cancels,       &counters.cancels_failed,
+      &counters.terminates,     &counters.escaped,        &counters.events_queued, &counters.events_written,
+      &counters.events_dropped, &counters.recorder_errors};
   for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
   LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
   shared->last_error = LastError{};
   LWLockRelease(shared->error_lock);
   PG_RETURN_VOID();
+}
+
+Datum pgleak_cancel_session(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  PG_RETURN_BOOL(pgleak::request_action(PG_GETARG_INT32(0), pgleak::Action::kCancel));
+}
+
+Datum pgleak_terminate_session(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  PG_RETURN_BOOL(pgleak::request_action(PG_GETARG_INT32(0), pgleak::Action::kTerminate));
 }

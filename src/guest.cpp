@@ -8,7 +8,10 @@
 #include "pgleak.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
+#include "server/commit_guard.hpp"
+#include "server/in_place.hpp"
 #include "server/login.hpp"
+#include "server/own_session.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
@@ -23,17 +26,14 @@ namespace pgleak {
 
 namespace {
 
-// This backend's slot, once it is taken.
-GuestSlot* my_slot = nullptr;
-
 void note_transaction_limits(const LimitValues& own) {
   if (uses_transaction_clock(own)) shared->own_transaction_limits.store(true, std::memory_order_relaxed);
 }
 
 void publish_limits() {
-  if (my_slot == nullptr) return;
+  if (own_session == nullptr) return;
   const LimitValues own = own_limits();
-  my_slot->publish_limits(own);
+  own_session->guest.publish_limits(own, own_act_when());
   note_transaction_limits(own);
 }
 
@@ -51,22 +51,23 @@ void take_slot() {
   owner.session = SessionId{MyProcPid, MyStartTimestamp};
   owner.proc_index = compat::my_proc_index();
   owner.encoding = GetDatabaseEncoding();
+  owner.is_superuser = is_login_superuser();
   copy_login_names(owner.database, owner.role);
 
   const LimitValues own = own_limits();
-  session_slots[index].guest.claim(owner, own);
+  session_slots[index].guest.claim(owner, own, own_act_when());
   note_transaction_limits(own);
-  my_slot = &session_slots[index].guest;
+  own_session = &session_slots[index];
 }
 
 void publish_end(TransactionEnd how) {
   // The first transaction that ends in a session is the one in which the server sets the session up:
   // the settings of its role and database are in force by then.
-  if (my_slot == nullptr) {
+  if (own_session == nullptr) {
     if (how == TransactionEnd::kCommitted && is_client_session()) take_slot();
     return;
   }
-  my_slot->publish_end(how, GetCurrentTransactionStartTimestamp());
+  own_session->guest.publish_end(how, GetCurrentTransactionStartTimestamp());
 }
 
 void on_transaction_event(XactEvent event, void*) {
@@ -90,6 +91,8 @@ void on_transaction_event(XactEvent event, void*) {
 void install_guest() {
   RegisterXactCallback(on_transaction_event, nullptr);
   on_limit_change(publish_limits);
+  install_in_place();
+  install_commit_guard();
 }
 
 }  // namespace pgleak

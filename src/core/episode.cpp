@@ -14,11 +14,18 @@ const char* to_string(Outcome outcome) {
       return "prepared";
     case Outcome::kDisconnected:
       return "disconnected";
+    case Outcome::kCancelled:
+      return "cancelled";
+    case Outcome::kTerminated:
+      return "terminated";
   }
   return nullptr;
 }
 
-Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
+namespace {
+
+// How it ended as far as the session itself knows.
+Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
   switch (watched_end) {
     case TransactionEnd::kCommitted:
       return Outcome::kCommitted;
@@ -40,6 +47,21 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
       break;
   }
   return trace.is_present ? Outcome::kNone : Outcome::kDisconnected;
+}
+
+}  // namespace
+
+Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
+  const Outcome outcome = judge_by_session(episode, trace, watched_end);
+  switch (outcome) {
+    case Outcome::kDisconnected:
+      if (episode.is_told_to_go) return Outcome::kTerminated;
+      return episode.is_cancelled ? Outcome::kCancelled : outcome;
+    case Outcome::kRolledBack:
+      return episode.is_cancelled ? Outcome::kCancelled : outcome;
+    default:
+      return outcome;
+  }
 }
 
 }  // namespace pgleak

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "core/action.hpp"
 #include "core/limits.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -19,6 +20,8 @@ enum class Outcome : std::uint8_t {
   kRolledBack,
   kPrepared,
   kDisconnected,
+  kCancelled,   // rolled back by pgleak
+  kTerminated,  // its session ended by pgleak
 };
 
 // As history.outcome prints it; nullptr for kNone.
@@ -57,6 +60,9 @@ struct Episode {
   LimitSource limit_source;
   SessionState state;       // at detection
   SessionState last_state;  // at the last look
+  ActionState action;       // what was done about it
+  bool is_cancelled;        // rolled back in place and parked in its aborted block, or its query cancelled
+  bool is_told_to_go;       // terminated, though its backend may still be there
 };
 
 // What happened to the backend of an episode, as far as the status array shows.

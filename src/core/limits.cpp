@@ -33,6 +33,8 @@ const char* to_string(LimitSource source) {
       return "rule";
     case LimitSource::kSession:
       return "session";
+    case LimitSource::kByHand:
+      return "by hand";
   }
   return "server";
 }

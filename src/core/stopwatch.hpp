@@ -31,6 +31,9 @@ struct Stopwatch {
     }
     return age_at_first_sight + (now.monotonic - first_sight_at);
   }
+
+  // Goes on measuring although the thing now says that it started at `started`.
+  void carry_over(WallTime started) { started_at = started; }
 };
 
 }  // namespace pgleak

@@ -107,6 +107,7 @@ StatusRead read_status(int index, StatusEntry* result) {
     result->state_start = entry->st_state_start_timestamp;
     result->query_id = static_cast<std::uint64_t>(entry->st_query_id);
     result->role_oid = entry->st_userid;
+    result->database_oid = entry->st_databaseid;
   });
   if (!is_whole) return StatusRead::kBusy;
   return result->id.pid > 0 ? StatusRead::kDone : StatusRead::kUnused;

@@ -27,6 +27,7 @@ struct StatusEntry {
   WallTime state_start;
   std::uint64_t query_id;
   std::uint32_t role_oid;
+  std::uint32_t database_oid;
 };
 
 enum class StatusRead : std::uint8_t {

@@ -8,9 +8,12 @@
 extern "C" {
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
+#include "storage/procsignal.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
@@ -50,6 +53,89 @@ inline int my_proc_index() {
 #else
   return MyProc->pgprocno;
 #endif
+}
+
+// How the server numbers its system caches in a callback.
+#if PG_VERSION_NUM >= 190000
+using SyscacheId = SysCacheIdentifier;
+#else
+using SyscacheId = int;
+#endif
+
+// Wakes the backend at `status_index` with process id `pid` so that it handles invalidation messages; does
+// nothing if another backend is there by now. Returns false then. Never ereports.
+inline bool send_catchup_interrupt(int pid, int status_index) {
+#if PG_VERSION_NUM >= 170000
+  const ProcNumber number = status_index;
+#else
+  const BackendId number = status_index + 1;
+#endif
+  return SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, number) == 0;
+}
+
+// The local transaction number of a backend; 0 outside of transactions.
+inline LocalTransactionId local_transaction(const PGPROC* proc) {
+#if PG_VERSION_NUM >= 170000
+  return proc->vxid.lxid;
+#else
+  return proc->lxid;
+#endif
+}
+
+#if PG_VERSION_NUM >= 160000
+// dlist_foreach() by hand: its type assertion is C only. `offset` is that of the node in Element.
+template <typename Element, typename Visit>
+void for_each_in_list(dlist_head* list, std::size_t offset, Visit visit) {
+  for (dlist_node* node = list->head.next; node != nullptr && node != &list->head; node = node->next)
+    visit(reinterpret_cast<Element*>(reinterpret_cast<char*>(node) - offset));
+}
+#endif
+
+// Calls visit(PROCLOCK*) for each lock that `proc` holds or awaits in a partition, which the caller has
+// locked.
+template <typename Visit>
+void for_each_held_lock(PGPROC* proc, int partition, Visit visit) {
+#if PG_VERSION_NUM >= 160000
+  for_each_in_list<PROCLOCK>(&proc->myProcLocks[partition], offsetof(PROCLOCK, procLink), visit);
+#else
+  SHM_QUEUE* const list = &proc->myProcLocks[partition];
+  Pointer link = SHMQueueNext(list, list, offsetof(PROCLOCK, procLink));
+  while (link != nullptr) {
+    PROCLOCK* const held = reinterpret_cast<PROCLOCK*>(link);
+    visit(held);
+    link = SHMQueueNext(list, &held->procLink, offsetof(PROCLOCK, procLink));
+  }
+#endif
+}
+
+// Calls visit(PGPROC*) for each process that waits for `lock`, whose partition the caller has locked.
+template <typename Visit>
+void for_each_waiter(LOCK* lock, Visit visit) {
+#if PG_VERSION_NUM >= 190000
+  for_each_in_list<PGPROC>(&lock->waitProcs.dlist, offsetof(PGPROC, waitLink), visit);
+#elif PG_VERSION_NUM >= 160000
+  for_each_in_list<PGPROC>(&lock->waitProcs.dlist, offsetof(PGPROC, links), visit);
+#else
+  PGPROC* waiter = reinterpret_cast<PGPROC*>(lock->waitProcs.links.next);
+  for (int i = 0; i < lock->waitProcs.size; i++) {
+    visit(waiter);
+    waiter = reinterpret_cast<PGPROC*>(waiter->links.next);
+  }
+#endif
+}
+
+// Number of relation locks that `proc` holds outside of the lock table. Three bits for each (lock.c).
+inline int fast_path_lock_count(PGPROC* proc) {
+  int count = 0;
+  LWLockAcquire(&proc->fpInfoLock, LW_SHARED);
+#if PG_VERSION_NUM >= 180000
+  for (int group = 0; group < FastPathLockGroupsPerBackend; group++)
+    for (uint64 bits = proc->fpLockBits[group]; bits != 0; bits >>= 3) count += (bits & 7) != 0;
+#else
+  for (uint64 bits = proc->fpLockBits; bits != 0; bits >>= 3) count += (bits & 7) != 0;
+#endif
+  LWLockRelease(&proc->fpInfoLock);
+  return count;
 }
 
 // Memory that the settings machinery frees by itself; NULL when there is none. Never ereports.

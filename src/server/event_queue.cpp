@@ -1,6 +1,8 @@
 #include "server/event_queue.hpp"
 
+#include "server/compat.hpp"
 #include "server/postgres.hpp"
+#include "server/shared_memory.hpp"
 
 namespace pgleak {
 
@@ -31,5 +33,23 @@ Event* EventQueue::place(std::uint64_t number) const {
 Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : place(ring_.next_to_write()); }
 
 const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
+
+void queue_event(EventKind kind, const Episode& episode, const char* statement, Outcome outcome, Now now) {
+  Event* event = event_queue->start_put();
+  if (event == nullptr) {
+    shared->counters.events_dropped++;
+    return;
+  }
+  event->kind = kind;
+  event->outcome = outcome;
+  event->ended_at = kind == EventKind::kEnded ? now.wall : 0;
+  event->lasted = kind == EventKind::kEnded ? now.monotonic - episode.detected_on : 0;
+  event->episode = episode;
+  event->statement_length = static_cast<std::int32_t>(
+      strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));
+  event_queue->finish_put();
+  shared->counters.events_queued++;
+  wake_worker(shared->recorder_proc);
+}
 
 }  // namespace pgleak

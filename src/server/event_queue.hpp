@@ -10,7 +10,7 @@
 
 namespace pgleak {
 
-enum class EventKind : std::uint8_t { kOpened, kEnded };
+enum class EventKind : std::uint8_t { kOpened, kActed, kEnded };
 
 // One event: the episode as it was, followed in memory by the statement.
 struct Event {
@@ -50,6 +50,10 @@ class EventQueue {
   std::uint64_t capacity_;
   std::uint64_t stride_;  // bytes from one event to the next
 };
+
+// Scanner: puts an event about `episode` into the queue and wakes the recorder; if the queue is full it is
+// dropped and counted. `statement` goes with the first event of an episode, later ones have none.
+void queue_event(EventKind kind, const Episode& episode, const char* statement, Outcome outcome, Now now);
 
 }  // namespace pgleak
 

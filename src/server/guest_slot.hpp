@@ -19,6 +19,7 @@ struct GuestOwner {
   SessionId session;
   std::int32_t proc_index;  // position in ProcGlobal->allProcs
   std::int32_t encoding;    // of the session's database
+  bool is_superuser;        // of its role at login
   char database[kNameSize];
   char role[kNameSize];
 };
@@ -36,14 +37,16 @@ class GuestSlot {
 
   // Takes the slot for a new session. The count of ended transactions goes on from the slot's last
   // owner, so that a generation names one transaction of the slot for ever.
-  void claim(const GuestOwner& owner, const LimitValues& own_limits) {
+  void claim(const GuestOwner& owner, const LimitValues& own_limits, int own_act_when) {
     ended_.store(pack(count_of(ended_.load(std::memory_order_relaxed)), TransactionEnd::kNone),
                  std::memory_order_relaxed);
     owner_.write([&owner](GuestOwner* value) { *value = owner; });
-    publish_limits(own_limits);
+    publish_limits(own_limits, own_act_when);
   }
 
-  void publish_limits(const LimitValues& own_limits) {
+  // `own_act_when` is an Impact, or negative where the session follows the server.
+  void publish_limits(const LimitValues& own_limits, int own_act_when) {
+    own_act_when_.store(own_act_when, std::memory_order_relaxed);
     for (int i = 0; i < kLimitCount; i++)
       own_limits_[i].store(own_limits.value[i], std::memory_order_relaxed);
   }
@@ -89,6 +92,8 @@ class GuestSlot {
     return limits;
   }
 
+  int own_act_when() const { return own_act_when_.load(std::memory_order_relaxed); }
+
   TransactionReport report() const {
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
@@ -110,6 +115,7 @@ class GuestSlot {
   std::atomic<Generation> watched_;
   std::atomic<TransactionEnd> watched_end_;
   std::atomic<Micros> own_limits_[kLimitCount];
+  std::atomic<int> own_act_when_;
   Versioned<GuestOwner> owner_;
 };
 

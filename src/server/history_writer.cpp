@@ -29,20 +29,22 @@ constexpr char kWriteEvent[] =
     "INSERT INTO pgleak.history AS h (system_identifier, leak_id, pid, database, role, application_name,"
     " client_addr, client_port, backend_start, xact_start, state, idle_since, idle_for, transaction_age, "
     "clock,"
-    " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome)"
+    " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome,"
+    " last_action, last_action_at, last_action_result)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet, $8, $9, $10, $11, $12,"
     " $13 * interval '1 microsecond', $14 * interval '1 microsecond', $15, $16,"
-    " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23)"
+    " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26)"
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
-    " transaction_age = EXCLUDED.transaction_age"
+    " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
+    " last_action_at = EXCLUDED.last_action_at, last_action_result = EXCLUDED.last_action_result"
     " WHERE h.ended_at IS NULL";
 
-const Oid kWriteEventTypes[] = {INT8OID,        INT8OID,        INT4OID,   TEXTOID,        TEXTOID,
-                                TEXTOID,        TEXTOID,        INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID,
-                                TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,      TEXTOID,
-                                TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,   TEXTOID,        INT8OID,
-                                TIMESTAMPTZOID, FLOAT8OID,      TEXTOID};
+const Oid kWriteEventTypes[] = {
+    INT8OID,   INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,   TEXTOID,
+    INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,
+    TEXTOID,   TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,        TEXTOID,        INT8OID,   TIMESTAMPTZOID,
+    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID};
 constexpr int kWriteEventColumns = static_cast<int>(sizeof(kWriteEventTypes) / sizeof(kWriteEventTypes[0]));
 
 constexpr char kCompleteOpenRows[] =
@@ -168,6 +170,9 @@ void write_row(const Event& event, const EventText& text) {
   row.add_time(event.ended_at);
   row.add_duration(event.kind == EventKind::kEnded ? event.lasted : kNotSet);
   row.add_text(to_string(event.outcome));
+  row.add_text(to_string(episode.action.last));
+  row.add_time(episode.action.at);
+  row.add_text(to_string(episode.action.result));
 
   static SPIPlanPtr plan = nullptr;
   kept_plan(&plan, kWriteEvent, kWriteEventColumns, kWriteEventTypes);
@@ -183,19 +188,34 @@ void append_json_seconds(StringInfo json, const char* key, Micros duration) {
   appendStringInfo(json, ", \"%s\": %.3f", key, static_cast<double>(duration) / kSecond);
 }
 
+const char* kind_name(EventKind kind) {
+  switch (kind) {
+    case EventKind::kOpened:
+      return "opened";
+    case EventKind::kActed:
+      return "acted";
+    case EventKind::kEnded:
+      return "ended";
+  }
+  return "";
+}
+
 // Small enough for the 8000 bytes of a notification whatever the names are: no statement.
 void notify(const Event& event, const EventText& text) {
   const Episode& episode = event.episode;
   StringInfoData json;
   initStringInfo(&json);
   appendStringInfo(&json, "{\"event\": \"%s\", \"leak_id\": " INT64_FORMAT ", \"pid\": %d",
-                   event.kind == EventKind::kOpened ? "opened" : "ended", episode.leak_id,
-                   episode.session.pid);
+                   kind_name(event.kind), episode.leak_id, episode.session.pid);
   append_json_pair(&json, "database", text.database);
   append_json_pair(&json, "role", text.role);
   append_json_pair(&json, "application_name", text.application_name);
   append_json_pair(&json, "clock", to_string(episode.clock));
   append_json_seconds(&json, "leak_after", episode.leak_after);
+  if (event.kind == EventKind::kActed) {
+    append_json_pair(&json, "action", to_string(episode.action.last));
+    append_json_pair(&json, "result", to_string(episode.action.result));
+  }
   if (event.kind == EventKind::kEnded) {
     append_json_seconds(&json, "duration", event.lasted);
     append_json_pair(&json, "outcome", to_string(event.outcome));

@@ -98,4 +98,30 @@ void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
   ereport(LOG, (errmsg("pgleak: session leak ended: %s", line.c_str())));
 }
 
+void log_action(const Episode& episode, Action action, const ActionReason& reason, bool is_dry) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_seconds_pair(&line, "for", reason.lasted);
+  line.append(" ");
+  append_seconds_pair(&line, "limit", reason.limit);
+  line.append(" ");
+  if (reason.by_role[0] != '\0') {
+    line.append_pair("by", reason.by_role);
+    line.append(" ");
+  }
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: %s %s: %s", is_dry ? "would" : "will", to_string(action), line.c_str())));
+}
+
+void log_action_result(const Episode& episode, Action action, ActionResult result) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  line.append_pair("result", to_string(result));
+  line.append(" ");
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  // One that escaped has become active or has ended: nothing to worry about.
+  const int level = result == ActionResult::kEscaped ? DEBUG1 : LOG;
+  ereport(level, (errmsg("pgleak: %s: %s", to_string(action), line.c_str())));
+}
+
 }  // namespace pgleak

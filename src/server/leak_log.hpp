@@ -3,7 +3,9 @@
 #ifndef PGLEAK_SERVER_LEAK_LOG_HPP
 #define PGLEAK_SERVER_LEAK_LOG_HPP
 
+#include "core/action.hpp"
 #include "core/episode.hpp"
+#include "server/action_request.hpp"
 
 namespace pgleak {
 
@@ -16,6 +18,12 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
 
 // Logs how an episode ended, `lasted` us after its detection.
 void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
+
+// Logs, before anything is sent, that an action is to be taken, or would be in a dry run.
+void log_action(const Episode& episode, Action action, const ActionReason& reason, bool is_dry);
+
+// Logs what became of it.
+void log_action_result(const Episode& episode, Action action, ActionResult result);
 
 }  // namespace pgleak
 

@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "libpq/libpq-be.h"
+#include "utils/guc.h"
 }
 
 namespace pgleak {
@@ -19,6 +20,12 @@ namespace pgleak {
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
   strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
+}
+
+bool is_login_superuser() {
+  // The server keeps this for its clients, and so no catalog is needed here, at the end of a transaction.
+  const char* value = GetConfigOption("is_superuser", true, false);
+  return value != nullptr && strcmp(value, "on") == 0;
 }
 
 }  // namespace pgleak

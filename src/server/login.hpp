@@ -10,6 +10,9 @@ namespace pgleak {
 // a client connected (MyProcPort is set). Never ereports.
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 
+// True if the role of the login is a superuser. Never ereports.
+bool is_login_superuser();
+
 }  // namespace pgleak
 
 #endif

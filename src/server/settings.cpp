@@ -15,9 +15,8 @@ Settings settings;
 
 namespace {
 
-// One entry of the table of limits, at its limit_index(). `variable` holds milliseconds; `is_own` tells
-// whether the value in force comes from the session (role, database, SET) and not from the server's
-// configuration. The limits of actions stay at 0, never: no setting changes them.
+// One entry of the table of limits. `variable` holds milliseconds; `is_own` tells whether the value in
+// force comes from the session (role, database, SET) and not from the server's configuration.
 struct LimitSetting {
   const char* name;
   const char* description;
@@ -28,13 +27,26 @@ struct LimitSetting {
 LimitSetting limit_settings[kLimitCount] = {
     {"pgleak.idle_leak_after",
      "A session idle in a transaction for this long is a leak: it is logged and recorded.", 60000, false},
-    {},
-    {},
+    {"pgleak.idle_cancel_after",
+     "A session idle in a transaction for this long has its transaction rolled back in place.", 0, false},
+    {"pgleak.idle_terminate_after",
+     "A session idle in a transaction for this long has its connection terminated.", 0, false},
     {"pgleak.transaction_leak_after", "A transaction older than this is a leak, whatever its session does.",
      0, false},
-    {},
-    {},
+    {"pgleak.transaction_cancel_after", "A transaction older than this is cancelled.", 0, false},
+    {"pgleak.transaction_terminate_after", "A transaction older than this has its connection terminated.", 0,
+     false},
 };
+
+// pgleak.act_when, which a session may have of its own like its limits.
+int act_when = static_cast<int>(Impact::kNone);
+bool is_act_when_own = false;
+
+const config_enum_entry kActWhenOptions[] = {{"any", static_cast<int>(Impact::kNone), false},
+                                             {"locks", static_cast<int>(Impact::kLocks), false},
+                                             {"horizon", static_cast<int>(Impact::kHorizon), false},
+                                             {"blocking", static_cast<int>(Impact::kBlocking), false},
+                                             {nullptr, 0, false}};
 
 LimitChangeHandler limit_change_handler = nullptr;
 
@@ -44,7 +56,7 @@ struct LimitExtra {
   bool is_own;
 };
 
-bool check_limit_hook(int*, void** extra, GucSource source) {
+bool note_source(void** extra, GucSource source) {
   LimitExtra* mine = static_cast<LimitExtra*>(compat::guc_extra_allocate(sizeof(LimitExtra)));
   if (mine == nullptr) return false;
   mine->is_own = source >= PGC_S_GLOBAL;
@@ -52,11 +64,63 @@ bool check_limit_hook(int*, void** extra, GucSource source) {
   return true;
 }
 
-// The settings machinery calls plain functions, so there is one for each limit. It calls them *before* it
-// changes the variable; the handler must see the new value, and so it is written here.
+bool is_own_value(const void* extra) {
+  return extra != nullptr && static_cast<const LimitExtra*>(extra)->is_own;
+}
+
+bool check_act_when(int*, void** extra, GucSource source) { return note_source(extra, source); }
+
+void assign_act_when(int new_value, void* extra) {
+  act_when = new_value;
+  is_act_when_own = is_own_value(extra);
+  if (limit_change_handler != nullptr) limit_change_handler();
+}
+
+bool is_action(int index) { return index % kLimitKindCount != static_cast<int>(LimitKind::kLeak); }
+
+int leak_index_of(int index) { return index - index % kLimitKindCount; }
+
+// An action that comes before the leak it belongs to is nonsense. Checked where one value is set by a
+// person at a time; the values of a file, a role or a database arrive in no particular order.
+bool contradicts(int index, int new_value, const char** action, const char** leak) {
+  const int first = leak_index_of(index);
+  for (int i = first; i < first + kLimitKindCount; i++) {
+    if (!is_action(i)) continue;
+    const int action_value = i == index ? new_value : limit_settings[i].variable;
+    const int leak_value = first == index ? new_value : limit_settings[first].variable;
+    if (index != first && index != i) continue;
+    if (action_value > 0 && leak_value > 0 && action_value < leak_value) {
+      *action = limit_settings[i].name;
+      *leak = limit_settings[first].name;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool check_limit(int index, const int* new_value, void** extra, GucSource source) {
+  const char* action = nullptr;
+  const char* leak = nullptr;
+  if (source == PGC_S_SESSION && contradicts(index, *new_value, &action, &leak)) {
+    GUC_check_errdetail("\"%s\" must not be shorter than \"%s\".", action, leak);
+    GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first; 0 means never.", action, leak);
+    return false;
+  }
+  return note_source(extra, source);
+}
+
+void assign_limit(int index, void* extra) { limit_settings[index].is_own = is_own_value(extra); }
+
+// The settings machinery calls plain functions, one pair for each limit. The assign hook runs *before* the
+// variable changes, so it writes the variable itself: the handler must see the new value.
+template <int index>
+bool check_limit_hook(int* new_value, void** extra, GucSource source) {
+  return check_limit(index, new_value, extra, source);
+}
+
 template <int index>
 void assign_limit_hook(int new_value, void* extra) {
-  limit_settings[index].is_own = extra != nullptr && static_cast<LimitExtra*>(extra)->is_own;
+  assign_limit(index, extra);
   limit_settings[index].variable = new_value;
   if (limit_change_handler != nullptr) limit_change_handler();
 }
@@ -65,11 +129,15 @@ template <int index>
 void define_limit() {
   LimitSetting& limit = limit_settings[index];
   DefineCustomIntVariable(limit.name, limit.description, "0 means never.", &limit.variable, limit.variable, 0,
-                          INT_MAX, PGC_SUSET, GUC_UNIT_MS, check_limit_hook, assign_limit_hook<index>,
+                          INT_MAX, PGC_SUSET, GUC_UNIT_MS, check_limit_hook<index>, assign_limit_hook<index>,
                           nullptr);
+  if constexpr (index + 1 < kLimitCount) define_limit<index + 1>();
 }
 
 void define_server_settings() {
+  DefineCustomEnumVariable(
+      "pgleak.act_when", "The least impact that a leak must have before pgleak acts on it.", nullptr,
+      &act_when, act_when, kActWhenOptions, PGC_SUSET, 0, check_act_when, assign_act_when, nullptr);
   DefineCustomStringVariable("pgleak.database", "The database in which the extension and its history live.",
                              nullptr, &settings.database, "postgres", PGC_POSTMASTER, 0, nullptr, nullptr,
                              nullptr);
@@ -78,8 +146,17 @@ void define_server_settings() {
                           nullptr, nullptr);
   DefineCustomBoolVariable("pgleak.log_query", "Puts the statement of a leak into the log line's DETAIL.",
                            nullptr, &settings.log_query, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomBoolVariable("pgleak.notify", "Sends NOTIFY pgleak when an episode opens or ends.", nullptr,
+  DefineCustomBoolVariable("pgleak.notify",
+                           "Sends NOTIFY pgleak when an episode opens, is acted on, or ends.", nullptr,
                            &settings.notify, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.dry_run", "Decides on actions and records them, but takes none.", nullptr,
+                           &settings.dry_run, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.act_on_superusers", "Lets actions touch the sessions of superusers.",
+                           nullptr, &settings.act_on_superusers, false, PGC_SIGHUP, 0, nullptr, nullptr,
+                           nullptr);
+  DefineCustomIntVariable("pgleak.max_actions_per_minute", "Beyond this, actions stop for a minute.", nullptr,
+                          &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
+                          nullptr);
   DefineCustomIntVariable("pgleak.retention", "History older than this is pruned.",
                           "0 means that age alone prunes nothing.", &settings.retention, 30 * 24 * 3600, 0,
                           INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
@@ -94,8 +171,7 @@ void define_server_settings() {
 }  // namespace
 
 void define_settings() {
-  define_limit<limit_index(Clock::kIdle, LimitKind::kLeak)>();
-  define_limit<limit_index(Clock::kTransaction, LimitKind::kLeak)>();
+  define_limit<0>();
   define_server_settings();
   MarkGUCPrefixReserved("pgleak");
 }
@@ -113,6 +189,22 @@ LimitValues own_limits() {
   return limits;
 }
 
+Impact current_act_when() { return static_cast<Impact>(act_when); }
+
+int own_act_when() { return is_act_when_own ? act_when : kActWhenNotSet; }
+
 void on_limit_change(LimitChangeHandler handler) { limit_change_handler = handler; }
+
+void warn_about_contradictory_limits() {
+  for (int i = 0; i < kLimitCount; i++) {
+    const char* action = nullptr;
+    const char* leak = nullptr;
+    if (is_action(i) && contradicts(i, limit_settings[i].variable, &action, &leak))
+      ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("pgleak: \"%s\" is shorter than \"%s\"", action, leak),
+                        errdetail("The action is taken when the leak is detected, not earlier."),
+                        errhint("Raise \"%s\" or lower \"%s\".", action, leak)));
+  }
+}
 
 }  // namespace pgleak

@@ -3,6 +3,7 @@
 #ifndef PGLEAK_SERVER_SETTINGS_HPP
 #define PGLEAK_SERVER_SETTINGS_HPP
 
+#include "core/impact.hpp"
 #include "core/limits.hpp"
 
 namespace pgleak {
@@ -13,6 +14,9 @@ struct Settings {
   int scan_interval;  // ms
   bool log_query;
   bool notify;
+  bool dry_run;
+  bool act_on_superusers;
+  int max_actions_per_minute;
   int retention;         // s; 0: keep for ever
   int history_max_rows;  // 0: no cap
   int queue_size;        // events
@@ -29,10 +33,21 @@ LimitValues current_limits();
 // follows the server.
 LimitValues own_limits();
 
-// Called whenever a limit of this session changes, also on rollback of a SET LOCAL: inside the settings
+// The least impact that an action needs (pgleak.act_when), as this process sees it.
+Impact current_act_when();
+
+// The session's own value of it, or kActWhenNotSet where it follows the server.
+inline constexpr int kActWhenNotSet = -1;
+int own_act_when();
+
+// Called whenever one of these changes in this session, also on rollback of a SET LOCAL: inside the settings
 // machinery, so it must neither ereport nor allocate.
 using LimitChangeHandler = void (*)();
 void on_limit_change(LimitChangeHandler handler);
+
+// Logs one WARNING for each action limit that is shorter than its leak limit in the server's own
+// values; SET refuses that, a configuration file cannot. May ereport no more than a WARNING.
+void warn_about_contradictory_limits();
 
 }  // namespace pgleak
 

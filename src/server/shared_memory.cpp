@@ -33,7 +33,7 @@ Size queue_size() {
 void request_shared_memory() {
   if (previous_shmem_request_hook != nullptr) previous_shmem_request_hook();
   RequestAddinShmemSpace(add_size(add_size(sizeof(SharedState), slots_size()), queue_size()));
-  RequestNamedLWLockTranche(kTrancheName, 1);
+  RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
 void initialize_state() {
@@ -41,13 +41,16 @@ void initialize_state() {
   shared->slot_count = compat::status_slot_count();
   shared->started_at = GetCurrentTimestamp();
   shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
+  shared->hand_lock = &GetNamedLWLockTranche(kTrancheName)[1].lock;
   shared->scanner_proc = kNoProcess;
   shared->recorder_proc = kNoProcess;
   // Identifiers grow by one from the time of the start, in units of 100 us since 2000: in the order of time,
   // and above all of an earlier run or of a standby started earlier, unless that one found ten thousand leaks
   // a second.
   shared->last_leak_id = shared->started_at / 100;
+  shared->last_nonce = static_cast<std::uint32_t>(shared->started_at);
   ConditionVariableInit(&shared->scan_served);
+  ConditionVariableInit(&shared->hand_answered);
 }
 
 void start_shared_memory() {

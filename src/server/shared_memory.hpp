@@ -10,6 +10,7 @@
 #include "core/detection.hpp"
 #include "core/episode.hpp"
 #include "core/versioned.hpp"
+#include "server/action_request.hpp"
 #include "server/event_queue.hpp"
 #include "server/guest_slot.hpp"
 #include "server/postgres.hpp"
@@ -26,6 +27,22 @@ struct ScannerView {
   bool is_open;  // `episode` is an open leak
   Episode episode;
   SessionWatch watch;
+  Action next_action;  // of the open episode; kNone: no limit of an action applies
+  WallTime next_action_at;
+};
+
+// An action that somebody asks for by hand, on the session of the slot it is in. Under
+// SharedState::hand_lock, which is held for the copying only; the scanner looks here when hand_requests is
+// not 0.
+struct HandRequest {
+  enum class Phase : std::uint8_t { kFree, kAsked, kTaken, kAnswered };
+  Phase phase;
+  Action action;
+  ActionResult result;   // of kAnswered
+  std::uint64_t ticket;  // tells the asker that the answer is his
+  SessionId session;
+  Generation generation;
+  char by_role[kNameSize];  // in the encoding of the asker's database
 };
 
 // One per backend, at the index of the backend status array. Aligned to cache lines: the guest writes
@@ -33,12 +50,18 @@ struct ScannerView {
 struct alignas(PG_CACHE_LINE_SIZE) SessionSlot {
   GuestSlot guest;
   alignas(PG_CACHE_LINE_SIZE) Versioned<ScannerView> scanner;
+  ActionSlot action;
+  HandRequest by_hand;
 };
 
 // Counted since the server started or pgleak.reset().
 struct Counters {
   std::atomic<std::uint64_t> scans;
   std::atomic<std::uint64_t> leaks;
+  std::atomic<std::uint64_t> cancels;
+  std::atomic<std::uint64_t> cancels_failed;
+  std::atomic<std::uint64_t> terminates;
+  std::atomic<std::uint64_t> escaped;
   std::atomic<std::uint64_t> events_queued;
   std::atomic<std::uint64_t> events_written;
   std::atomic<std::uint64_t> events_dropped;
@@ -72,6 +95,14 @@ struct SharedState {
   // True once any session had a limit of its own on the transaction clock: only then must the scanner
   // look at active sessions although the server's own limit is off. Never falls back.
   std::atomic<bool> own_transaction_limits;
+
+  std::atomic<std::uint32_t> last_nonce;  // of messages to backends
+
+  // pgleak.cancel() and pgleak.terminate().
+  LWLock* hand_lock;
+  std::uint64_t last_ticket;                // under hand_lock
+  std::atomic<std::int32_t> hand_requests;  // slots in phase kAsked
+  ConditionVariable hand_answered;
 
   // pgleak.scan(): a number is asked for, and served by a scan that began after that.
   std::atomic<std::uint64_t> scans_requested;

@@ -76,7 +76,7 @@ void set_interruptible(bool is_interruptible) {
     give_up_query();  // it came before the flag was up
 }
 
-void sleep_worker(Micros duration, std::uint32_t wait_event) {
+bool sleep_worker(Micros duration, std::uint32_t wait_event) {
   if (duration > 0 && !ShutdownRequestPending) {
     // Rounded up, or the last fraction of a millisecond would be spent in a busy loop.
     const Micros milliseconds = (duration + kMillisecond - 1) / kMillisecond;
@@ -86,9 +86,10 @@ void sleep_worker(Micros duration, std::uint32_t wait_event) {
   ResetLatch(MyLatch);
   // Barriers first of all: DROP DATABASE and others wait until every process has served them.
   CHECK_FOR_INTERRUPTS();
-  if (!ConfigReloadPending) return;
+  if (!ConfigReloadPending) return false;
   ConfigReloadPending = false;
   ProcessConfigFile(PGC_SIGHUP);
+  return true;
 }
 
 bool is_server_stopping() {

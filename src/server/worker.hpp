@@ -26,8 +26,8 @@ bool worker_should_stop();
 void set_interruptible(bool is_interruptible);
 
 // Serves the server's interrupts (barriers, a reload) and sleeps until woken, for `duration` us at the
-// longest. May ereport (interrupts, postmaster death).
-void sleep_worker(Micros duration, std::uint32_t wait_event);
+// longest. Returns true if the configuration was read anew. May ereport (interrupts, postmaster death).
+bool sleep_worker(Micros duration, std::uint32_t wait_event);
 
 // True once the postmaster has begun to stop the whole server.
 bool is_server_stopping();

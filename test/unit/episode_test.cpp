@@ -177,12 +177,45 @@ TEST(JudgeOpenTest, AnErrorJustBeingProcessedDoesNotEndAnEpisode) {
   EXPECT_EQ(judge(present(aborting), TransactionEnd::kRolledBack), Outcome::kNone);
 }
 
+TEST(JudgeOpenTest, WhatWasCancelledInPlaceGoesOnInItsAbortedBlockAndEndsAsCancelled) {
+  Episode episode = open_episode();
+  episode.is_cancelled = true;
+  const SampleOf parked = plain_aborted(kBegun, kIdleSince + kMinute, kLeaked);
+  EXPECT_EQ(judge_open(episode, present(parked), TransactionEnd::kRolledBack), Outcome::kNone);
+  SampleOf idle = parked;
+  idle.state = SessionState::kIdle;
+  EXPECT_EQ(judge_open(episode, present(idle), TransactionEnd::kRolledBack), Outcome::kCancelled);
+  EXPECT_EQ(judge_open(episode, gone(SessionState::kIdle), TransactionEnd::kRolledBack), Outcome::kCancelled);
+  EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransactionAborted), TransactionEnd::kRolledBack),
+            Outcome::kCancelled);
+}
+
+TEST(JudgeOpenTest, ACancelledQueryDoesNotMakeACommitACancel) {
+  Episode episode = open_episode();
+  episode.is_cancelled = true;
+  EXPECT_EQ(judge_open(episode, gone(SessionState::kIdle), TransactionEnd::kCommitted), Outcome::kCommitted);
+}
+
+TEST(JudgeOpenTest, WhoWasToldToGoIsTerminatedOnlyWhenGone) {
+  Episode episode = open_episode();
+  episode.is_told_to_go = true;
+  const SampleOf idle = idle_in_transaction(kBegun, kIdleSince, kLeaked);
+  EXPECT_EQ(judge_open(episode, present(idle), TransactionEnd::kNone), Outcome::kNone);
+  EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransaction), TransactionEnd::kDisconnected),
+            Outcome::kTerminated);
+  episode.is_cancelled = true;
+  EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransactionAborted), TransactionEnd::kRolledBack),
+            Outcome::kTerminated);
+}
+
 TEST(OutcomeTest, IsPrintedAsInHistory) {
   EXPECT_EQ(to_string(Outcome::kNone), nullptr);
   EXPECT_STREQ(to_string(Outcome::kCommitted), "committed");
   EXPECT_STREQ(to_string(Outcome::kRolledBack), "rolled back");
   EXPECT_STREQ(to_string(Outcome::kPrepared), "prepared");
   EXPECT_STREQ(to_string(Outcome::kDisconnected), "disconnected");
+  EXPECT_STREQ(to_string(Outcome::kCancelled), "cancelled");
+  EXPECT_STREQ(to_string(Outcome::kTerminated), "terminated");
 }
 
 }  // namespace

@@ -1,0 +1,89 @@
+#include "core/action.hpp"
+
+#include <initializer_list>
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kMinute = 60 * kSecond;
+
+// In a plain aborted block there is nothing left to cancel, be it that an error aborted it or that we did.
+bool can_be_cancelled(const SessionSample& sample) { return sample.xact_start != 0; }
+
+}  // namespace
+
+const char* to_string(Action action) {
+  switch (action) {
+    case Action::kNone:
+      return nullptr;
+    case Action::kCancel:
+      return "cancel";
+    case Action::kTerminate:
+      return "terminate";
+  }
+  return nullptr;
+}
+
+const char* to_string(ActionResult result) {
+  switch (result) {
+    case ActionResult::kNone:
+      return nullptr;
+    case ActionResult::kRequested:
+      return "requested";
+    case ActionResult::kDone:
+      return "done";
+    case ActionResult::kWould:
+      return "dry run";
+    case ActionResult::kEscaped:
+      return "escaped";
+    case ActionResult::kUnsafe:
+      return "not possible safely";
+  }
+  return nullptr;
+}
+
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionSample& sample) {
+  Plan plan{Action::kNone, Action::kNone, kForever};
+  for (int c = 0; c < kClockCount; c++) {
+    const Micros age = ages.on[c];
+    if (age == kNotSet) continue;
+    for (const Action action : {Action::kCancel, Action::kTerminate}) {
+      if (action == Action::kCancel && !can_be_cancelled(sample)) continue;
+      const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
+      const Micros after = limits.after(static_cast<Clock>(c), kind);
+      if (after == kNever) continue;
+      if (age >= after) {
+        if (action > plan.due) plan.due = action;
+      } else if (after - age < plan.next_in) {
+        plan.next = action;
+        plan.next_in = after - age;
+      }
+    }
+  }
+  return plan;
+}
+
+Micros retry_pause(std::uint8_t failures) {
+  constexpr Micros kLongest = 30 * kSecond;
+  Micros pause = 50 * kMillisecond;
+  for (std::uint8_t i = 1; i < failures && pause < kLongest; i++) pause *= 2;
+  return pause < kLongest ? pause : kLongest;
+}
+
+RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {
+  if (closed_until > now) return Answer::kNo;
+  if (closed_until != 0 || window_start == 0 || now - window_start >= kMinute) {
+    window_start = now;
+    count = 0;
+    closed_until = 0;
+  }
+  if (count < most) {
+    count++;
+    return Answer::kYes;
+  }
+  closed_until = now + kMinute;
+  return Answer::kNoAndSayIt;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,68 @@
+// Owns: what may be done about a leak: which action is due, how often, and what has become of it.
+// Called by the scanner. Must never allocate, know the server or read a clock. Never ereports.
+#ifndef PGLEAK_CORE_ACTION_HPP
+#define PGLEAK_CORE_ACTION_HPP
+
+#include <cstdint>
+
+#include "core/detection.hpp"
+#include "core/limits.hpp"
+#include "core/session.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+// The order is that of severity.
+enum class Action : std::uint8_t { kNone, kCancel, kTerminate };
+
+// What became of an action. Only kDone ends it for good; the others may be tried again.
+enum class ActionResult : std::uint8_t {
+  kNone,
+  kRequested,  // logged and queued, and the session is being asked
+  kDone,       // cancel: rolled back in place, or the query cancelled; terminate: the backend is told to go
+  kWould,      // dry run
+  kEscaped,    // the session moved on before it was reached
+  kUnsafe,     // the session did not reach a point at which it could be done safely
+};
+
+// As pgleak.leaks.last_action and last_action_result print them; nullptr for kNone.
+const char* to_string(Action action);
+const char* to_string(ActionResult result);
+
+// The state of the actions of one episode.
+struct ActionState {
+  Action last;
+  ActionResult result;
+  WallTime at;             // of `last`
+  std::uint8_t failures;   // of `last` in a row
+  MonotonicTime retry_at;  // not before that
+};
+
+// The action that is due for a leak, or the next one that will be.
+struct Plan {
+  Action due;      // kNone if none is due now
+  Action next;     // the next one in time, if none is due
+  Micros next_in;  // until `next`; kForever if there is none
+};
+
+// Which action the limits demand of a session with these ages. Cancelling gains nothing from a plain aborted
+// block (`xact_start` 0: its transaction is over, it only costs the connection).
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionSample& sample);
+
+// When a failed action may be tried again: at the next looks at first, then ever more seldom.
+Micros retry_pause(std::uint8_t failures);
+
+// Lets at most `most` actions through in a minute, and after that none for a minute. Zero-initialised is
+// fresh.
+struct RateLimiter {
+  MonotonicTime window_start;
+  std::int32_t count;
+  MonotonicTime closed_until;
+
+  enum class Answer : std::uint8_t { kYes, kNo, kNoAndSayIt };
+  Answer ask(std::int32_t most, MonotonicTime now);
+};
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,217 @@
+#include "episodes.hpp"
+
+#include "actions.hpp"
+#include "server/action_runner.hpp"
+#include "server/backend_status.hpp"
+#include "server/compat.hpp"
+#include "server/leak_log.hpp"
+#include "server/postgres.hpp"
+#include "server/settings.hpp"
+#include "server/shared_memory.hpp"
+
+extern "C" {
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// Room for one statement, pgstat_track_activity_query_size bytes.
+char* statement_buffer = nullptr;
+
+// Which slots have an open episode: a copy of ScannerView::is_open that a look at all slots can afford to
+// read, since the views themselves are a cache miss each.
+bool* has_episode = nullptr;
+
+// One entry of the status array together with what its guest published, taken at the same moment. kBusy also
+// if a transaction ended in between: the next look will see it whole.
+StatusRead take_sample(int index, StatusEntry* entry, SessionSample* sample) {
+  const GuestSlot& guest = session_slots[index].guest;
+  const TransactionReport report = guest.report();
+  const StatusRead result = read_status(index, entry);
+  if (result != StatusRead::kDone) return result;
+  if (guest.report().ended_count != report.ended_count) return StatusRead::kBusy;
+
+  *sample = SessionSample{entry->id,          entry->state,    entry->xact_start,    entry->state_start,
+                          report.ended_count, report.last_end, report.last_end_start};
+  return StatusRead::kDone;
+}
+
+void open_episode(int index, const SessionSample& sample, const Block& block, const Detection& found,
+                  const Ages& ages, const StatusEntry& entry, Now now) {
+  SessionSlot& slot = session_slots[index];
+  GuestOwner owner;
+  Episode episode{};
+  int statement_length = 0;
+  if (!slot.guest.read_owner(sample.id, &owner)) return;
+  if (!slot.guest.watch(block.generation)) return;  // it has ended while we looked
+  if (!read_status_strings(index, sample.id, &episode.who, statement_buffer, pgstat_track_activity_query_size,
+                           &statement_length))
+    return;
+
+  strlcpy(episode.who.database, owner.database, kNameSize);
+  strlcpy(episode.who.role, owner.role, kNameSize);
+  episode.who.encoding = owner.encoding;
+  episode.leak_id = shared->last_leak_id.fetch_add(1) + 1;
+  episode.session = sample.id;
+  episode.generation = block.generation;
+  episode.xact_start = block.xact_start;
+  episode.idle_since = is_idle_in_transaction(sample.state) ? sample.state_start : 0;
+  episode.detected_at = now.wall;
+  episode.detected_on = now.monotonic;
+  episode.leak_after = found.limit;
+  episode.longest_idle = ages.on[static_cast<int>(Clock::kIdle)];
+  episode.transaction_age = ages.on[static_cast<int>(Clock::kTransaction)];
+  episode.query_id = entry.query_id;
+  episode.clock = found.clock;
+  episode.limit_source = found.source;
+  episode.state = sample.state;
+  episode.last_state = sample.state;
+
+  slot.scanner.write([&episode](ScannerView* view) {
+    view->is_open = true;
+    view->episode = episode;
+  });
+  has_episode[index] = true;
+  shared->open_leaks++;
+  shared->counters.leaks++;
+  log_episode_opened(episode, found.age, statement_buffer);
+  queue_event(EventKind::kOpened, episode, statement_buffer, Outcome::kNone, now);
+}
+
+void close_episode(int index, Outcome outcome, Now now) {
+  SessionSlot& slot = session_slots[index];
+  const Episode episode = slot.scanner.current().episode;
+  slot.scanner.write([](ScannerView* view) { view->is_open = false; });
+  has_episode[index] = false;
+  shared->open_leaks--;
+  forget_actions(index);
+  log_episode_ended(episode, outcome, now.monotonic - episode.detected_on);
+  queue_event(EventKind::kEnded, episode, "", outcome, now);
+}
+
+// What the status array shows of the backend of an open episode; false if that cannot be told now.
+bool trace_backend(int index, const Episode& episode, BackendTrace* trace) {
+  StatusEntry entry{};
+  *trace = BackendTrace{};
+  trace->last_state = episode.last_state;
+  switch (take_sample(index, &entry, &trace->sample)) {
+    case StatusRead::kBusy:
+      return false;
+    case StatusRead::kDone:
+      trace->is_present = entry.id == episode.session;
+      break;
+    case StatusRead::kUnused:
+      // Gone, and the entry still shows how: nobody else has taken it.
+      if (entry.id.backend_start == episode.session.backend_start) trace->last_state = entry.state;
+      break;
+  }
+  return true;
+}
+
+// Reads the clocks of an open episode and brings it up to date.
+Ages update_episode(int index, const SessionSample& sample, Look* look) {
+  SessionSlot& slot = session_slots[index];
+  SessionWatch watch = slot.scanner.current().watch;
+  // Our own rollback gave the session a new state; its client is as silent as before.
+  if (slot.scanner.current().episode.is_cancelled &&
+      sample.state_start == slot.action.parked_since.load(std::memory_order_relaxed))
+    watch.idle.carry_over(sample.state_start);
+  const Ages ages = read_clocks(&watch, sample, current_block(sample), look->now, look->previous);
+  slot.scanner.write([&](ScannerView* view) {
+    const Micros idle = ages.on[static_cast<int>(Clock::kIdle)];
+    const Micros age = ages.on[static_cast<int>(Clock::kTransaction)];
+    view->watch = watch;
+    view->episode.last_state = sample.state;
+    if (idle > view->episode.longest_idle) view->episode.longest_idle = idle;
+    if (age != kNotSet) view->episode.transaction_age = age;
+  });
+  return ages;
+}
+
+}  // namespace
+
+bool has_open_episode(int index) { return has_episode[index]; }
+
+void follow_episode(int index, Look* look) {
+  SessionSlot& slot = session_slots[index];
+  // First of all: a session that was rolled back in place says so before its client can end the block.
+  continue_action(index, look);
+
+  BackendTrace trace;
+  if (!trace_backend(index, slot.scanner.current().episode, &trace)) return;
+  Outcome outcome = judge_open(slot.scanner.current().episode, trace, slot.guest.watched_end());
+  // It may have answered since. What it shows of itself while it acts is our own doing.
+  if (outcome != Outcome::kNone && has_begun_to_act(index)) {
+    look->next_due_in = Min(look->next_due_in, kActionPollInterval);
+    if (trace.is_present) return;
+    continue_action(index, look);
+    outcome = judge_open(slot.scanner.current().episode, trace, slot.guest.watched_end());
+  }
+  if (outcome != Outcome::kNone) {
+    close_episode(index, outcome, look->now);
+    return;
+  }
+  // What a rollback in place does to the session's state is understood only when it has said that it is done.
+  if (is_action_running(index)) return;
+  const Ages ages = update_episode(index, trace.sample, look);
+  act_if_due(index, trace.sample, ages, look);
+}
+
+void consider_session(int index, Look* look) {
+  SessionSlot& slot = session_slots[index];
+  StatusEntry entry{};
+  SessionSample sample{};
+  if (take_sample(index, &entry, &sample) != StatusRead::kDone || !entry.is_client_backend) return;
+  const Block block = current_block(sample);
+  if (!block.exists) return;
+
+  SessionWatch watch = slot.scanner.current().watch;
+  const Ages ages = read_clocks(&watch, sample, block, look->now, look->previous);
+  slot.scanner.write([&watch](ScannerView* view) { view->watch = watch; });
+
+  const Limits limits = resolve_limits(slot.guest.own_limits(), look->server_limits);
+  const Detection found = detect_leak(ages, limits);
+  look->next_due_in = Min(look->next_due_in, found.next_due_in);
+  if (!found.is_leak) return;
+  open_episode(index, sample, block, found, ages, entry, look->now);
+  if (has_episode[index]) follow_episode(index, look);  // an action may be due at the same moment
+}
+
+void consider_request(int index, Look* look) {
+  if (session_slots[index].by_hand.phase != HandRequest::Phase::kAsked) return;
+  StatusEntry entry{};
+  SessionSample sample{};
+  const StatusRead status = take_sample(index, &entry, &sample);
+  if (status == StatusRead::kBusy) return;
+  const Block block = current_block(sample);
+  // Whoever asked meant one transaction of one session, not what has followed it.
+  if (status == StatusRead::kUnused || !entry.is_client_backend || !block.exists ||
+      !is_asked_for(index, sample.id, block.generation)) {
+    refuse_request(index);
+    return;
+  }
+  SessionWatch watch = session_slots[index].scanner.current().watch;
+  const Ages ages = read_clocks(&watch, sample, block, look->now, look->previous);
+  session_slots[index].scanner.write([&watch](ScannerView* view) { view->watch = watch; });
+
+  const Clock clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;
+  const Detection asked{true,    clock, ages.on[static_cast<int>(clock)], kNever, LimitSource::kByHand,
+                        kForever};
+  open_episode(index, sample, block, asked, ages, entry, look->now);
+  if (has_episode[index]) follow_episode(index, look);
+}
+
+// Episodes themselves outlive a scanner that is restarted.
+void prepare_episodes() {
+  prepare_leak_log();
+  prepare_actions();
+  statement_buffer = static_cast<char*>(
+      MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
+  has_episode = static_cast<bool*>(
+      MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(bool)));
+  for (int i = 0; i < shared->slot_count; i++) has_episode[i] = session_slots[i].scanner.current().is_open;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,160 @@
+#include "server/hand_request.hpp"
+
+#include "server/backend_status.hpp"
+#include "server/clock.hpp"
+#include "server/compat.hpp"
+#include "server/shared_memory.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "utils/acl.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kPatience = 15 * kSecond;
+constexpr long kPollMs = 100;
+
+// The slot of the client backend `pid`, and what it shows.
+int find_backend(int pid, StatusEntry* entry) {
+  for (int i = 0; i < shared->slot_count; i++)
+    if (read_status(i, entry) == StatusRead::kDone && entry->id.pid == pid && entry->is_client_backend)
+      return i;
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
+                  errhint("See pgleak.leaks or pg_stat_activity for the process ids of sessions.")));
+  pg_unreachable();
+}
+
+// As pg_signal_backend() in the server, with errors instead of codes.
+void check_permission(Oid role, Action action) {
+  const char* const what = to_string(action);
+  if ((!OidIsValid(role) || superuser_arg(role)) && !superuser())
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
+                    errdetail("Only superusers may %s the sessions of superusers.", what)));
+  if (!has_privs_of_role(GetUserId(), role) && !has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
+         errdetail("Only members of the role that owns the session, or of pg_signal_backend, may do that.")));
+}
+
+Block find_block(int index, const StatusEntry& entry) {
+  const TransactionReport report = session_slots[index].guest.report();
+  return current_block(SessionSample{entry.id, entry.state, entry.xact_start, entry.state_start,
+                                     report.ended_count, report.last_end, report.last_end_start});
+}
+
+// False, with a WARNING, if there is nothing to do.
+bool makes_sense(int pid, const StatusEntry& entry, const Block& block, Action action) {
+  if (!block.exists) {
+    ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
+                      errmsg("session with PID %d is not in a transaction", pid)));
+    return false;
+  }
+  if (action == Action::kCancel && entry.xact_start == 0) {
+    ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+                      errmsg("transaction of the session with PID %d is aborted already", pid),
+                      errhint("It holds nothing but its connection, which pgleak.terminate(%d) ends.", pid)));
+    return false;
+  }
+  return true;
+}
+
+// Puts the request into the slot; returns the ticket for the answer.
+std::uint64_t put_request(int index, SessionId session, const Block& block, Action action) {
+  const char* const role = GetUserNameFromId(GetUserId(), false);
+  HandRequest& request = session_slots[index].by_hand;
+  LWLockAcquire(shared->hand_lock, LW_EXCLUSIVE);
+  if (request.phase == HandRequest::Phase::kAsked || request.phase == HandRequest::Phase::kTaken) {
+    LWLockRelease(shared->hand_lock);
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                    errmsg("somebody else is acting on the session with PID %d", session.pid)));
+  }
+  const std::uint64_t ticket = ++shared->last_ticket;
+  request = HandRequest{};
+  request.phase = HandRequest::Phase::kAsked;
+  request.action = action;
+  request.ticket = ticket;
+  request.session = session;
+  request.generation = block.generation;
+  strlcpy(request.by_role, role, kNameSize);
+  shared->hand_requests++;
+  LWLockRelease(shared->hand_lock);
+  return ticket;
+}
+
+bool is_answered(int index, std::uint64_t ticket, ActionResult* result) {
+  const HandRequest& request = session_slots[index].by_hand;
+  LWLockAcquire(shared->hand_lock, LW_SHARED);
+  const bool is_mine = request.ticket == ticket && request.phase == HandRequest::Phase::kAnswered;
+  if (is_mine) *result = request.result;
+  LWLockRelease(shared->hand_lock);
+  return is_mine;
+}
+
+// Whoever does not wait any more does not ask for anything any more.
+void withdraw_request(int index, std::uint64_t ticket) {
+  HandRequest& request = session_slots[index].by_hand;
+  LWLockAcquire(shared->hand_lock, LW_EXCLUSIVE);
+  if (request.ticket == ticket && request.phase == HandRequest::Phase::kAsked) {
+    request.phase = HandRequest::Phase::kFree;
+    shared->hand_requests--;
+  }
+  LWLockRelease(shared->hand_lock);
+}
+
+ActionResult wait_for_answer(int index, std::uint64_t ticket) {
+  ActionResult result = ActionResult::kNone;
+  const MonotonicTime deadline = monotonic_now() + kPatience;
+  ConditionVariablePrepareToSleep(&shared->hand_answered);
+  while (!is_answered(index, ticket, &result) && monotonic_now() < deadline)
+    ConditionVariableTimedSleep(&shared->hand_answered, kPollMs, PG_WAIT_EXTENSION);
+  ConditionVariableCancelSleep();
+  if (result == ActionResult::kNone)
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
+             errhint("Look for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log.")));
+  return result;
+}
+
+// As wait_for_answer(), for somebody who may be interrupted. In a function of its own: PG_TRY is a setjmp,
+// and a caller's variables would not survive it.
+ActionResult wait_or_withdraw(int index, std::uint64_t ticket) {
+  ActionResult volatile result = ActionResult::kNone;
+  PG_TRY();
+  { result = wait_for_answer(index, ticket); }
+  PG_CATCH();
+  {
+    ConditionVariableCancelSleep();
+    withdraw_request(index, ticket);
+    PG_RE_THROW();
+  }
+  PG_END_TRY();
+  return result;
+}
+
+}  // namespace
+
+bool request_action(int pid, Action action) {
+  StatusEntry entry;
+  const int index = find_backend(pid, &entry);
+  check_permission(entry.role_oid, action);
+  const Block block = find_block(index, entry);
+  if (!makes_sense(pid, entry, block, action)) return false;
+
+  const std::uint64_t ticket = put_request(index, entry.id, block, action);
+  wake_worker(shared->scanner_proc);
+  const ActionResult result = wait_or_withdraw(index, ticket);
+  if (result == ActionResult::kEscaped)
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("session with PID %d has moved on meanwhile, nothing was done", pid)));
+  if (result == ActionResult::kUnsafe)
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("session with PID %d could not be reached safely, nothing was done", pid),
+                      errhint("Try again, or use pgleak.terminate(%d).", pid)));
+  return result == ActionResult::kDone;
+}
+
+}  // namespace pgleak

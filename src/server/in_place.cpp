@@ -1,0 +1,173 @@
+#include "server/in_place.hpp"
+
+#include "server/action_text.hpp"
+#include "server/clock.hpp"
+#include "server/compat.hpp"
+#include "server/own_session.hpp"
+#include "server/shared_memory.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "replication/slot.h"
+#include "storage/sinval.h"
+#include "utils/backend_status.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+// Of libpq/libpq.h, which includes headers of GSSAPI that a machine for building extensions lacks.
+extern bool pq_is_reading_msg(void);
+}
+
+namespace pgleak {
+
+namespace {
+
+// Set while this backend acts: what it does may handle further messages.
+bool is_acting = false;
+
+// Where in the stream of invalidation messages the last message of ours was, for this transaction and this
+// pause between two statements: a statement may handle messages that nobody sent and so spoil the count.
+struct Probe {
+  Generation generation;
+  WallTime state_start;
+  std::uint64_t position;
+  std::uint64_t handled;  // messages_handled at that position
+  bool is_set;
+};
+Probe probe;
+
+// Messages like ours that this backend has handled, whoever they were for. They make nobody rebuild anything.
+std::uint64_t messages_handled = 0;
+
+CancelledBlock cancelled_block;
+bool has_cancelled_block = false;
+
+bool is_idle_state(BackendState state) {
+  return state == STATE_IDLEINTRANSACTION || state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+// Everything that must hold for anything to be done here: this very transaction, between two commands, with
+// nothing under way in this backend that relies on not being interrupted.
+bool may_act(const ActionRequest& request) {
+  return !is_acting && request.session.pid == MyProcPid && monotonic_now() <= request.expires_at &&
+         MyBackendType == B_BACKEND && pq_is_reading_msg() && IsTransactionBlock() &&
+         own_block_generation() == request.generation && is_idle_state(MyBEEntry->st_state) &&
+         MyBEEntry->st_state_start_timestamp == request.state_start && InterruptHoldoffCount == 0 &&
+         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+}
+
+// A failure in the middle of the abort leaves nothing that this session could go on with.
+[[noreturn]] void end_after_failure(MemoryContext context) {
+  HOLD_INTERRUPTS();
+  MemoryContextSwitchTo(context);
+  ErrorData* error = CopyErrorData();
+  FlushErrorState();
+  RESUME_INTERRUPTS();
+  ereport(FATAL, (errcode(ERRCODE_TRANSACTION_ROLLBACK),
+                  errmsg("terminating connection: pgleak could not roll the transaction back in place"),
+                  errdetail_internal("%s", error->message != nullptr ? error->message : "")));
+  pg_unreachable();
+}
+
+void abort_transaction() {
+  MemoryContext context = CurrentMemoryContext;
+  PG_TRY();
+  {
+    // AbortCurrentTransaction() alone would abort the innermost subtransaction only.
+    while (GetCurrentTransactionNestLevel() > 1) RollbackAndReleaseCurrentSubTransaction();
+    AbortCurrentTransaction();
+  }
+  PG_CATCH();
+  { end_after_failure(context); }
+  PG_END_TRY();
+  // The client read goes on in the context it was in. Not so the resource owner, which is gone.
+  MemoryContextSwitchTo(context);
+}
+
+void roll_back_in_place(const ActionRequest& request) {
+  cancelled_block = CancelledBlock{request.generation, GetCurrentTimestamp(), request.reason};
+  abort_transaction();
+  // A snapshot that the whole transaction shares stays registered until the block ends, and so would the
+  // horizon.
+  MyProc->xmin = InvalidTransactionId;
+  has_cancelled_block = true;
+  set_ps_display("idle in transaction (aborted)");
+  pgstat_report_activity(STATE_IDLEINTRANSACTION_ABORTED, nullptr);
+  own_session->action.parked_since.store(MyBEEntry->st_state_start_timestamp, std::memory_order_relaxed);
+
+  char why[kReasonSize];
+  describe_reason(request.reason, why);
+  // Never to the client, which did not ask and would take it for the answer to its next statement.
+  ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
+}
+
+[[noreturn]] void end_connection(const ActionReason& reason) {
+  char why[kReasonSize];
+  describe_reason(reason, why);
+  // It never returns, so it needs no proof that the stack is unwound: the server ends any backend this way.
+  ereport(FATAL,
+          (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
+           errmsg("terminating connection by pgleak: %s", why),
+           errhint("Commit or roll back and give the connection back sooner, or have the limit raised.")));
+  pg_unreachable();
+}
+
+void act_on(const ActionRequest& request) {
+  ActionSlot& slot = own_session->action;
+  if (!may_act(request)) {
+    slot.reply(request.nonce, Reply::kRefused);
+    return;
+  }
+  if (request.action == Action::kTerminate) {
+    is_acting = true;
+    slot.reply(request.nonce, Reply::kDone);
+    end_connection(request.reason);
+  }
+
+  // The counter has counted this message already. If it is the very next one after the probe, no other
+  // message is being handled around it: see core/handshake.hpp.
+  const std::uint64_t position = SharedInvalidMessageCounter;
+  const bool is_next = probe.is_set && probe.generation == request.generation &&
+                       probe.state_start == request.state_start &&
+                       position - probe.position == messages_handled - probe.handled;
+  if (!is_next) {
+    probe = Probe{request.generation, request.state_start, position, messages_handled, true};
+    slot.reply(request.nonce, Reply::kProbed);
+    return;
+  }
+  is_acting = true;
+  probe.is_set = false;
+  slot.reply(request.nonce, Reply::kActing);
+  roll_back_in_place(request);
+  is_acting = false;
+  slot.reply(request.nonce, Reply::kDone);
+}
+
+void on_message(Datum, compat::SyscacheId, uint32 hash) {
+  if (own_session == nullptr || hash == 0) return;  // 0: the cache is reset
+  messages_handled++;
+  ActionRequest request;
+  if (!own_session->action.request.read(&request) || request.nonce != hash) return;
+  act_on(request);
+  wake_worker(shared->scanner_proc);
+}
+
+}  // namespace
+
+void install_in_place() {
+  // Languages hardly ever change, and nothing expensive in the server listens for that: a quiet place for
+  // messages.
+  CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
+}
+
+const CancelledBlock* current_cancelled_block() {
+  if (!has_cancelled_block || own_session == nullptr) return nullptr;
+  if (!IsAbortedTransactionBlockState() || own_block_generation() != cancelled_block.generation)
+    return nullptr;
+  return &cancelled_block;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,157 @@
+// Owns: the tests of core/action: which action is due when, what is left alone, and how often anything may be
+// done.
+#include "core/action.hpp"
+
+#include <gtest/gtest.h>
+
+#include "samples.hpp"
+
+namespace pgleak {
+namespace {
+
+constexpr Ages ages(Micros idle, Micros transaction) { return Ages{{idle, transaction}}; }
+
+Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
+                 Micros transaction_leak = kNever, Micros transaction_cancel = kNever,
+                 Micros transaction_terminate = kNever) {
+  const LimitValues server{
+      {idle_leak, idle_cancel, idle_terminate, transaction_leak, transaction_cancel, transaction_terminate}};
+  const LimitValues own{{kNotSet, kNotSet, kNotSet, kNotSet, kNotSet, kNotSet}};
+  return resolve_limits(own, server);
+}
+
+const SampleOf kIdleLeak = idle_in_transaction(kSecond, 2 * kSecond, 5);
+
+TEST(PlanActionTest, NothingIsDueWithoutLimitsOfActions) {
+  const Plan plan = plan_action(ages(kHour, kHour), limits_of(kSecond, kNever, kNever), kIdleLeak);
+  EXPECT_EQ(plan.due, Action::kNone);
+  EXPECT_EQ(plan.next, Action::kNone);
+  EXPECT_EQ(plan.next_in, kForever);
+}
+
+TEST(PlanActionTest, AnActionIsDueExactlyAtItsLimit) {
+  const Limits limits = limits_of(kSecond, 3 * kSecond, kNever);
+  const Plan before = plan_action(ages(3 * kSecond - 1, kHour), limits, kIdleLeak);
+  EXPECT_EQ(before.due, Action::kNone);
+  EXPECT_EQ(before.next, Action::kCancel);
+  EXPECT_EQ(before.next_in, 1);
+  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak).due, Action::kCancel);
+}
+
+TEST(PlanActionTest, AnActionShorterThanItsLeakWaitsForTheLeak) {
+  const Limits limits = limits_of(5 * kSecond, kSecond, kNever);
+  EXPECT_EQ(plan_action(ages(4 * kSecond, kHour), limits, kIdleLeak).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(5 * kSecond, kHour), limits, kIdleLeak).due, Action::kCancel);
+}
+
+TEST(PlanActionTest, AClockWithoutLeakLimitActsOnNobody) {
+  const Limits limits = limits_of(kNever, kSecond, kSecond, kNever, kSecond, kSecond);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, kIdleLeak).due, Action::kNone);
+}
+
+TEST(PlanActionTest, TheSeverestDueActionWins) {
+  const Limits limits = limits_of(kSecond, 2 * kSecond, 3 * kSecond);
+  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak).due, Action::kTerminate);
+}
+
+TEST(PlanActionTest, BothClocksCount) {
+  const Limits limits = limits_of(kSecond, kNever, kNever, kSecond, kMinute, kNever);
+  EXPECT_EQ(plan_action(ages(kSecond, kMinute), limits, kIdleLeak).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(kNotSet, kMinute), limits, kIdleLeak).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(kHour, kMinute - 1), limits, kIdleLeak).due, Action::kNone);
+}
+
+TEST(PlanActionTest, APlainAbortedBlockIsTerminatedButNeverCancelled) {
+  const SampleOf aborted = plain_aborted(kSecond, 2 * kSecond, 5);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kMinute), aborted).due,
+            Action::kTerminate);
+}
+
+TEST(PlanActionTest, AbortedInsideASavepointCanBeCancelledBecauseItHoldsItsLocks) {
+  SampleOf aborted = kIdleLeak;
+  aborted.state = SessionState::kIdleInTransactionAborted;
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kMinute, kNever), aborted).due,
+            Action::kCancel);
+}
+
+TEST(PlanActionTest, WhatWasCancelledInPlaceMayStillBeTerminated) {
+  const SampleOf parked = plain_aborted(kSecond, 2 * kSecond, 5);
+  const Limits limits = limits_of(kSecond, kMinute, kHour);
+  const Plan plan = plan_action(ages(kMinute, kMinute), limits, parked);
+  EXPECT_EQ(plan.due, Action::kNone);
+  EXPECT_EQ(plan.next, Action::kTerminate);
+  EXPECT_EQ(plan.next_in, kHour - kMinute);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, parked).due, Action::kTerminate);
+}
+
+TEST(PlanActionTest, AStatementInAnAbortedBlockIsNotCancelled) {
+  SampleOf failing = plain_aborted(kSecond, 2 * kSecond, 5);
+  failing.state = SessionState::kActive;
+  EXPECT_EQ(
+      plan_action(ages(kNotSet, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing).due,
+      Action::kNone);
+}
+
+TEST(RetryPauseTest, GrowsAndStaysBounded) {
+  Micros last = 0;
+  for (int failures = 1; failures <= 255; failures++) {
+    const Micros pause = retry_pause(static_cast<std::uint8_t>(failures));
+    EXPECT_GE(pause, last);
+    EXPECT_GT(pause, 0);
+    EXPECT_LE(pause, 30 * kSecond);
+    last = pause;
+  }
+  EXPECT_EQ(last, 30 * kSecond);
+}
+
+TEST(RateLimiterTest, LetsThroughAsManyAsAllowedThenSaysItOnceAndClosesForAMinute) {
+  RateLimiter limiter{};
+  MonotonicTime now = 1000 * kSecond;
+  for (int i = 0; i < 30; i++) EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kYes);
+  EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNoAndSayIt);
+  EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNo);
+  now += kMinute - 1;
+  EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNo);
+  now += 1;
+  EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kYes);
+}
+
+TEST(RateLimiterTest, OpensAgainWithItsWholeAllowance) {
+  RateLimiter limiter{};
+  MonotonicTime now = 1000 * kSecond;
+  for (int i = 0; i < 4; i++) limiter.ask(3, now);
+  now += kMinute;
+  for (int i = 0; i < 3; i++) EXPECT_EQ(limiter.ask(3, now), RateLimiter::Answer::kYes);
+  EXPECT_EQ(limiter.ask(3, now), RateLimiter::Answer::kNoAndSayIt);
+}
+
+TEST(RateLimiterTest, SlowActionsAreNeverStopped) {
+  RateLimiter limiter{};
+  MonotonicTime now = 1000 * kSecond;
+  for (int i = 0; i < 500; i++) {
+    EXPECT_EQ(limiter.ask(2, now), RateLimiter::Answer::kYes) << i;
+    now += kMinute / 2;
+  }
+}
+
+TEST(RateLimiterTest, ALowerAllowanceHoldsAtOnce) {
+  RateLimiter limiter{};
+  for (int i = 0; i < 10; i++) limiter.ask(30, 1000 * kSecond);
+  EXPECT_EQ(limiter.ask(5, 1000 * kSecond), RateLimiter::Answer::kNoAndSayIt);
+}
+
+TEST(ActionNameTest, AreThoseOfTheViews) {
+  EXPECT_EQ(to_string(Action::kNone), nullptr);
+  EXPECT_STREQ(to_string(Action::kCancel), "cancel");
+  EXPECT_STREQ(to_string(Action::kTerminate), "terminate");
+  EXPECT_EQ(to_string(ActionResult::kNone), nullptr);
+  EXPECT_STREQ(to_string(ActionResult::kRequested), "requested");
+  EXPECT_STREQ(to_string(ActionResult::kDone), "done");
+  EXPECT_STREQ(to_string(ActionResult::kWould), "dry run");
+  EXPECT_STREQ(to_string(ActionResult::kEscaped), "escaped");
+  EXPECT_STREQ(to_string(ActionResult::kUnsafe), "not possible safely");
+}
+
+}  // namespace
+}  // namespace pgleak

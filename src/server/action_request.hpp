@@ -24,7 +24,8 @@ struct ActionReason {
 };
 
 struct ActionRequest {
-  std::uint32_t nonce;  // of the message that carries the request; 0: no request
+  std::uint32_t nonce;   // of the message that carries the request; 0: no request
+  std::uint32_t probed;  // of the earlier message since whose handling the session was seen asleep; 0: none
   Action action;
   SessionId session;
   Generation generation;  // of the one transaction that is meant

@@ -42,9 +42,11 @@ const ActionRequest& request_of(int index) { return session_slots[index].action.
 // Sends the request once more, under a new nonce. False if its session has moved on.
 bool send_request(int index, MonotonicTime now) {
   RunningAction& action = running[index];
+  const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;  // see Step::kSend
   action.nonce = next_nonce();
-  session_slots[index].action.request.write([&action, now](ActionRequest* request) {
+  session_slots[index].action.request.write([&action, probed, now](ActionRequest* request) {
     request->nonce = action.nonce;
+    request->probed = probed;
     request->expires_at = now + kHandshakePatience;
   });
   note_sent(&action.handshake, now);
@@ -130,7 +132,8 @@ void start_action(int index, const Episode& episode, const SessionSample& sample
   running[index] = RunningAction{action, is_idle_in_transaction(sample.state), 0, 0, Handshake{}};
   running_count++;
   session_slots[index].action.request.write([&](ActionRequest* request) {
-    *request = ActionRequest{0, action, episode.session, episode.generation, sample.state_start, 0, reason};
+    *request =
+        ActionRequest{0, 0, action, episode.session, episode.generation, sample.state_start, 0, reason};
   });
 }
 

@@ -28,19 +28,7 @@ namespace {
 // Set while this backend acts: what it does may handle further messages.
 bool is_acting = false;
 
-// Where in the stream of invalidation messages the last message of ours was, for this transaction and this
-// pause between two statements: a statement may handle messages that nobody sent and so spoil the count.
-struct Probe {
-  Generation generation;
-  WallTime state_start;
-  std::uint64_t position;
-  std::uint64_t handled;  // messages_handled at that position
-  bool is_set;
-};
-Probe probe;
-
-// Messages like ours that this backend has handled, whoever they were for. They make nobody rebuild anything.
-std::uint64_t messages_handled = 0;
+MessageGate gate;
 
 CancelledBlock cancelled_block;
 bool has_cancelled_block = false;
@@ -127,19 +115,12 @@ void act_on(const ActionRequest& request) {
     end_connection(request.reason);
   }
 
-  // The counter has counted this message already. If it is the very next one after the probe, no other
-  // message is being handled around it: see core/handshake.hpp.
-  const std::uint64_t position = SharedInvalidMessageCounter;
-  const bool is_next = probe.is_set && probe.generation == request.generation &&
-                       probe.state_start == request.state_start &&
-                       position - probe.position == messages_handled - probe.handled;
-  if (!is_next) {
-    probe = Probe{request.generation, request.state_start, position, messages_handled, true};
+  if (!gate.is_open(request.probed)) {
+    gate.note_probe(request.nonce);
     slot.reply(request.nonce, Reply::kProbed);
     return;
   }
   is_acting = true;
-  probe.is_set = false;
   slot.reply(request.nonce, Reply::kActing);
   roll_back_in_place(request);
   is_acting = false;
@@ -148,7 +129,7 @@ void act_on(const ActionRequest& request) {
 
 void on_message(Datum, compat::SyscacheId, uint32 hash) {
   if (own_session == nullptr || hash == 0) return;  // 0: the cache is reset
-  messages_handled++;
+  gate.note_message(SharedInvalidMessageCounter);   // it has counted this one already
   ActionRequest request;
   if (!own_session->action.request.read(&request) || request.nonce != hash) return;
   act_on(request);

@@ -170,14 +170,15 @@ sub test_together
 	$_->close for @sessions, @actors;
 }
 
-# Waits until the scanner has sent what the actor asks for.
+# Waits until the scanner has sent what the actor asks for; $waits_for is what the actor does meanwhile.
 sub wait_until_sent
 {
-	my ($actor) = @_;
+	my ($actor, $waits_for) = @_;
+	$waits_for //= 'Extension';
 	my $asks = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $actor->{pid}";
 	for (1 .. 5000)
 	{
-		last if $administrator->ask($asks) eq 'Extension';
+		last if $administrator->ask($asks) eq $waits_for;
 		usleep(1000);
 	}
 	$administrator->do('SELECT pgleak.scan()');
@@ -211,6 +212,34 @@ sub test_stale_probe
 	$_->close for $session, $actor;
 }
 
+# A session that got stuck in the middle of a rebuild has learned of a request there, and is still there when the next one
+# comes, though all that it shows of itself is as it was. What it has learned is worth nothing as long as it has not slept.
+sub test_stuck_probe
+{
+	my $name = 'stuck in a rebuild';
+	my $session = busy_session();
+	my ($first, $second, $owner) = map { wire($node) } 1 .. 3;
+	$administrator->do('ALTER TABLE t SET (fillfactor = 47)');
+	# Whoever is needed below must not have to look up anything by then.
+	$_->ask("SELECT pgleak.cancel($_->{pid})") for $first, $second;
+	wait_until_sent($owner, 'Client');
+
+	stop_process($session->{pid});
+	$administrator->do('ALTER TABLE t SET (fillfactor = 48)');
+	$owner->do('BEGIN', 'LOCK TABLE pg_attribute IN ACCESS EXCLUSIVE MODE');
+	$first->start("SELECT pgleak.cancel($session->{pid})");
+	wait_until_sent($first);
+	continue_process($session->{pid});
+	is($first->read_answer, 'f', "$name: the session cannot be cancelled there");
+	like("@{ $first->{notices} }", qr/could not be reached safely, nothing was done/, "$name: for this reason");
+	$second->start("SELECT pgleak.cancel($session->{pid})");
+	wait_until_sent($second);
+	$owner->do('COMMIT');
+	like($second->read_answer, qr/^[tf]$/, "$name: whoever asks again gets an answer");
+	is_sound($session, "$name: the session is sound");
+	$_->close for $session, $first, $second, $owner;
+}
+
 # All the time, while several sessions are disturbed without being stopped.
 sub test_noise
 {
@@ -240,6 +269,7 @@ for my $disturbance (sort keys %disturbance)
 	test_together($disturbance);
 }
 test_stale_probe($_) for 0 .. 12;
+test_stuck_probe();
 test_noise();
 
 is($node->safe_psql('postgres', 'SELECT count(*) FROM other'), 0, 'nothing was committed');

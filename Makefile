@@ -1,8 +1,8 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | storm | versions | assert      see CONTRIBUTING.md
+#   make check | format | layering | tidy | storm | screenshots | versions | assert      see CONTRIBUTING.md
 
-developer_targets = check format layering tidy storm versions assert
+developer_targets = check format layering tidy storm screenshots versions assert
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -23,6 +23,10 @@ tidy:
 storm:
 	test/clients/run storm 60
 
+# The pictures of the README.
+screenshots:
+	test/report/run pictures doc/pictures
+
 # Needs root: every supported server, each in a throw-away root of its own.
 versions:
 	test/versions/run
@@ -41,7 +45,7 @@ DATA = $(sort $(wildcard sql/pgleak--*.sql))
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
-REGRESS = extension settings privileges detection history
+REGRESS = extension settings privileges detection history report
 REGRESS_OPTS = --use-existing
 ISOLATION = episode blocking recorder
 ISOLATION_OPTS = --use-existing --inputdir=test/isolation

@@ -249,3 +249,441 @@ REVOKE ALL ON pgleak.stats FROM PUBLIC;
 REVOKE ALL ON FUNCTION pgleak.read_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgleak.read_stats() TO pg_monitor;
 GRANT SELECT ON pgleak.stats TO pg_monitor;
+
+-- Report -----------------------------------------------------------------------------------------------------
+
+-- Everything that comes from a session goes through here on its way into the page.
+CREATE FUNCTION pgleak.report_escape(value text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT regexp_replace(
+        replace(replace(replace(replace(replace(value, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'),
+            '''', '&#39;'),
+        '[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]', '?', 'g')
+$function$;
+COMMENT ON FUNCTION pgleak.report_escape(text) IS 'a text as it may stand in HTML; used by pgleak.report';
+
+CREATE FUNCTION pgleak.report_duration(value interval)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE
+        WHEN s < 10 THEN round(s, 1) || ' s'
+        WHEN s < 60 THEN round(s) || ' s'
+        WHEN s < 3600 THEN div(s, 60) || ' min ' || div(mod(s, 60), 1) || ' s'
+        WHEN s < 86400 THEN div(s, 3600) || ' h ' || div(mod(s, 3600), 60) || ' min'
+        ELSE div(s, 86400) || ' d ' || div(mod(s, 86400), 3600) || ' h'
+    END
+    FROM (SELECT extract(epoch FROM value)) AS seconds (s)
+$function$;
+COMMENT ON FUNCTION pgleak.report_duration(interval) IS 'an interval for people, in its two largest units; used by pgleak.report';
+
+CREATE FUNCTION pgleak.report_time(value timestamp with time zone)
+RETURNS text
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT to_char(value, 'YYYY-MM-DD HH24:MI:SS"&#160;UTC"OF')
+$function$;
+COMMENT ON FUNCTION pgleak.report_time(timestamp with time zone) IS 'a time with its zone, as HTML; used by pgleak.report';
+
+CREATE FUNCTION pgleak.report_style()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT $css$
+:root { color-scheme: light dark; --page: #fff; --text: #1d232a; --soft: #5c6773; --line: #d8dee4; --box: #f5f7f9;
+  --open: #b35900; --committed: #1a7f4b; --rolled-back: #3b74b8; --prepared: #6b8e23; --disconnected: #8a949e;
+  --cancelled: #8250c4; --terminated: #c2274b; --server-stopped: #4b535c; --blocked: #000; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12161b; --text: #e4e9ee; --soft: #9aa6b2; --line: #313a44; --box: #1b2129;
+    --open: #f0a04b; --committed: #4cc38a; --rolled-back: #6ea8e8; --prepared: #a5c25c; --disconnected: #7c8894;
+    --cancelled: #b891f0; --terminated: #f2637f; --server-stopped: #a9b3bd; --blocked: #fff; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1160px; padding: 24px 20px 60px; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }
+h1 { font-size: 24px; margin: 0; } h2 { font-size: 18px; margin: 36px 0 10px; }
+p { margin: 6px 0; } .soft { color: var(--soft); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 20px 0; }
+.tile { background: var(--box); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
+.tile b { display: block; font-size: 22px; line-height: 1.4; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 8px 0 14px; font-size: 13px; }
+.legend svg { width: 14px; height: 12px; margin-right: 5px; vertical-align: -1px; }
+.lane { display: grid; grid-template-columns: 190px 1fr; border-top: 1px solid var(--line); }
+.lane > div { padding: 6px 10px 6px 0; overflow-wrap: anywhere; line-height: 1.3; }
+.lane > div span { display: block; font-size: 12px; } .lane rect { shape-rendering: crispEdges; }
+.lane svg { display: block; width: 100%; align-self: center; }
+.axis { margin-left: 190px; border-top: 1px solid var(--line); position: relative; height: 24px; font-size: 12px;
+  color: var(--soft); }
+.axis span { position: absolute; top: 4px; transform: translateX(-50%); white-space: nowrap; }
+.grid { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
+.open { fill: var(--open); } .committed { fill: var(--committed); } .rolled-back { fill: var(--rolled-back); }
+.prepared { fill: var(--prepared); } .disconnected { fill: var(--disconnected); }
+.cancelled { fill: var(--cancelled); } .terminated { fill: var(--terminated); }
+.server-stopped { fill: var(--server-stopped); } .blocked { fill: var(--blocked); }
+table { border-collapse: collapse; width: 100%; font-size: 14px; }
+th { text-align: left; font-weight: 600; font-size: 13px; color: var(--soft); }
+th, td { padding: 7px 12px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+code { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
+td code { display: block; margin-top: 2px; color: var(--soft); }
+.verdict { white-space: nowrap; font-weight: 600; }
+.verdict.leaking, .verdict.leak { color: var(--terminated); } .verdict.undersized { color: var(--open); }
+.verdict.ok { color: var(--committed); }
+@media (max-width: 640px) {
+  body { padding: 16px 14px 40px; }
+  .lane { grid-template-columns: 1fr; padding-bottom: 8px; } .axis { margin-left: 0; }
+  .lane > div { padding-bottom: 3px; } .lane > div span { display: inline; margin-left: 6px; }
+  .axis span:nth-child(even) { display: none; }
+  thead { display: none; } tr { display: block; padding: 8px 0; border-bottom: 1px solid var(--line); }
+  td { display: flex; justify-content: space-between; gap: 16px; padding: 2px 0; border: 0; text-align: right; }
+  td::before { content: attr(data-label); color: var(--soft); font-size: 13px; flex: none; }
+  td.wide { display: block; text-align: left; } td.wide::before { display: block; }
+}
+$css$
+$function$;
+COMMENT ON FUNCTION pgleak.report_style() IS 'the style sheet of pgleak.report';
+
+-- A lane of up to 120 episodes in up to 24 rows shows each as a bar; a fuller one shows how many were open in each
+-- of 120 spans of time.
+CREATE FUNCTION pgleak.report_lane(
+    name text, applications text[], since timestamp with time zone, upto timestamp with time zone, grid text)
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    most_bars CONSTANT integer := 120;
+    most_rows CONSTANT integer := 24;
+    spans CONSTANT integer := 120;
+    tallest CONSTANT numeric := 60;
+    period CONSTANT double precision := extract(epoch FROM upto - since);
+    row_ends double precision[] := '{}';
+    bars text := '';
+    bar record;
+    lane_row integer;
+    episode_count integer;
+    open_count integer;
+    peak integer := 0;
+    head text;
+BEGIN
+    SELECT count(*), count(*) FILTER (WHERE h.ended_at IS NULL) INTO episode_count, open_count
+    FROM pgleak.history h
+    WHERE h.application_name = ANY (applications) AND h.detected_at < upto
+        AND (h.ended_at >= since OR h.ended_at IS NULL);
+    head := format('<div class="lane"><div>%s<span class="soft">%s%s', name,
+        episode_count || CASE episode_count WHEN 1 THEN ' episode' ELSE ' episodes' END,
+        CASE WHEN open_count > 0 THEN ', ' || open_count || ' open' END);
+
+    IF episode_count <= most_bars THEN
+        FOR bar IN
+            SELECT
+                -- The shortest bars are as wide as can be seen, and what has just begun is not beyond the edge.
+                least(1000 * extract(epoch FROM greatest(e.began, since) - since) / period, 1000 - 3) AS x,
+                greatest(1000 * extract(epoch FROM e.finished - greatest(e.began, since)) / period, 3) AS width,
+                1000 * extract(epoch FROM e.blocked_for) / period AS blocked_width,
+                e.*
+            FROM (
+                SELECT
+                    coalesce(h.idle_since, h.xact_start, h.detected_at) AS began,
+                    coalesce(h.ended_at, upto) AS finished,
+                    coalesce(h.outcome, 'open') AS outcome,
+                    h.leak_id, h.pid, h.role, h.database, h.detected_at, h.blocked, h.blocked_for,
+                    h.tags ->> 'route' AS route
+                FROM pgleak.history h
+                WHERE h.application_name = ANY (applications) AND h.detected_at < upto
+                    AND (h.ended_at >= since OR h.ended_at IS NULL)
+            ) AS e
+            ORDER BY e.began, e.leak_id
+        LOOP
+            lane_row := 1;
+            WHILE lane_row <= cardinality(row_ends) AND row_ends[lane_row] > bar.x LOOP
+                lane_row := lane_row + 1;
+            END LOOP;
+            EXIT WHEN lane_row > most_rows;
+            row_ends[lane_row] := bar.x + bar.width + 2;
+            bars := bars || format(
+                '<g><title>%s</title><rect class="%s" x="%s" y="%s" width="%s" height="9"/>%s</g>',
+                concat_ws(', ', 'leak ' || bar.leak_id, 'pid ' || bar.pid,
+                    pgleak.report_escape(bar.role || '@' || bar.database), pgleak.report_escape(bar.route), bar.outcome,
+                    'detected ' || pgleak.report_time(bar.detected_at),
+                    'lasted ' || pgleak.report_duration(bar.finished - bar.began),
+                    CASE WHEN bar.blocked > 0 THEN 'blocked ' || bar.blocked || ' sessions' END),
+                replace(bar.outcome, ' ', '-'), round(bar.x::numeric, 1), (lane_row - 1) * 12 + 2,
+                round(bar.width::numeric, 1),
+                CASE WHEN bar.blocked_width > 0 THEN format(
+                    '<rect class="blocked" x="%s" y="%s" width="%s" height="3"/>',
+                    round((bar.x + bar.width - least(bar.blocked_width, bar.width))::numeric, 1),
+                    (lane_row - 1) * 12 + 8, round(least(bar.blocked_width, bar.width)::numeric, 1)) END);
+        END LOOP;
+        IF cardinality(row_ends) <= most_rows AND (lane_row IS NULL OR lane_row <= most_rows) THEN
+            RETURN head || format('</span></div><svg viewBox="0 0 1000 %1$s" height="%1$s" preserveAspectRatio="none">'
+                '%2$s%3$s</svg></div>', greatest(cardinality(row_ends), 1) * 12 + 2, grid, bars);
+        END IF;
+    END IF;
+
+    bars := '';
+    FOR bar IN
+        WITH spanned AS (
+            SELECT
+                coalesce(h.outcome, 'open') AS outcome,
+                width_bucket(extract(epoch FROM greatest(coalesce(h.idle_since, h.xact_start, h.detected_at), since)
+                    - since)::double precision, 0, period, spans) AS first,
+                least(width_bucket(extract(epoch FROM coalesce(h.ended_at, upto) - since)::double precision,
+                    0, period, spans), spans) AS last
+            FROM pgleak.history h
+            WHERE h.application_name = ANY (applications) AND h.detected_at < upto
+                AND (h.ended_at >= since OR h.ended_at IS NULL)
+        ), counted AS (
+            SELECT span, outcome, count(*) AS episodes
+            FROM spanned, generate_series(least(first, last), last) AS span
+            GROUP BY span, outcome
+        )
+        SELECT span, outcome, episodes,
+            max(total) OVER () AS highest,
+            sum(episodes) OVER (PARTITION BY span ORDER BY outcome) AS upper
+        FROM (SELECT *, sum(episodes) OVER (PARTITION BY span) AS total FROM counted) AS c
+    LOOP
+        peak := bar.highest;
+        bars := bars || format(
+            '<g><title>%s open, %s</title><rect class="%s" x="%s" y="%s" width="%s" height="%s"/></g>',
+            bar.episodes, bar.outcome, replace(bar.outcome, ' ', '-'),
+            round((bar.span - 1) * 1000.0 / spans, 1),
+            round(tallest * (1 - bar.upper / bar.highest) + 2, 1), round(1000.0 / spans, 1),
+            round(tallest * bar.episodes / bar.highest, 1));
+    END LOOP;
+    RETURN head || format(', at most %s at a time</span></div><svg viewBox="0 0 1000 %2$s" height="%2$s" '
+        'preserveAspectRatio="none">%3$s%4$s</svg></div>', peak, tallest + 4, grid, bars);
+END
+$function$;
+COMMENT ON FUNCTION pgleak.report_lane(text, text[], timestamp with time zone, timestamp with time zone, text) IS 'the episodes of some applications as one lane of the timeline of pgleak.report';
+
+CREATE FUNCTION pgleak.report_timeline(since timestamp with time zone, upto timestamp with time zone)
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    most_lanes CONSTANT integer := 12;
+    period CONSTANT interval := upto - since;
+    step interval;
+    grid text := '';
+    axis text := '';
+    lanes text := '';
+    lane record;
+    tick record;
+BEGIN
+    -- The shortest distance that makes at most eight ticks.
+    SELECT s INTO step
+    FROM unnest(ARRAY[interval '1 second', '5 seconds', '15 seconds', '1 minute', '5 minutes', '15 minutes', '1 hour',
+        '3 hours', '6 hours', '12 hours', '1 day', '2 days', '7 days', '28 days', '91 days', '364 days']) AS s
+    WHERE extract(epoch FROM period) / extract(epoch FROM s) <= 8
+    ORDER BY s LIMIT 1;
+    step := coalesce(step, period / 8);
+
+    FOR tick IN
+        SELECT 100 * extract(epoch FROM t - since) / extract(epoch FROM period) AS percent,
+            CASE
+                WHEN step >= interval '1 day' THEN to_char(t, 'Mon DD')
+                WHEN step < interval '1 minute' THEN to_char(t, 'HH24:MI:SS')
+                WHEN t = date_trunc('day', t) THEN to_char(t, 'Mon DD')
+                ELSE to_char(t, 'HH24:MI')
+            END AS label
+        FROM generate_series(date_bin(step, since, date_trunc('day', since)), upto, step) AS t
+        WHERE t > since
+    LOOP
+        grid := grid || format('<line class="grid" x1="%1$s" x2="%1$s" y1="0" y2="400"/>',
+            round((tick.percent * 10)::numeric, 1));
+        IF tick.percent BETWEEN 3 AND 97 THEN
+            axis := axis || format('<span style="left:%s%%">%s</span>', round(tick.percent::numeric, 2), tick.label);
+        END IF;
+    END LOOP;
+
+    FOR lane IN
+        WITH found AS (
+            SELECT h.application_name, row_number() OVER (ORDER BY count(*) DESC, h.application_name) AS place
+            FROM pgleak.history h
+            WHERE h.detected_at < upto AND (h.ended_at >= since OR h.ended_at IS NULL)
+            GROUP BY h.application_name
+        )
+        SELECT array_agg(application_name) AS applications
+        FROM found GROUP BY least(place, most_lanes) ORDER BY least(place, most_lanes)
+    LOOP
+        lanes := lanes || pgleak.report_lane(
+            CASE
+                WHEN cardinality(lane.applications) > 1 THEN cardinality(lane.applications) || ' other applications'
+                WHEN lane.applications[1] = '' THEN '(no application_name)'
+                ELSE pgleak.report_escape(lane.applications[1])
+            END,
+            lane.applications, since, upto, grid);
+    END LOOP;
+    RETURN lanes || '<div class="axis" aria-hidden="true">' || axis || '</div>';
+END
+$function$;
+COMMENT ON FUNCTION pgleak.report_timeline(timestamp with time zone, timestamp with time zone) IS 'the timeline of pgleak.report: a lane for each application';
+
+CREATE FUNCTION pgleak.report_legend()
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT '<div class="legend">' || string_agg(
+        format('<span><svg viewBox="0 0 14 12" aria-hidden="true"><rect class="%s" y="%s" width="14" height="%s"/></svg>%s</span>',
+            replace(outcome, ' ', '-'), CASE outcome WHEN 'blocked' THEN 5 ELSE 1 END,
+            CASE outcome WHEN 'blocked' THEN 3 ELSE 10 END,
+            CASE outcome WHEN 'blocked' THEN 'others waited for it' ELSE outcome END), '' ORDER BY place) || '</div>'
+    FROM unnest(ARRAY['open', 'committed', 'rolled back', 'prepared', 'disconnected', 'cancelled', 'terminated',
+        'server stopped', 'blocked']) WITH ORDINALITY AS o (outcome, place)
+$function$;
+COMMENT ON FUNCTION pgleak.report_legend() IS 'the legend of the timeline of pgleak.report';
+
+CREATE FUNCTION pgleak.report_cell(label text, value text, class text DEFAULT '')
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    -- The label stands before the value where the screen is too narrow for a head.
+    SELECT format('<td data-label="%s"%s><div>%s</div></td>', label,
+        CASE WHEN class <> '' THEN ' class="' || class || '"' ELSE '' END, coalesce(value, ''))
+$function$;
+COMMENT ON FUNCTION pgleak.report_cell(text, text, text) IS 'one cell of a table of pgleak.report; the value is HTML';
+
+CREATE FUNCTION pgleak.report_offenders(since timestamp with time zone)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH grouped AS (
+        SELECT h.application_name, h.role, h.database, h.tags ->> 'route' AS route, h.query_id,
+            count(*) AS episodes, max(h.idle_for) AS longest, sum(h.idle_for) AS total,
+            max(h.blocked) AS blocked, sum(h.blocked_for) AS blocked_for, max(h.detected_at) AS last_seen,
+            (array_agg(h.query ORDER BY h.detected_at DESC))[1] AS query
+        FROM pgleak.history h
+        WHERE h.ended_at >= since OR h.ended_at IS NULL
+        GROUP BY h.application_name, h.role, h.database, h.tags ->> 'route', h.query_id
+        ORDER BY sum(h.blocked_for) DESC NULLS LAST, sum(h.idle_for) DESC NULLS LAST
+        LIMIT 20
+    )
+    SELECT coalesce('<table><thead><tr><th>Who</th><th>Route and last statement</th><th class="number">Episodes</th>'
+        '<th class="number">Longest idle</th><th class="number">Blocked</th><th class="number">Others waited</th>'
+        '<th>Last seen</th></tr></thead><tbody>'
+        || string_agg('<tr>'
+            || pgleak.report_cell('Who', pgleak.report_escape(coalesce(nullif(application_name, ''), '(no application_name)'))
+                || '<br><span class="soft">' || pgleak.report_escape(role || '@' || database) || '</span>')
+            || pgleak.report_cell('Route and last statement', coalesce('<b>' || pgleak.report_escape(route) || '</b>', '')
+                || coalesce('<code>' || pgleak.report_escape(left(query, 200)) || '</code>', ''), 'wide')
+            || pgleak.report_cell('Episodes', episodes::text, 'number')
+            || pgleak.report_cell('Longest idle', coalesce(pgleak.report_duration(longest), '-'), 'number')
+            || pgleak.report_cell('Blocked', coalesce(blocked, 0)::text, 'number')
+            || pgleak.report_cell('Others waited', coalesce(pgleak.report_duration(nullif(blocked_for, interval '0')), '-'), 'number')
+            || pgleak.report_cell('Last seen', pgleak.report_time(last_seen))
+            || '</tr>', '' ORDER BY blocked_for DESC NULLS LAST, total DESC NULLS LAST)
+        || '</tbody></table>', '<p class="soft">No session leaked.</p>')
+    FROM grouped
+$function$;
+COMMENT ON FUNCTION pgleak.report_offenders(timestamp with time zone) IS 'who leaked, the most harmful first; used by pgleak.report';
+
+CREATE FUNCTION pgleak.report_actions(since timestamp with time zone)
+RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH acted AS (
+        SELECT h.* FROM pgleak.history h
+        WHERE h.last_action IS NOT NULL AND h.last_action_at >= since
+    ), recent AS (
+        SELECT * FROM acted ORDER BY last_action_at DESC LIMIT 20
+    )
+    SELECT CASE WHEN EXISTS (SELECT FROM acted) THEN
+        '<p>' || (SELECT string_agg(n || ' × ' || what, ', ' ORDER BY n DESC)
+            FROM (SELECT count(*) AS n, last_action || ': ' || last_action_result AS what FROM acted GROUP BY 2) AS c)
+        || '.</p><table><thead><tr><th>When</th><th>Action</th><th>Who</th><th>Last statement</th></tr></thead><tbody>'
+        || (SELECT string_agg('<tr>'
+            || pgleak.report_cell('When', pgleak.report_time(last_action_at))
+            || pgleak.report_cell('Action', last_action || ': ' || last_action_result)
+            || pgleak.report_cell('Who', pgleak.report_escape(coalesce(nullif(application_name, ''), '(no application_name)'))
+                || '<br><span class="soft">' || pgleak.report_escape(role || '@' || database) || ', pid ' || pid || '</span>')
+            || pgleak.report_cell('Last statement', coalesce('<code>' || pgleak.report_escape(left(query, 200)) || '</code>', ''), 'wide')
+            || '</tr>', '' ORDER BY last_action_at DESC) FROM recent)
+        || '</tbody></table>'
+    ELSE '<p class="soft">Nothing: pgleak only watched.</p>' END
+$function$;
+COMMENT ON FUNCTION pgleak.report_actions(timestamp with time zone) IS 'what pgleak did about leaks; used by pgleak.report';
+
+CREATE FUNCTION pgleak.report(since interval DEFAULT '1 day')
+RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    upto CONSTANT timestamp with time zone := now();
+    began timestamp with time zone;
+    s record;
+BEGIN
+    IF since IS NULL OR since <= interval '0' OR since > interval '10 years' THEN
+        RAISE EXCEPTION 'the period of the report must be between 0 and 10 years'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'For example: SELECT pgleak.report(''7 days'').';
+    END IF;
+    began := upto - since;
+    SELECT count(*) AS episodes, count(*) FILTER (WHERE h.ended_at IS NULL) AS open,
+        count(DISTINCT h.application_name) AS applications, max(h.idle_for) AS longest, max(h.blocked) AS blocked,
+        sum(h.blocked_for) AS blocked_for, count(*) FILTER (WHERE h.outcome IN ('cancelled', 'terminated')) AS stopped
+    INTO s
+    FROM pgleak.history h WHERE h.ended_at >= began OR h.ended_at IS NULL;
+
+    RETURN '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+        '<title>pgleak: session leaks</title><style>' || pgleak.report_style() || '</style></head><body>'
+        || format('<h1>Session leaks</h1><p class="soft">%s to %s%s, PostgreSQL %s. Times are in %s.</p>',
+            pgleak.report_time(began), pgleak.report_time(upto),
+            coalesce(', ' || pgleak.report_escape(nullif(current_setting('cluster_name'), '')), ''),
+            pgleak.report_escape(split_part(current_setting('server_version'), ' ', 1)),
+            pgleak.report_escape(current_setting('TimeZone')))
+        || '<div class="tiles">'
+        || (SELECT string_agg(format('<div class="tile"><b>%s</b><span class="soft">%s</span></div>', value, label), '' ORDER BY place)
+            FROM (VALUES
+                (1, s.episodes::text, 'leaks of ' || s.applications || CASE s.applications WHEN 1 THEN ' application' ELSE ' applications' END),
+                (2, s.open::text, 'still open'),
+                (3, coalesce(pgleak.report_duration(s.longest), '-'), 'longest idle in a transaction'),
+                (4, coalesce(s.blocked, 0)::text, 'sessions blocked by one leak at most'),
+                (5, coalesce(pgleak.report_duration(nullif(s.blocked_for, interval '0')), '-'), 'others waited for leaks'),
+                (6, s.stopped::text, 'stopped by pgleak')) AS tile (place, value, label))
+        || '</div><h2>When</h2>' || pgleak.report_legend() || pgleak.report_timeline(began, upto)
+        || '<h2>Who</h2>' || pgleak.report_offenders(began)
+        || '<h2>What pgleak did</h2>' || pgleak.report_actions(began)
+        || '</body></html>';
+END
+$function$;
+COMMENT ON FUNCTION pgleak.report(interval) IS 'one self-contained HTML page on the leaks of that long: timeline, offenders, pools, actions';
+
+-- They run as the reader of the report, so he needs them all.
+REVOKE ALL ON FUNCTION
+    pgleak.report(interval),
+    pgleak.report_escape(text),
+    pgleak.report_duration(interval),
+    pgleak.report_time(timestamp with time zone),
+    pgleak.report_style(),
+    pgleak.report_legend(),
+    pgleak.report_cell(text, text, text),
+    pgleak.report_lane(text, text[], timestamp with time zone, timestamp with time zone, text),
+    pgleak.report_timeline(timestamp with time zone, timestamp with time zone),
+    pgleak.report_offenders(timestamp with time zone),
+    pgleak.report_actions(timestamp with time zone)
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    pgleak.report(interval),
+    pgleak.report_escape(text),
+    pgleak.report_duration(interval),
+    pgleak.report_time(timestamp with time zone),
+    pgleak.report_style(),
+    pgleak.report_legend(),
+    pgleak.report_cell(text, text, text),
+    pgleak.report_lane(text, text[], timestamp with time zone, timestamp with time zone, text),
+    pgleak.report_timeline(timestamp with time zone, timestamp with time zone),
+    pgleak.report_offenders(timestamp with time zone),
+    pgleak.report_actions(timestamp with time zone)
+TO pg_monitor;

@@ -1,0 +1,189 @@
+"""Owns: the look at pgleak.report() in headless Chromium: that it is safe, small, readable and tells what happened.
+Called by: test/report/run, with the directory for pictures. The cluster is named by PGHOST and the like.
+Must never: take the page's own word for what a browser makes of it."""
+
+import pathlib
+import sys
+import tempfile
+import time
+
+import psycopg2
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+PATIENCE = 60  # seconds that anything may take
+EVIL = "<script>document.title='caught'</script>"
+EVIL_STATEMENT = "/*route='%3Cimg src=x onerror=alert(1)%3E'*/ SELECT $$</title></code>" + EVIL + "&amp;\"'$$"
+
+SIZES = {"wide": 1280, "narrow": 390}
+
+# Text that sticks out of the page or lies on other text: the labels of the axis, and what stands in each lane and cell.
+FIND_OVERLAPS = """
+const found = [];
+if (document.documentElement.scrollWidth > window.innerWidth) found.push('the page is wider than the window');
+const visible = e => e.offsetParent !== null && e.getClientRects().length > 0;
+const check = (elements, name) => {
+  const boxes = elements.filter(visible).map(e => [e.getBoundingClientRect(), e.textContent]);
+  for (let i = 0; i < boxes.length; i++) {
+    const [a, text] = boxes[i];
+    if (a.left < -1 || a.right > window.innerWidth + 1) found.push(name + ' sticks out: ' + text);
+    for (let j = i + 1; j < boxes.length; j++) {
+      const b = boxes[j][0];
+      if (a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1)
+        found.push(name + ' overlaps: ' + text + ' | ' + boxes[j][1]);
+    }
+  }
+};
+check([...document.querySelectorAll('.axis span')], 'axis');
+check([...document.querySelectorAll('.lane > div, .lane > svg')], 'lane');
+check([...document.querySelectorAll('.tile')], 'tile');
+check([...document.querySelectorAll('.legend > span')], 'legend');
+check([...document.querySelectorAll('td, th')], 'cell');
+for (const e of document.querySelectorAll('.tile, td > div, .lane > div'))
+  if (visible(e) && e.scrollWidth > e.clientWidth + 1) found.push('text is cut: ' + e.textContent);
+return found.slice(0, 5);
+"""
+
+# Contrast of text against the page, as the WCAG computes it; 4.5 is what it demands of small text.
+FIND_POOR_CONTRAST = """
+const numbers = c => c.match(/[\\d.]+/g).slice(0, 3).map(Number);
+const luminance = c => numbers(c).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const page = luminance(getComputedStyle(document.body).backgroundColor);
+const poor = new Set();
+for (const e of document.querySelectorAll('h1, h2, p, b, span, td, th, code')) {
+  const text = luminance(getComputedStyle(e).color);
+  const contrast = (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
+  if (contrast < 4.5) poor.add(e.tagName + '.' + e.className + ' ' + contrast.toFixed(1));
+}
+return [...poor];
+"""
+
+
+def check(name, holds, detail=""):
+    print(f"{'ok' if holds else 'not ok'} - {name}" + (f": {detail}" if detail and not holds else ""), flush=True)
+
+
+def eventually(cursor, query):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        cursor.execute(query)
+        if cursor.fetchone()[0]:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def open_browser(scheme):
+    options = Options()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars",
+                 "--disable-dev-shm-usage", f"--user-data-dir={tempfile.mkdtemp()}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                            {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    return browser
+
+
+def show(browser, page, width):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    browser.get(page.as_uri())
+
+
+def take_picture(browser, file):
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    width = browser.execute_script("return window.innerWidth")
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": min(height, 2400), "deviceScaleFactor": 1, "mobile": False})
+    browser.save_screenshot(str(file))
+
+
+def report(cursor, directory, name):
+    began = time.monotonic()
+    cursor.execute("SELECT pgleak.report()")
+    html = cursor.fetchone()[0]
+    seconds = time.monotonic() - began
+    page = directory / f"{name}.html"
+    page.write_text(html, encoding="utf-8")
+    return page, html, seconds
+
+
+def leak(name, statement):
+    connection = psycopg2.connect("", application_name=name)
+    connection.cursor().execute(statement)
+    return connection
+
+
+def watch(browser, page, directory, name, scheme):
+    """Looks at one page in both widths."""
+    for size, width in SIZES.items():
+        show(browser, page, width)
+        overlaps = browser.execute_script(FIND_OVERLAPS)
+        check(f"{name}, {scheme}, {width} px: nothing overlaps, sticks out or is cut", not overlaps, "; ".join(overlaps))
+        poor = browser.execute_script(FIND_POOR_CONTRAST)
+        check(f"{name}, {scheme}, {width} px: text can be read", not poor, ", ".join(poor))
+        take_picture(browser, directory / f"report-{name}-{scheme}-{size}.png")
+    console = [entry["message"] for entry in browser.get_log("browser")]
+    check(f"{name}, {scheme}: nothing in the browser's console", not console, "; ".join(console))
+
+
+def main():
+    directory = pathlib.Path(sys.argv[1])
+    administrator = psycopg2.connect("")
+    administrator.autocommit = True
+    cursor = administrator.cursor()
+    browsers = {scheme: open_browser(scheme) for scheme in ("light", "dark")}
+    browser = browsers["light"]
+
+    page, html, _ = report(cursor, directory, "empty")
+    show(browser, page, 1280)
+    check("without a leak it says so", "No session leaked" in browser.find_element("tag name", "body").text)
+
+    leaks = [leak(EVIL, EVIL_STATEMENT)]
+    check("the leak is recorded", eventually(cursor, "SELECT count(*) = 1 FROM pgleak.history"))
+    page, html, _ = report(cursor, directory, "evil")
+    show(browser, page, 1280)
+    body = browser.find_element("tag name", "body").text
+    check("no name or statement becomes part of the page",
+          browser.execute_script("return document.querySelectorAll('script, img').length") == 0)
+    check("nothing of them is run", browser.title == "pgleak: session leaks", browser.title)
+    check("they can be read as they were", EVIL[:60] in body and "</title></code>" + EVIL in body, body)
+    check("nothing comes from elsewhere", not browser.execute_script(
+        "return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).map(r => r.name)"))
+    check("a leak that is open is drawn, and can be seen", browser.execute_script(
+        "const bars = [...document.querySelectorAll('.lane svg rect.open')].map(b => b.getBoundingClientRect());"
+        "const right = document.querySelector('.lane svg').getBoundingClientRect().right;"
+        "return bars.length == 1 && bars[0].width > 1 && bars[0].right <= right + 1"))
+
+    fill = pathlib.Path(__file__).with_name("history.sql").read_text(encoding="utf-8")
+    cursor.execute(fill % {"episodes": 90})
+    page, html, _ = report(cursor, directory, "day")
+    for scheme, one in browsers.items():
+        watch(one, page, directory, "day", scheme)
+    show(browser, page, 1280)
+    cursor.execute("SELECT count(*) FROM pgleak.history WHERE ended_at >= now() - interval '1 day' OR ended_at IS NULL")
+    check("every episode has its bar",
+          len(browser.find_elements("css selector", ".lane svg g")) == cursor.fetchone()[0])
+    cursor.execute("SELECT DISTINCT coalesce(outcome, 'open') FROM pgleak.history")
+    legend = browser.find_element("css selector", ".legend").text
+    check("the legend explains every outcome", all(outcome in legend for (outcome,) in cursor.fetchall()), legend)
+
+    cursor.execute("DELETE FROM pgleak.history WHERE system_identifier = 1")
+    cursor.execute(fill % {"episodes": 10000})
+    page, html, seconds = report(cursor, directory, "crowd")
+    print(f"# 10,000 episodes: {len(html.encode()) // 1024} kB in {seconds:.2f} s")
+    check("10,000 episodes make a page of less than 2 MB", len(html.encode()) < 2_000_000)
+    for scheme, one in browsers.items():
+        watch(one, page, directory, "crowd", scheme)
+    for connection in leaks:
+        connection.close()
+    for one in browsers.values():
+        one.quit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | storm | screenshots | versions | assert      see CONTRIBUTING.md
+#   make check | format | layering | tidy | fuzz | storm | screenshots | versions | assert      see CONTRIBUTING.md
 
-developer_targets = check format layering tidy storm screenshots versions assert
+developer_targets = check format layering tidy fuzz storm screenshots versions assert
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -12,13 +12,17 @@ check:
 	test/run
 
 format:
-	clang-format -i $$(git ls-files 'src/*.[ch]pp' 'test/unit/*.[ch]pp')
+	clang-format -i $$(git ls-files 'src/*.[ch]pp' 'test/unit/*.[ch]pp' 'test/fuzz/*.[ch]pp')
 
 layering:
 	test/layering
 
 tidy:
 	test/tidy
+
+# A minute for each; needs clang.
+fuzz:
+	test/fuzz/run 60
 
 storm:
 	test/clients/run storm 60

@@ -5,6 +5,7 @@
 import os
 import time
 from contextvars import ContextVar
+from urllib.parse import quote
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -32,7 +33,7 @@ app = FastAPI(title="shop-api", dependencies=[Depends(note_route)])
 @event.listens_for(engine, "before_cursor_execute", retval=True)
 def name_the_route(connection, cursor, statement, parameters, context, executemany):
     """Put the route into each statement, as sqlcommenter does: the database then knows which code is talking."""
-    return f"/*route='{current_route.get()}'*/ {statement}", parameters
+    return f"/*route='{quote(current_route.get())}'*/ {statement}", parameters
 
 
 @app.exception_handler(PoolTimeout)

@@ -35,7 +35,8 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT last_action_at timestamp with time zone,
     OUT last_action_result text,
     OUT query text,
-    OUT query_id bigint)
+    OUT query_id bigint,
+    OUT tags jsonb)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_leaks'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -155,6 +156,7 @@ COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
 COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), or by hand';
 COMMENT ON COLUMN pgleak.history.query IS 'the last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'its query identifier, the same for all statements of one form';
+COMMENT ON COLUMN pgleak.history.tags IS 'what the application wrote into comments at its start or end (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when';
 COMMENT ON COLUMN pgleak.history.last_action_result IS 'what became of it: requested, done, dry run, escaped, not possible safely';
@@ -200,7 +202,7 @@ SELECT
     l.last_action_result,
     l.query,
     l.query_id,
-    NULL::pg_catalog.jsonb AS tags,
+    l.tags,
     NULL::pg_catalog.jsonb AS trail
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; others'' rows are masked as in pg_stat_activity';
@@ -224,6 +226,105 @@ FROM pgleak.leaks l
 ORDER BY l.transaction_age DESC NULLS LAST, l.pid;
 COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first: \watch it';
 GRANT SELECT ON pgleak.top TO PUBLIC;
+
+CREATE VIEW pgleak.offenders AS
+WITH episode AS (
+    -- What is still open goes on: there pgleak.leaks knows more than the row that was written at its detection.
+    SELECT
+        h.database,
+        h.role,
+        h.application_name,
+        coalesce(h.tags ->> 'route', (h.tags ->> 'controller') || coalesce('#' || (h.tags ->> 'action'), '')) AS route,
+        h.query_id,
+        coalesce(h.outcome, 'open') AS outcome,
+        greatest(h.idle_for, l.idle_for) AS idle_for,
+        greatest(h.blocked, l.blocked) AS blocked,
+        greatest(h.blocked_for, l.blocked_for) AS blocked_for,
+        h.detected_at AS first_seen,
+        coalesce(h.ended_at, CASE WHEN l.pid IS NULL THEN h.detected_at ELSE pg_catalog.now() END) AS last_seen,
+        -- Compared from left to right, so that the greatest is the newest.
+        ARRAY[(EXTRACT(epoch FROM h.detected_at) * 1000000)::bigint, h.system_identifier, h.leak_id] AS row_id
+    FROM pgleak.history h
+    LEFT JOIN pgleak.leaks l
+        ON h.ended_at IS NULL AND l.leak_id = h.leak_id AND l.pid = h.pid AND l.backend_start = h.backend_start
+), outcome AS (
+    SELECT
+        e.database,
+        e.role,
+        e.application_name,
+        e.route,
+        e.query_id,
+        e.outcome,
+        pg_catalog.count(*) AS episodes,
+        pg_catalog.sum(e.idle_for) AS total_idle,
+        pg_catalog.max(e.idle_for) AS longest_idle,
+        pg_catalog.sum(e.blocked) AS blocked,
+        pg_catalog.max(e.blocked) AS peak_blocked,
+        pg_catalog.sum(e.blocked_for) AS blocked_for,
+        pg_catalog.min(e.first_seen) AS first_seen,
+        pg_catalog.max(e.last_seen) AS last_seen,
+        pg_catalog.max(e.row_id) AS newest
+    FROM episode e
+    GROUP BY e.database, e.role, e.application_name, e.route, e.query_id, e.outcome
+), offender AS (
+    SELECT
+        o.database,
+        o.role,
+        o.application_name,
+        o.route,
+        o.query_id,
+        pg_catalog.sum(o.episodes)::bigint AS episodes,
+        coalesce(pg_catalog.sum(o.total_idle), '0') AS total_idle,
+        coalesce(pg_catalog.max(o.longest_idle), '0') AS longest_idle,
+        coalesce(pg_catalog.sum(o.blocked), 0)::bigint AS blocked,
+        coalesce(pg_catalog.max(o.peak_blocked), 0) AS peak_blocked,
+        coalesce(pg_catalog.sum(o.blocked_for), '0') AS blocked_for,
+        pg_catalog.jsonb_object_agg(o.outcome, o.episodes) AS outcomes,
+        pg_catalog.min(o.first_seen) AS first_seen,
+        pg_catalog.max(o.last_seen) AS last_seen,
+        pg_catalog.max(o.newest) AS newest
+    FROM outcome o
+    GROUP BY o.database, o.role, o.application_name, o.route, o.query_id
+)
+SELECT
+    o.database,
+    o.role,
+    o.application_name,
+    o.route,
+    o.query_id,
+    o.episodes,
+    o.total_idle,
+    o.longest_idle,
+    o.blocked,
+    o.peak_blocked,
+    o.blocked_for,
+    o.outcomes,
+    o.first_seen,
+    o.last_seen,
+    s.query,
+    s.tags
+FROM offender o
+JOIN pgleak.history s ON s.system_identifier = o.newest[2] AND s.leak_id = o.newest[3]
+ORDER BY o.blocked_for DESC, o.total_idle DESC, o.episodes DESC;
+COMMENT ON VIEW pgleak.offenders IS 'whom to talk to first: the episodes of pgleak.history by the code that leaked, the most harmful first';
+COMMENT ON COLUMN pgleak.offenders.database IS 'database of the sessions';
+COMMENT ON COLUMN pgleak.offenders.role IS 'role of the sessions';
+COMMENT ON COLUMN pgleak.offenders.application_name IS 'application_name of the sessions';
+COMMENT ON COLUMN pgleak.offenders.route IS 'the tag route of the last statement or, failing that, controller#action; NULL if it has neither';
+COMMENT ON COLUMN pgleak.offenders.query_id IS 'query identifier of the last statement, the same for all statements of one form';
+COMMENT ON COLUMN pgleak.offenders.episodes IS 'how many leaks, open ones included';
+COMMENT ON COLUMN pgleak.offenders.total_idle IS 'sum of the longest time that each was idle between two statements';
+COMMENT ON COLUMN pgleak.offenders.longest_idle IS 'the longest of these times';
+COMMENT ON COLUMN pgleak.offenders.blocked IS 'sum of the most sessions that waited behind each';
+COMMENT ON COLUMN pgleak.offenders.peak_blocked IS 'the most sessions that waited behind one';
+COMMENT ON COLUMN pgleak.offenders.blocked_for IS 'sum of the longest time that a session waited behind each';
+COMMENT ON COLUMN pgleak.offenders.outcomes IS 'how many episodes ended how; "open" for those that go on';
+COMMENT ON COLUMN pgleak.offenders.first_seen IS 'when the first was detected';
+COMMENT ON COLUMN pgleak.offenders.last_seen IS 'when the last one ended; now, if one leaks now';
+COMMENT ON COLUMN pgleak.offenders.query IS 'a sample: the last statement of the newest episode, at its detection';
+COMMENT ON COLUMN pgleak.offenders.tags IS 'the tags of that statement';
+REVOKE ALL ON pgleak.offenders FROM PUBLIC;
+GRANT SELECT ON pgleak.offenders TO pg_monitor;
 
 CREATE VIEW pgleak.stats AS
 SELECT

@@ -14,6 +14,7 @@
 #include "server/row.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
+#include "server/tags_json.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -99,7 +100,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   if (!is_visible) {
     row->add_nulls(17);
     row->add_text("<insufficient privilege>");
-    row->add_null();
+    row->add_nulls(2);
     return;
   }
   row->add_text(leak.who.client_address[0] != '\0' ? leak.who.client_address : nullptr);
@@ -127,6 +128,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
     row->add_null();
   else
     row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
+  row->add_jsonb(tags_json(statement, leak.statement_length, encoding));
 }
 
 std::uint64_t read_counter(const std::atomic<std::uint64_t>& counter) {

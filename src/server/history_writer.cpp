@@ -3,6 +3,7 @@
 #include "server/encoding.hpp"
 #include "server/postgres.hpp"
 #include "server/shared_memory.hpp"
+#include "server/tags_json.hpp"
 
 extern "C" {
 #include "access/xlog.h"
@@ -30,10 +31,11 @@ constexpr char kWriteEvent[] =
     " client_addr, client_port, backend_start, xact_start, state, idle_since, idle_for, transaction_age, "
     "clock,"
     " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome,"
-    " last_action, last_action_at, last_action_result)"
+    " last_action, last_action_at, last_action_result, tags)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet, $8, $9, $10, $11, $12,"
     " $13 * interval '1 microsecond', $14 * interval '1 microsecond', $15, $16,"
-    " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26)"
+    " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26,"
+    " $27::pg_catalog.jsonb)"
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
     " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
@@ -44,7 +46,7 @@ const Oid kWriteEventTypes[] = {
     INT8OID,   INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,   TEXTOID,
     INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,
     TEXTOID,   TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,        TEXTOID,        INT8OID,   TIMESTAMPTZOID,
-    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID};
+    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID};
 constexpr int kWriteEventColumns = static_cast<int>(sizeof(kWriteEventTypes) / sizeof(kWriteEventTypes[0]));
 
 constexpr char kCompleteOpenRows[] =
@@ -121,12 +123,13 @@ struct Row {
   void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
 };
 
-// The names and the statement of an event, valid in this database.
+// The names, the statement and its tags of an event, valid in this database.
 struct EventText {
   const char* database;
   const char* role;
   const char* application_name;
   const char* statement;
+  const char* tags;  // as JSON, or nullptr
 };
 
 EventText convert_text(const Event& event) {
@@ -135,7 +138,8 @@ EventText convert_text(const Event& event) {
     return to_database_encoding(name, static_cast<int>(strlen(name)), who.encoding);
   };
   return EventText{convert(who.database), convert(who.role), convert(who.application_name),
-                   to_database_encoding(event.statement(), event.statement_length, who.encoding)};
+                   to_database_encoding(event.statement(), event.statement_length, who.encoding),
+                   tags_json(event.statement(), event.statement_length, who.encoding)};
 }
 
 void write_row(const Event& event, const EventText& text) {
@@ -173,6 +177,7 @@ void write_row(const Event& event, const EventText& text) {
   row.add_text(to_string(episode.action.last));
   row.add_time(episode.action.at);
   row.add_text(to_string(episode.action.result));
+  row.add_text(text.tags);
 
   static SPIPlanPtr plan = nullptr;
   kept_plan(&plan, kWriteEvent, kWriteEventColumns, kWriteEventTypes);

@@ -1,5 +1,6 @@
 #include "server/leak_log.hpp"
 
+#include "core/tags.hpp"
 #include "core/text.hpp"
 #include "server/compat.hpp"
 #include "server/postgres.hpp"
@@ -61,6 +62,16 @@ void append_identity(TextBuffer* line, const Episode& episode) {
   line->append(" ");
 }
 
+// The route, which is part of the statement.
+void append_route(TextBuffer* line, const char* statement) {
+  Tags tags;
+  char route[kRouteSize];
+  read_tags(statement, strlen(statement), false, &tags);
+  if (!write_route(tags, route)) return;
+  line->append_pair("route", route);
+  line->append(" ");
+}
+
 }  // namespace
 
 void prepare_leak_log() {
@@ -79,6 +90,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   line.append(" ");
   line.append_pair("state", to_string(episode.state));
   line.append(" ");
+  if (settings.log_query) append_route(&line, statement);
   append_number_pair(&line, "leak_id", episode.leak_id);
 
   TextBuffer detail(statement_buffer, statement_buffer_size);

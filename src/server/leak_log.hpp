@@ -12,8 +12,8 @@ namespace pgleak {
 // Reserves the buffers, once per process. May ereport (out of memory).
 void prepare_leak_log();
 
-// Logs that an episode has opened; `age` is what its clock shows. `statement` goes into the DETAIL unless
-// pgleak.log_query is off. Emits a LOG message, nothing worse.
+// Logs that an episode has opened; `age` is what its clock shows. `statement` goes into the DETAIL, and its
+// route into the line, unless pgleak.log_query is off. Emits a LOG message, nothing worse.
 void log_episode_opened(const Episode& episode, Micros age, const char* statement);
 
 // Logs how an episode ended, `lasted` us after its detection.

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 }
@@ -52,6 +53,10 @@ void Row::add_text(const char* value) { value == nullptr ? add_null() : add(CStr
 
 void Row::add_foreign_text(const char* value, int encoding) {
   add_text(to_database_encoding(value, static_cast<int>(strlen(value)), encoding));
+}
+
+void Row::add_jsonb(const char* value) {
+  value == nullptr ? add_null() : add(DirectFunctionCall1(jsonb_in, CStringGetDatum(value)));
 }
 
 void Row::finish() {

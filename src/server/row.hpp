@@ -27,6 +27,7 @@ class Row {
   void add_duration(Micros value);   // negative is NULL
   void add_text(const char* value);  // nullptr is NULL; valid in the database's encoding
   void add_foreign_text(const char* value, int encoding);  // as it stands in another database
+  void add_jsonb(const char* value);  // nullptr is NULL; valid JSON in the database's encoding
 
   void finish();
 

@@ -61,6 +61,10 @@ INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 
 # The server's headers as system headers: their warnings are not ours to mend.
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
+# PGLEAK_INJECT=1, after a `make clean`: with the places where a test can stop the scanner. Never for use.
+ifneq ($(PGLEAK_INJECT),)
+PG_CPPFLAGS += -DPGLEAK_INJECT
+endif
 # No exceptions: one that nobody catches would end every session of the server.
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow -Wno-register -MMD -MP
 # Bitcode of a preloaded C++ module buys nothing and needs clang.

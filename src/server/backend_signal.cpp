@@ -4,6 +4,7 @@
 
 #include "server/backend_status.hpp"
 #include "server/compat.hpp"
+#include "server/injection.hpp"
 #include "server/shared_memory.hpp"
 
 extern "C" {
@@ -43,6 +44,7 @@ bool with_backend(int index, const Judged& judged, Act act) {
 }
 
 bool send_signal(int index, const Judged& judged, int signal) {
+  stop_at("check");
   return with_backend(index, judged, [&judged, signal](const StatusEntry&) {
     // The whole process group, as the server's own functions do.
     return kill(-judged.session.pid, signal) == 0;
@@ -52,18 +54,16 @@ bool send_signal(int index, const Judged& judged, int signal) {
 }  // namespace
 
 bool send_message(int index, const Judged& judged, std::uint32_t nonce) {
-  Oid database = InvalidOid;
-  if (!with_backend(index, judged, [&database](const StatusEntry& entry) {
-        database = entry.database_oid;
-        return true;
-      }))
-    return false;
+  stop_at("check");
+  if (!with_backend(index, judged, [](const StatusEntry&) { return true; })) return false;
+  stop_at("message");
 
   SharedInvalidationMessage message{};
   message.cc.id = LANGNAME;
   message.cc.dbId = InvalidOid;
   message.cc.hashValue = nonce;
   SendSharedInvalidMessages(&message, 1);
+  stop_at("wake-up");
   return with_backend(index, judged, [index, &judged](const StatusEntry&) {
     return compat::send_catchup_interrupt(judged.session.pid, index);
   });

@@ -8,6 +8,7 @@
 
 extern "C" {
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "replication/slot.h"
 #include "storage/sinval.h"
 #include "utils/backend_status.h"
@@ -40,11 +41,11 @@ bool is_idle_state(BackendState state) {
 // Everything that must hold for anything to be done here: this very transaction, between two commands, with
 // nothing under way in this backend that relies on not being interrupted.
 bool may_act(const ActionRequest& request) {
-  return !is_acting && request.session.pid == MyProcPid && monotonic_now() <= request.expires_at &&
-         MyBackendType == B_BACKEND && pq_is_reading_msg() && IsTransactionBlock() &&
-         own_block_generation() == request.generation && is_idle_state(MyBEEntry->st_state) &&
-         MyBEEntry->st_state_start_timestamp == request.state_start && InterruptHoldoffCount == 0 &&
-         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+  return !is_acting && request.session == SessionId{MyProcPid, MyStartTimestamp} &&
+         monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
+         IsTransactionBlock() && own_block_generation() == request.generation &&
+         is_idle_state(MyBEEntry->st_state) && MyBEEntry->st_state_start_timestamp == request.state_start &&
+         InterruptHoldoffCount == 0 && CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
 // A failure in the middle of the abort leaves nothing that this session could go on with.

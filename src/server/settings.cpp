@@ -3,6 +3,7 @@
 #include <climits>
 
 #include "server/compat.hpp"
+#include "server/injection.hpp"
 #include "server/postgres.hpp"
 
 extern "C" {
@@ -173,6 +174,7 @@ void define_server_settings() {
 void define_settings() {
   define_limit<0>();
   define_server_settings();
+  define_injection_settings();
   MarkGUCPrefixReserved("pgleak");
 }
 

@@ -1,0 +1,224 @@
+# Between judgement and action anything may happen, so the scanner judges again right before it acts. Here it is made to
+# stop in between, in a build that can be told to (test/run inject makes it), and something happens: the session goes on,
+# begins another transaction, or ends and another one takes its place, its slot and its process id. Nothing is sent then.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/../tap/lib";
+
+# Process ids can be chosen in a namespace of one's own only. Where there cannot be one only slots are reused.
+BEGIN
+{
+	my @own_pids = qw(unshare --user --pid --fork --mount-proc --map-current-user --keep-caps);
+	my $has_own_pids = 'echo 1000 > /proc/sys/kernel/ns_last_pid';
+	if (!$ENV{PGLEAK_OWN_PIDS} && system("@own_pids sh -c '$has_own_pids' >/dev/null 2>&1") == 0)
+	{
+		$ENV{PGLEAK_OWN_PIDS} = 1;
+		# Process 1 has to be one that looks after orphans.
+		exec @own_pids, 'sh', '-c', '"$@"; exit $?', 'sh', $^X, $0;
+	}
+}
+
+use PgleakTest;
+use PgleakActions;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('judged', conf => <<'END');
+pgleak.idle_leak_after = '1h'
+autovacuum = off
+log_min_messages = debug1
+END
+
+$node->safe_psql('postgres', q{
+	CREATE TABLE t (i int);
+	CREATE ROLE cancelled LOGIN;
+	ALTER ROLE cancelled SET pgleak.idle_leak_after = '100ms';
+	ALTER ROLE cancelled SET pgleak.idle_cancel_after = '100ms';
+	CREATE ROLE terminated LOGIN;
+	ALTER ROLE terminated SET pgleak.idle_leak_after = '100ms';
+	ALTER ROLE terminated SET pgleak.idle_terminate_after = '100ms';
+	CREATE ROLE spared LOGIN;
+	GRANT ALL ON t TO PUBLIC});
+
+my $administrator = wire($node);
+
+sub counters
+{
+	return $administrator->ask('SELECT cancels, terminates, cancels_failed, escaped FROM pgleak.stats');
+}
+
+# Has the scanner stop at $point of what it does next; $meanwhile->() happens there, and it goes on.
+sub while_stopped
+{
+	my ($point, $begin, $meanwhile) = @_;
+	my $mark = log_mark($node);
+	configure($node, 'pgleak.stop_at' => $point);
+	my $begun = $begin->();
+	eventually(sub { log_count($node, qr/pgleak injection: stopped at "$point"/, $mark) }, "the scanner stops at \"$point\"");
+	my @result = $meanwhile->();
+	configure($node, 'pgleak.stop_at' => undef);
+	eventually(sub { log_count($node, qr/pgleak injection: going on from "$point"/, $mark) }, 'and goes on');
+	return ($mark, $begun, @result);
+}
+
+# The place of a session among all, while it is in a transaction.
+sub slot
+{
+	my ($session) = @_;
+	return $administrator->ask(
+		"SELECT split_part(virtualtransaction, '/', 1) FROM pg_locks WHERE pid = $session->{pid} AND locktype = 'virtualxid'");
+}
+
+# Ends the session; another one gets its slot, and its process id if they can be chosen.
+sub replaced
+{
+	my ($session, $user) = @_;
+	my $slot = slot($session);
+	my @others;
+	$session->close;
+	eventually(sub { !is_running($session->{pid}) }, 'the session is gone');
+	for (1 .. 20)
+	{
+		choose_pid($session->{pid});
+		push @others, leaking_wire($node, user => $user, query => 'INSERT INTO t VALUES (2)');
+		last if slot($others[-1]) eq $slot;
+	}
+	my $other = pop @others;
+	$_->close for @others;
+	is(slot($other), $slot, 'another one has its slot');
+	is($other->{pid}, $session->{pid}, 'and its process id') if $ENV{PGLEAK_OWN_PIDS};
+	return $other;
+}
+
+# The next process that is made gets this process id.
+sub choose_pid
+{
+	my ($pid) = @_;
+	return unless $ENV{PGLEAK_OWN_PIDS};
+	open my $file, '>', '/proc/sys/kernel/ns_last_pid' or die "ns_last_pid: $!";
+	print $file $pid - 1;
+	close $file or die "ns_last_pid: $!";
+}
+
+# Test: $session goes on as if nothing had been, and its COMMIT succeeds.
+sub is_untouched
+{
+	my ($session, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	like(activity($node, $session), qr/^idle in transaction\|\d+\|/, "$name: the session has its transaction");
+	is($session->unasked, '', "$name: its client hears nothing");
+	answers($session, 'COMMIT', 'COMMIT I', "$name: its COMMIT succeeds");
+}
+
+# Test: the action on the session with this process id is counted and logged as escaped, and nothing else is.
+sub is_escaped
+{
+	my ($pid, $action, $mark, $before, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my ($cancels, $terminates, $failed, $escaped) = split /\|/, $before;
+	# Who asked is answered before it is logged.
+	$administrator->do('SELECT pgleak.scan()');
+	is(counters(), join('|', $cancels, $terminates, $failed, $escaped + 1), "$name: escaped is counted, nothing else");
+	is(log_count($node, qr/DEBUG:  pgleak: $action: pid=$pid .* result=escaped /, $mark), 1, "$name: and logged");
+	is(log_count($node, qr/rolled back in place|terminating connection|canceling statement/, $mark), 0,
+		"$name: nothing has happened to anybody");
+}
+
+my %happening = (
+	'goes on' => sub { my ($session) = @_; $session->do('INSERT INTO t VALUES (2)'); return $session },
+	'begins another transaction' => sub {
+		my ($session) = @_;
+		$session->do('ROLLBACK', 'BEGIN', 'INSERT INTO t VALUES (2)');
+		return $session;
+	},
+	'is replaced' => sub { my ($session) = @_; return replaced($session, 'spared') });
+
+# What an idle session does meanwhile: asked for by hand, at each place.
+sub test_idle
+{
+	my ($action, $point, $what) = @_;
+	my $name = "$action, \"$point\", the session $what";
+	my $before = counters();
+	my $session = leaking_wire($node, user => 'spared', query => 'INSERT INTO t VALUES (1)');
+	my $pid = $session->{pid};
+	my ($mark, $actor, $survivor) = while_stopped($point, sub { start_act($node, $action, $session) },
+		sub { $happening{$what}->($session) });
+	is($actor->read_answer, 'f', "$name: whoever asked is told that it was not done");
+	like("@{ $actor->{notices} }", qr/has moved on meanwhile, nothing was done/, "$name: and why");
+	is_escaped($pid, $action, $mark, $before, $name);
+	is_untouched($survivor, $name);
+	$_->close for $survivor, $actor;
+}
+
+# An active session, reached by a signal. The statement ends while the scanner is stopped, so the signal would reach a
+# session that is idle, or in its next statement.
+sub test_active
+{
+	my ($action, $what) = @_;
+	my $name = "$action of an active session that $what";
+	my $before = counters();
+	my $session = leaking_wire($node, user => 'spared', query => 'INSERT INTO t VALUES (1)');
+	my $pid = $session->{pid};
+	$administrator->do('SELECT pg_advisory_lock(1)');
+	$session->start('SELECT pg_advisory_xact_lock(1)');
+	eventually(sub { activity($node, $session) =~ /^active/ }, "$name: it is active");
+	my ($mark, $actor, $survivor) = while_stopped('check', sub { start_act($node, $action, $session) }, sub {
+			$administrator->do('SELECT pg_advisory_unlock(1)');
+			$session->read_answer;
+			return $happening{$what}->($session);
+		});
+	is($actor->read_answer, 'f', "$name: whoever asked is told that it was not done");
+	is_escaped($pid, $action, $mark, $before, $name);
+	is_untouched($survivor, $name);
+	$_->close for $survivor, $actor;
+}
+
+# By a limit, and a session that ends and has its place taken.
+sub test_limit
+{
+	my ($role, $action) = @_;
+	my $name = "$action by a limit";
+	my $before = counters();
+	my $session;
+	my ($mark, undef, $survivor) = while_stopped('check',
+		sub { $session = leaking_wire($node, user => $role, query => 'INSERT INTO t VALUES (1)') },
+		sub { $happening{'is replaced'}->($session) });
+	eventually(sub { counters() ne $before }, "$name: there is a result");
+	is_escaped($session->{pid}, $action, $mark, $before, $name);
+	eventually_is($node, "SELECT outcome, last_action, last_action_result FROM pgleak.history WHERE role = '$role'",
+		"disconnected|$action|escaped", "$name: the history tells it, as of the session that has gone");
+	is_untouched($survivor, $name);
+	$survivor->close;
+}
+
+# What the stops are for: without anything happening there the action is carried out.
+sub test_nothing
+{
+	my ($action, $point) = @_;
+	my $session = leaking_wire($node, user => 'spared', query => 'INSERT INTO t VALUES (1)');
+	my (undef, $actor) = while_stopped($point, sub { start_act($node, $action, $session) }, sub { });
+	is($actor->read_answer, 't', "$action, \"$point\", nothing happens: it is done");
+	$_->close for $session, $actor;
+}
+
+note($ENV{PGLEAK_OWN_PIDS} ? 'process ids are reused, too' : 'process ids cannot be chosen here: slots are reused only');
+for my $action ('cancel', 'terminate')
+{
+	for my $what (sort keys %happening)
+	{
+		test_idle($action, $_, $what) for 'check', 'message', 'wake-up';
+		test_active($action, $what);
+	}
+	test_nothing($action, 'check');
+}
+test_limit('cancelled', 'cancel');
+test_limit('terminated', 'terminate');
+
+no_damage($node, 'no process has complained or crashed');
+$administrator->close;
+$node->stop;
+done_testing();

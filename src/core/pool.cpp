@@ -1,0 +1,156 @@
+#include "core/pool.hpp"
+
+namespace pgleak {
+
+namespace {
+
+constexpr double kMicrosPerHour = 3600.0 * static_cast<double>(kSecond);
+
+// What is further away than this is no forecast.
+constexpr double kFarthest = 365 * 24 * kMicrosPerHour;
+
+// The average moves towards what is seen now, the faster the more time has passed.
+void average(double* mean, double seen, Micros passed, Micros over) {
+  const double weight = passed <= 0 ? 0.0 : static_cast<double>(passed) / static_cast<double>(passed + over);
+  *mean += (seen - *mean) * weight;
+}
+
+// A short dip (a connection is free between two transactions) or a short burst changes an average little.
+void update_means(PoolState* state, const PoolRules& rules, MonotonicTime now) {
+  const double share =
+      state->capacity > 0 ? static_cast<double>(state->used_of_capacity) / state->capacity : 0.0;
+  if (state->observed_on == 0) {
+    state->mean_share = share;
+    state->mean_used = state->used;
+    return;
+  }
+  const Micros passed = now - state->observed_on;
+  average(&state->mean_share, share, passed, rules.busy_after / 20);
+  average(&state->mean_used, state->used, passed, rules.busy_after / 20);
+}
+
+bool is_capacity_known(const PoolState& state) {
+  return state.capacity > 0 && (state.is_limited || state.peak >= kLeastPeak);
+}
+
+void update_busy(PoolState* state, const PoolSample& sample, const PoolRules& rules, bool has_grown,
+                 Now now) {
+  // 1e-6: an average of equal shares may fall short of them by the last bit.
+  if (!is_capacity_known(*state) || state->mean_share * 100 + 1e-6 < rules.busy_percent) {
+    state->busy_on = 0;
+    state->busy_since = 0;
+    return;
+  }
+  // A pool that still opens connections is not full: what it can hold is not known before it stops growing.
+  const bool begins = state->busy_on == 0 || (has_grown && !state->is_limited);
+  if (begins) {
+    state->busy_on = now.monotonic;
+    state->busy_since = now.wall;
+    state->turnover = 0;
+  }
+  state->turnover += sample.turnover;
+}
+
+// Busy throughout, and with connections that change hands. Without a limit, sessions that each stay in one
+// transaction all the time (pg_dump -j, a report) are no pool in which anybody waits for his turn.
+bool is_full_of_work(const PoolState& state, const PoolRules& rules, MonotonicTime now) {
+  if (state.busy_on == 0 || now - state.busy_on < rules.busy_after) return false;
+  return state.is_limited || state.turnover >= state.peak;
+}
+
+Verdict judge(const PoolState& state, const PoolRules& rules, bool is_mixture, MonotonicTime now) {
+  const std::int32_t leaked = state.counts.leaked;
+  const bool hold_a_quarter = leaked > 0 && leaked * 4 >= state.mean_used - 1e-6;
+  if (!is_mixture && !hold_a_quarter && is_full_of_work(state, rules, now)) return Verdict::kUndersized;
+  if (leaked == 0) return Verdict::kOk;
+  return !is_mixture && (hold_a_quarter || state.busy_on != 0) ? Verdict::kLeaking : Verdict::kLeak;
+}
+
+// When the leaks will have taken what is left, at their present rate; since when there is nothing left.
+WallTime forecast(const PoolState& state, WallTime now) {
+  if (!is_capacity_known(state) || state.counts.leaked == 0) return 0;
+  if (state.full_since != 0) return state.full_since;
+  if (state.leaks_per_hour <= 0) return 0;
+  const double room = state.capacity - state.mean_share * state.capacity;
+  const double away = (room > 0 ? room : 0) / state.leaks_per_hour * kMicrosPerHour;
+  return away < kFarthest ? now + static_cast<Micros>(away) : 0;
+}
+
+bool is_worth_telling(Verdict verdict) {
+  return verdict == Verdict::kLeaking || verdict == Verdict::kUndersized;
+}
+
+}  // namespace
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kOk:
+      return "ok";
+    case Verdict::kLeak:
+      return "leak";
+    case Verdict::kUndersized:
+      return "undersized";
+    case Verdict::kLeaking:
+      return "leaking";
+  }
+  return "ok";
+}
+
+void LeakSummary::add(const Episode& episode) {
+  const bool is_idle = is_idle_in_transaction(episode.last_state);
+  const WallTime began = is_idle && episode.idle_since != 0 ? episode.idle_since : episode.detected_at;
+  if (count == 0)
+    query_id = episode.query_id;
+  else if (query_id != episode.query_id)
+    is_mixed = true;
+  if (is_mixed) query_id = 0;
+  if (count == 0 || began < since) since = began;
+  if (is_idle) idle++;
+  count++;
+}
+
+void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& rules, Now now) {
+  // The application has begun anew: what its pool was before says nothing about it.
+  if (sample.has_restarted) {
+    PoolState fresh{};
+    fresh.announced = state->announced;
+    fresh.announced_on = state->announced_on;
+    *state = fresh;
+  }
+  state->counts = sample.counts;
+  state->leaks = sample.leaks;
+  state->suspects = sample.suspects;
+  state->used = sample.used;
+  state->trend.record(sample.counts.leaked, sample.counts.connections, now.monotonic);
+
+  const std::int32_t old_peak = state->peak;
+  state->peak = state->trend.peak();
+  state->is_limited = sample.limit > 0;
+  state->capacity = state->is_limited ? sample.limit : state->peak;
+  if (sample.is_mixture) state->capacity = 0;
+  state->used_of_capacity = state->is_limited ? sample.used_of_limit : sample.used;
+  update_means(state, rules, now.monotonic);
+  update_busy(state, sample, rules, state->peak > old_peak, now);
+  const bool is_full = state->capacity > 0 && state->used_of_capacity >= state->capacity;
+  if (!is_full)
+    state->full_since = 0;
+  else if (state->full_since == 0)
+    state->full_since = now.wall;
+
+  state->leaks_per_hour = state->trend.leaks_per_hour(now.monotonic);
+  state->observed_on = now.monotonic;
+  state->verdict = judge(*state, rules, sample.is_mixture, now.monotonic);
+  state->exhausted_at = forecast(*state, now.wall);
+}
+
+bool take_announcement(PoolState* state, MonotonicTime now, Verdict* before) {
+  if (state->verdict == state->announced) return false;
+  if (!is_worth_telling(state->verdict) && !is_worth_telling(state->announced)) return false;
+  if (state->announced_on != 0 && now - state->announced_on < kAnnouncementPause) return false;
+  *before = state->announced;
+  state->announced = state->verdict;
+  state->announced_on = now;
+  return true;
+}
+
+}  // namespace pgleak

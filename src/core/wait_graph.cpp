@@ -1,0 +1,117 @@
+#include "core/wait_graph.hpp"
+
+namespace pgleak {
+
+// A process waits for one lock at a time and has room for a node, even where it is none, as a member of a
+// parallel query: so there are no more waits, nor locks with one, than room for nodes. Holders are not
+// bounded that way, for every session may hold every contended lock.
+int WaitGraph::hold_capacity(int node_count) { return 4 * node_count + 1024; }
+
+std::size_t WaitGraph::size_in_memory(int node_count) {
+  const std::size_t nodes = static_cast<std::size_t>(node_count);
+  return nodes * (sizeof(Wait) + sizeof(Lock) + sizeof(Node) + sizeof(std::int32_t)) +
+         static_cast<std::size_t>(hold_capacity(node_count)) * sizeof(Hold);
+}
+
+// The type with the strictest alignment comes first; each of the others divides what is before it.
+void WaitGraph::attach(void* memory, int node_count) {
+  static_assert(alignof(Wait) >= alignof(Lock), "the arrays follow each other without gaps");
+  static_assert(alignof(Lock) == 4 && alignof(Node) == 4 && alignof(Hold) == 4, "and so do these");
+  waits_ = static_cast<Wait*>(memory);
+  locks_ = reinterpret_cast<Lock*>(waits_ + node_count);
+  nodes_ = reinterpret_cast<Node*>(locks_ + node_count);
+  found_ = reinterpret_cast<std::int32_t*>(nodes_ + node_count);
+  holds_ = reinterpret_cast<Hold*>(found_ + node_count);
+  node_count_ = node_count;
+  wait_count_ = 0;
+  hold_count_ = 0;
+  for (int i = 0; i < node_count; i++) nodes_[i] = Node{kNone, kNone, 0};
+  clear();
+}
+
+// Only what was used is made new: that is cheaper than all nodes when few wait.
+void WaitGraph::clear() {
+  for (int i = 0; i < wait_count_; i++) nodes_[waits_[i].node] = Node{kNone, kNone, 0};
+  for (int i = 0; i < hold_count_; i++) nodes_[holds_[i].node] = Node{kNone, kNone, 0};
+  wait_count_ = 0;
+  hold_count_ = 0;
+  lock_count_ = 0;
+  current_lock_ = kNone;
+  found_count_ = 0;
+  question_ = 0;
+  is_complete_ = true;
+}
+
+void WaitGraph::begin_lock() {
+  current_lock_ = kNone;
+  if (lock_count_ == node_count_) {
+    is_complete_ = false;
+    return;
+  }
+  current_lock_ = lock_count_++;
+  locks_[current_lock_] = Lock{wait_count_, wait_count_, 0, {}};
+}
+
+void WaitGraph::add_waiter(int node, int mode, LockModes conflicting, WallTime since) {
+  if (wait_count_ == node_count_ || current_lock_ == kNone) {
+    is_complete_ = false;
+    return;
+  }
+  waits_[wait_count_] = Wait{since, node, current_lock_, nodes_[node].first_wait, mode, conflicting};
+  nodes_[node].first_wait = wait_count_++;
+  locks_[current_lock_].end_wait = wait_count_;
+}
+
+void WaitGraph::add_holder(int node, LockModes modes) {
+  if (hold_count_ == hold_capacity(node_count_) || current_lock_ == kNone) {
+    is_complete_ = false;
+    return;
+  }
+  holds_[hold_count_] = Hold{node, current_lock_, nodes_[node].first_hold, modes};
+  nodes_[node].first_hold = hold_count_++;
+}
+
+void WaitGraph::see(std::int32_t node) {
+  if (nodes_[node].seen_by == question_) return;
+  nodes_[node].seen_by = question_;
+  found_[found_count_++] = node;
+}
+
+// Sees all in the queue of a lock, from the wait `from` on, whose requests conflict with one of `modes`. What
+// was searched for a mode is not searched for it again, whoever holds it or asks for it.
+void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes modes) {
+  Lock& lock = locks_[lock_number];
+  if (lock.seen_by != question_) {
+    lock.seen_by = question_;
+    for (std::int32_t& swept_from : lock.swept_from) swept_from = lock.end_wait;
+  }
+  for (int mode = 0; mode < kLockModes; mode++) {
+    if ((modes >> mode & 1) == 0) continue;
+    for (std::int32_t i = from; i < lock.swept_from[mode]; i++)
+      if (waits_[i].conflicting >> mode & 1) see(waits_[i].node);
+    if (from < lock.swept_from[mode]) lock.swept_from[mode] = from;
+  }
+}
+
+Blocked WaitGraph::blocked_behind(int node) {
+  Blocked blocked{0, 0};
+  if (nodes_[node].first_hold == kNone || nodes_[node].first_wait != kNone) return blocked;
+
+  question_++;
+  found_count_ = 0;
+  see(node);
+  for (int i = 0; i < found_count_; i++) {
+    const Node& found = nodes_[found_[i]];
+    for (std::int32_t h = found.first_hold; h != kNone; h = holds_[h].next_of_node)
+      sweep(holds_[h].lock, locks_[holds_[h].lock].first_wait, holds_[h].modes);
+    for (std::int32_t w = found.first_wait; w != kNone; w = waits_[w].next_of_node) {
+      const Wait& wait = waits_[w];
+      sweep(wait.lock, w + 1, LockModes{1} << wait.mode);
+      if (wait.since != 0 && (blocked.since == 0 || wait.since < blocked.since)) blocked.since = wait.since;
+    }
+  }
+  blocked.sessions = found_count_ - 1;
+  return blocked;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,326 @@
+// Owns: the tests of core/wait_graph: who is to blame for whom, transitively.
+#include "core/wait_graph.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <random>
+#include <set>
+#include <vector>
+
+namespace pgleak {
+namespace {
+
+// Of the server's eight modes, these conflict as theirs do.
+enum Mode { kShareRead = 1, kRowChange = 3, kShare = 5, kExclusive = 7, kAll = 8 };
+
+LockModes bit(Mode mode) { return LockModes{1} << mode; }
+
+LockModes conflicting_with(Mode mode) {
+  switch (mode) {
+    case kShareRead:
+      return bit(kAll);
+    case kRowChange:
+      return bit(kShare) | bit(kExclusive) | bit(kAll);
+    case kShare:
+      return bit(kRowChange) | bit(kExclusive) | bit(kAll);
+    case kExclusive:
+      return bit(kRowChange) | bit(kShare) | bit(kExclusive) | bit(kAll);
+    case kAll:
+      return bit(kShareRead) | bit(kRowChange) | bit(kShare) | bit(kExclusive) | bit(kAll);
+  }
+  return 0;
+}
+
+struct Request {
+  int node;
+  Mode mode;
+  WallTime since = 1000;
+};
+
+// A graph in memory of its own.
+class Graph : public WaitGraph {
+ public:
+  explicit Graph(int nodes = 16) : memory_(size_in_memory(nodes) / sizeof(std::int64_t) + 1) {
+    attach(memory_.data(), nodes);
+  }
+
+  Graph& lock(std::initializer_list<Request> holders, std::initializer_list<Request> queue) {
+    begin_lock();
+    for (const Request& request : queue)
+      add_waiter(request.node, request.mode, conflicting_with(request.mode), request.since);
+    for (const Request& request : holders) add_holder(request.node, bit(request.mode));
+    return *this;
+  }
+
+  int behind(int node) { return blocked_behind(node).sessions; }
+
+ private:
+  std::vector<std::int64_t> memory_;
+};
+
+TEST(WaitGraphTest, NobodyWaits) {
+  Graph graph;
+  EXPECT_TRUE(graph.is_empty());
+  EXPECT_EQ(graph.behind(0), 0);
+  EXPECT_EQ(graph.blocked_behind(0).since, 0);
+}
+
+TEST(WaitGraphTest, OneWaits) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kExclusive, 500}});
+  EXPECT_FALSE(graph.is_empty());
+  EXPECT_EQ(graph.behind(0), 1);
+  EXPECT_EQ(graph.blocked_behind(0).since, 500);
+  EXPECT_EQ(graph.behind(2), 0);
+}
+
+TEST(WaitGraphTest, OfAChainOnlyTheRootIsBlamedAndForAll) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kExclusive, 900}}).lock({{1, kExclusive}}, {{2, kExclusive, 400}});
+  graph.lock({{2, kExclusive}}, {{3, kExclusive, 700}});
+  EXPECT_EQ(graph.behind(0), 3);
+  EXPECT_EQ(graph.blocked_behind(0).since, 400) << "the longest waits, also if not for the root itself";
+  EXPECT_EQ(graph.behind(1), 0);
+  EXPECT_EQ(graph.behind(2), 0);
+  EXPECT_EQ(graph.behind(3), 0);
+}
+
+TEST(WaitGraphTest, TheOrderOfTheLocksDoesNotMatter) {
+  Graph graph;
+  graph.lock({{2, kExclusive}}, {{3, kExclusive}}).lock({{1, kExclusive}}, {{2, kExclusive}});
+  graph.lock({{0, kExclusive}}, {{1, kExclusive}});
+  EXPECT_EQ(graph.behind(0), 3);
+}
+
+TEST(WaitGraphTest, OfADiamondTheLastCountsOnce) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kShare}, {2, kShare}});
+  graph.lock({{1, kShareRead}, {2, kShareRead}}, {{3, kAll}});
+  EXPECT_EQ(graph.behind(0), 3);
+}
+
+TEST(WaitGraphTest, WhoWaitsForTwoRootsCountsForBoth) {
+  Graph graph;
+  graph.lock({{0, kShareRead}, {1, kShareRead}}, {{2, kAll}, {3, kShareRead}});
+  EXPECT_EQ(graph.behind(0), 2);
+  EXPECT_EQ(graph.behind(1), 2);
+}
+
+TEST(WaitGraphTest, AHolderThatDoesNotConflictBlocksNobody) {
+  Graph graph;
+  graph.lock({{0, kShareRead}, {1, kExclusive}}, {{2, kExclusive}});
+  EXPECT_EQ(graph.behind(0), 0);
+  EXPECT_EQ(graph.behind(1), 1);
+}
+
+TEST(WaitGraphTest, AQueueBlocksThoseBehindWhoConflict) {
+  Graph graph;
+  // The reader would get along with 0, but not with the request that is before it.
+  graph.lock({{0, kShareRead}}, {{1, kAll}, {2, kShareRead}});
+  EXPECT_EQ(graph.behind(0), 2);
+}
+
+TEST(WaitGraphTest, AQueueDoesNotBlockThoseBefore) {
+  Graph graph;
+  // 1 waits for 3 alone; that 2 behind it waits for 0 too is not its problem.
+  graph.lock({{0, kShareRead}, {3, kExclusive}}, {{1, kRowChange}, {2, kAll}});
+  EXPECT_EQ(graph.behind(0), 1);
+  EXPECT_EQ(graph.behind(3), 2);
+}
+
+TEST(WaitGraphTest, ARequestBehindThatGetsAlongWithAllIsNotBlockedByTheQueue) {
+  Graph graph;
+  // It is about to be granted.
+  graph.lock({{0, kShare}}, {{1, kRowChange}, {2, kShareRead}});
+  EXPECT_EQ(graph.behind(0), 1);
+}
+
+TEST(WaitGraphTest, AHotRowsQueueIsAllBehindItsHolder) {
+  Graph graph;
+  // The first waits for the holder's transaction, and holds the row's lock for which the others wait.
+  graph.lock({{0, kAll}}, {{1, kShare, 100}});
+  graph.lock({{1, kAll}}, {{2, kAll, 200}, {3, kAll, 300}, {4, kAll, 400}, {5, kAll, 500}});
+  EXPECT_EQ(graph.behind(0), 5);
+  EXPECT_EQ(graph.blocked_behind(0).since, 100);
+}
+
+TEST(WaitGraphTest, ADeadlockAboutToBeFoundBlamesNobody) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kExclusive}})
+      .lock({{1, kExclusive}}, {{0, kExclusive}, {2, kExclusive}});
+  EXPECT_EQ(graph.behind(0), 0);
+  EXPECT_EQ(graph.behind(1), 0);
+  EXPECT_EQ(graph.behind(2), 0);
+}
+
+TEST(WaitGraphTest, ADeadlockBehindARootCountsForIt) {
+  Graph graph;
+  graph.lock({{0, kExclusive}, {3, kShareRead}}, {{1, kExclusive}})
+      .lock({{1, kExclusive}}, {{0, kExclusive}});
+  graph.lock({{3, kExclusive}}, {{0, kExclusive}});
+  EXPECT_EQ(graph.behind(3), 2);
+}
+
+TEST(WaitGraphTest, AParallelQueryIsOneSession) {
+  Graph graph;
+  // 1 leads; two of its members wait for 0, a third holds what 2 waits for.
+  graph.lock({{0, kExclusive}}, {{1, kShare, 800}, {1, kShare, 600}});
+  graph.lock({{1, kShareRead}, {1, kShareRead}}, {{2, kAll}});
+  EXPECT_EQ(graph.behind(0), 2);
+  EXPECT_EQ(graph.blocked_behind(0).since, 600);
+  EXPECT_EQ(graph.behind(1), 0);
+}
+
+TEST(WaitGraphTest, MembersOfAParallelQueryDoNotBlockEachOther) {
+  Graph graph;
+  graph.lock({{1, kExclusive}}, {{1, kExclusive}});
+  EXPECT_EQ(graph.behind(1), 0);
+}
+
+TEST(WaitGraphTest, MembersOfAParallelQueryWaitInDifferentQueues) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kShare}}).lock({{2, kExclusive}}, {{1, kShare}, {3, kExclusive}});
+  EXPECT_EQ(graph.behind(0), 2) << "3 stands in a queue behind the session that waits for 0";
+  EXPECT_EQ(graph.behind(2), 2);
+}
+
+TEST(WaitGraphTest, APreparedTransactionIsANodeLikeOthers) {
+  Graph graph;
+  constexpr int kPrepared = 15;  // the last node, of no session
+  graph.lock({{kPrepared, kExclusive}, {0, kShareRead}}, {{1, kExclusive}});
+  EXPECT_EQ(graph.behind(kPrepared), 1);
+  EXPECT_EQ(graph.behind(0), 0);
+}
+
+TEST(WaitGraphTest, ASessionThatUpgradesItsLockDoesNotBlameItself) {
+  Graph graph;
+  graph.lock({{0, kShare}, {1, kShare}}, {{1, kRowChange}, {2, kRowChange}});
+  EXPECT_EQ(graph.behind(0), 2);
+  EXPECT_EQ(graph.behind(1), 0);
+}
+
+TEST(WaitGraphTest, AWaitWithoutATimeCountsAllTheSame) {
+  Graph graph;
+  graph.lock({{0, kAll}}, {{1, kAll, 0}});
+  EXPECT_EQ(graph.behind(0), 1);
+  EXPECT_EQ(graph.blocked_behind(0).since, 0);
+  graph.clear();
+  graph.lock({{0, kAll}}, {{1, kAll, 0}, {2, kAll, 300}});
+  EXPECT_EQ(graph.blocked_behind(0).since, 300);
+}
+
+TEST(WaitGraphTest, ClearForgetsAll) {
+  Graph graph;
+  graph.lock({{0, kAll}}, {{1, kAll}});
+  EXPECT_EQ(graph.behind(0), 1);
+  graph.clear();
+  EXPECT_TRUE(graph.is_empty());
+  EXPECT_EQ(graph.behind(0), 0);
+  graph.lock({{1, kAll}}, {{0, kAll}});
+  EXPECT_EQ(graph.behind(0), 0);
+  EXPECT_EQ(graph.behind(1), 1);
+}
+
+TEST(WaitGraphTest, WhatDoesNotFitIsLeftOutAndSaid) {
+  Graph graph(2);
+  for (int i = 0; i < 3; i++) graph.lock({{0, kAll}}, {{1, kAll}});
+  EXPECT_FALSE(graph.is_complete());
+  EXPECT_EQ(graph.behind(0), 1);
+
+  graph.clear();
+  EXPECT_TRUE(graph.is_complete());
+  graph.begin_lock();
+  graph.add_waiter(1, kAll, conflicting_with(kAll), 100);
+  for (int i = 0; i < 100000; i++) graph.add_holder(0, bit(kShareRead));
+  EXPECT_FALSE(graph.is_complete());
+  EXPECT_EQ(graph.behind(0), 1);
+}
+
+TEST(WaitGraphTest, ALockThatDoesNotFitLendsItsHoldersToNoOther) {
+  Graph graph(3);
+  for (int i = 0; i < 3; i++) graph.lock({{0, kAll}}, {{1, kAll}});
+  graph.lock({{2, kAll}}, {{1, kAll}});
+  EXPECT_FALSE(graph.is_complete());
+  EXPECT_EQ(graph.behind(2), 0);
+}
+
+// The same question answered edge by edge.
+struct Edges {
+  struct Lock {
+    std::vector<Request> holders;
+    std::vector<Request> queue;
+  };
+  std::vector<Lock> locks;
+
+  std::set<int> who_wait_for(int node) const {
+    std::set<int> result;
+    for (const Lock& lock : locks)
+      for (std::size_t i = 0; i < lock.queue.size(); i++) {
+        const Request& request = lock.queue[i];
+        const auto blocks = [&request, node](const Request& other) {
+          return other.node == node && (conflicting_with(request.mode) & bit(other.mode)) != 0;
+        };
+        for (const Request& holder : lock.holders)
+          if (blocks(holder)) result.insert(request.node);
+        for (std::size_t before = 0; before < i; before++)
+          if (blocks(lock.queue[before])) result.insert(request.node);
+      }
+    return result;
+  }
+
+  bool waits(int node) const {
+    for (const Lock& lock : locks)
+      for (const Request& request : lock.queue)
+        if (request.node == node) return true;
+    return false;
+  }
+
+  int behind(int node) const {
+    if (waits(node)) return 0;
+    std::set<int> found{node};
+    std::vector<int> open{node};
+    while (!open.empty()) {
+      const int next = open.back();
+      open.pop_back();
+      for (const int waiter : who_wait_for(next))
+        if (found.insert(waiter).second) open.push_back(waiter);
+    }
+    return static_cast<int>(found.size()) - 1;
+  }
+};
+
+TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
+  constexpr int kNodes = 12;
+  constexpr Mode kModes[] = {kShareRead, kRowChange, kShare, kExclusive, kAll};
+  std::mt19937 random(1);
+  const auto below = [&random](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  Graph graph(kNodes);
+  for (int round = 0; round < 20000; round++) {
+    Edges edges;
+    graph.clear();
+    edges.locks.resize(static_cast<std::size_t>(1 + below(4)));
+    for (int node = 0; node < kNodes; node++) {
+      if (below(2) == 0)
+        edges.locks[static_cast<std::size_t>(below(static_cast<int>(edges.locks.size())))].queue.push_back(
+            Request{node, kModes[below(5)]});
+      for (Edges::Lock& lock : edges.locks)
+        if (below(4) == 0) lock.holders.push_back(Request{node, kModes[below(5)]});
+    }
+    for (Edges::Lock& lock : edges.locks) {
+      std::shuffle(lock.queue.begin(), lock.queue.end(), random);
+      graph.begin_lock();
+      for (const Request& request : lock.queue)
+        graph.add_waiter(request.node, request.mode, conflicting_with(request.mode), request.since);
+      for (const Request& request : lock.holders) graph.add_holder(request.node, bit(request.mode));
+    }
+    for (int node = 0; node < kNodes; node++)
+      ASSERT_EQ(graph.behind(node), edges.behind(node)) << "round " << round << ", node " << node;
+  }
+}
+
+}  // namespace
+}  // namespace pgleak

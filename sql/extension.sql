@@ -33,8 +33,7 @@ WHERE NOT i.indisprimary AND obj_description(i.indexrelid, 'pg_class') IS NULL;
 SELECT a.attname
 FROM pg_attribute a
 WHERE a.attrelid = 'pgleak.history'::regclass AND a.attnum > 0 AND col_description(a.attrelid, a.attnum) IS NULL
-  AND a.attname NOT IN ('holds_xid', 'holds_xmin', 'xmin_age', 'locks', 'blocked', 'blocked_for', 'impact',
-                        'last_action', 'last_action_at', 'last_action_result', 'trail')
+  AND a.attname NOT IN ('last_action', 'last_action_at', 'last_action_result', 'trail')
 ORDER BY a.attname COLLATE "C";
 
 -- With the rights of the owner: nothing.

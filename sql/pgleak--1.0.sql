@@ -29,6 +29,13 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT detected_at timestamp with time zone,
     OUT leak_after interval,
     OUT limit_source text,
+    OUT holds_xid xid,
+    OUT holds_xmin xid,
+    OUT xmin_age bigint,
+    OUT locks integer,
+    OUT blocked integer,
+    OUT blocked_for interval,
+    OUT impact text,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT last_action text,
@@ -154,6 +161,13 @@ COMMENT ON COLUMN pgleak.history.clock IS 'the clock whose limit was passed: idl
 COMMENT ON COLUMN pgleak.history.detected_at IS 'when the leak was detected';
 COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
 COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), or by hand';
+COMMENT ON COLUMN pgleak.history.holds_xid IS 'the transaction id that it held';
+COMMENT ON COLUMN pgleak.history.holds_xmin IS 'the snapshot that it held last, as the oldest transaction it kept VACUUM from cleaning up after';
+COMMENT ON COLUMN pgleak.history.xmin_age IS 'at its highest: by how many transactions the older of xid and snapshot lagged behind';
+COMMENT ON COLUMN pgleak.history.locks IS 'most locks held, without the one that every transaction has on itself';
+COMMENT ON COLUMN pgleak.history.blocked IS 'most sessions that waited behind it at a time, directly or through others';
+COMMENT ON COLUMN pgleak.history.blocked_for IS 'how long the longest of these waited';
+COMMENT ON COLUMN pgleak.history.impact IS 'what it hurt at its worst: none, locks, horizon (VACUUM) or blocking';
 COMMENT ON COLUMN pgleak.history.query IS 'the last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'its query identifier, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.history.tags IS 'what the application wrote into comments at its start or end (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
@@ -188,13 +202,13 @@ SELECT
     l.detected_at,
     l.leak_after,
     l.limit_source,
-    NULL::pg_catalog.xid AS holds_xid,
-    NULL::pg_catalog.xid AS holds_xmin,
-    NULL::bigint AS xmin_age,
-    NULL::integer AS locks,
-    NULL::integer AS blocked,
-    NULL::interval AS blocked_for,
-    NULL::pg_catalog.text AS impact,
+    l.holds_xid,
+    l.holds_xmin,
+    l.xmin_age,
+    l.locks,
+    l.blocked,
+    l.blocked_for,
+    l.impact,
     l.next_action,
     l.next_action_at,
     l.last_action,
@@ -220,10 +234,11 @@ SELECT
     END AS state,
     pg_catalog.to_char(pg_catalog.date_trunc('second', l.idle_for), 'HH24:MI:SS') AS idle_for,
     pg_catalog.to_char(pg_catalog.date_trunc('second', l.transaction_age), 'HH24:MI:SS') AS xact_age,
-    pg_catalog.left(pg_catalog.btrim(pg_catalog.regexp_replace(l.query, '[[:space:][:cntrl:]]+', ' ', 'g')), 35)
+    l.blocked,
+    pg_catalog.left(pg_catalog.btrim(pg_catalog.regexp_replace(l.query, '[[:space:][:cntrl:]]+', ' ', 'g')), 25)
         AS last_statement
 FROM pgleak.leaks l
-ORDER BY l.transaction_age DESC NULLS LAST, l.pid;
+ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid;
 COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first: \watch it';
 GRANT SELECT ON pgleak.top TO PUBLIC;
 

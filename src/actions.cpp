@@ -5,7 +5,6 @@
 #include "server/action_runner.hpp"
 #include "server/compat.hpp"
 #include "server/event_queue.hpp"
-#include "server/holdings.hpp"
 #include "server/leak_log.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
@@ -26,10 +25,6 @@ RateLimiter rate_limiter;
 template <typename Change>
 void change_episode(int index, Change change) {
   session_slots[index].scanner.write([&change](ScannerView* view) { change(&view->episode); });
-}
-
-Outcome outcome_so_far(const Episode& episode) {
-  return episode.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
 }
 
 // Writes down what has become of an action, for everybody to see.
@@ -114,7 +109,7 @@ void begin_action(int index, const SessionSample& sample, Action action, const A
   note_action(index, action, is_dry ? ActionResult::kWould : ActionResult::kRequested, look->now);
   const Episode& episode = session_slots[index].scanner.current().episode;
   if (episode.action.failures == 0) {
-    log_action(episode, action, reason, is_dry);
+    log_action(episode, session_slots[index].scanner.current().harm, action, reason, is_dry);
     queue_event(EventKind::kActed, episode, "", outcome_so_far(episode), look->now);
   }
   if (is_dry) return;
@@ -141,12 +136,10 @@ bool is_open_for(const Episode& episode, Action action, Look* look) {
 
 // True if the leak hurts as much as an action needs. What it does not do yet it may do later: look again
 // then.
-bool hurts_enough(int index, const Episode& episode) {
+bool hurts_enough(int index) {
   const int own = session_slots[index].guest.own_act_when();
   const Impact least = own == kActWhenNotSet ? current_act_when() : static_cast<Impact>(own);
-  if (least == Impact::kNone) return true;
-  Holdings holdings;
-  return read_holdings(index, episode.session, &holdings) && grade(holdings) >= least;
+  return session_slots[index].scanner.current().harm.impact >= least;
 }
 
 bool passes_rate_limit(Look* look) {
@@ -204,7 +197,7 @@ void act_by_limits(int index, const SessionSample& sample, const Ages& ages, Loo
   if (exempts) return;
 
   look->next_due_in = Min(look->next_due_in, plan.next_in);
-  if (plan.due == Action::kNone || !is_open_for(episode, plan.due, look) || !hurts_enough(index, episode) ||
+  if (plan.due == Action::kNone || !is_open_for(episode, plan.due, look) || !hurts_enough(index) ||
       !passes_rate_limit(look))
     return;
   begin_action(index, sample, plan.due, reason_for(episode, ages, limits, plan.due), look);

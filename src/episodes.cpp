@@ -4,6 +4,7 @@
 #include "server/action_runner.hpp"
 #include "server/backend_status.hpp"
 #include "server/compat.hpp"
+#include "server/holdings.hpp"
 #include "server/leak_log.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
@@ -38,6 +39,13 @@ StatusRead take_sample(int index, StatusEntry* entry, SessionSample* sample) {
   return StatusRead::kDone;
 }
 
+// What a leak hurts at this look. One that is gone hurts nobody.
+Harm measure_harm(int index, SessionId session, const Ages& ages, Now now) {
+  Holdings holdings;
+  if (!read_holdings(index, session, &holdings)) return kHarmless;
+  return measure(holdings, now.wall, ages.on[static_cast<int>(Clock::kTransaction)]);
+}
+
 void open_episode(int index, const SessionSample& sample, const Block& block, const Detection& found,
                   const Ages& ages, const StatusEntry& entry, Now now) {
   SessionSlot& slot = session_slots[index];
@@ -68,10 +76,12 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   episode.limit_source = found.source;
   episode.state = sample.state;
   episode.last_state = sample.state;
+  episode.worst = measure_harm(index, sample.id, ages, now);
 
   slot.scanner.write([&episode](ScannerView* view) {
     view->is_open = true;
     view->episode = episode;
+    view->harm = episode.worst;
   });
   has_episode[index] = true;
   shared->open_leaks++;
@@ -110,7 +120,14 @@ bool trace_backend(int index, const Episode& episode, BackendTrace* trace) {
   return true;
 }
 
-// Reads the clocks of an open episode and brings it up to date.
+// The log and the history need not wait for the end to know of a leak that keeps others waiting.
+void report_blocking(int index, Now now) {
+  const ScannerView& view = session_slots[index].scanner.current();
+  log_episode_blocking(view.episode, view.harm);
+  queue_event(EventKind::kBlocking, view.episode, "", outcome_so_far(view.episode), now);
+}
+
+// Reads the clocks of an open episode, and what it hurts, and brings it up to date.
 Ages update_episode(int index, const SessionSample& sample, Look* look) {
   SessionSlot& slot = session_slots[index];
   SessionWatch watch = slot.scanner.current().watch;
@@ -119,6 +136,8 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
       sample.state_start == slot.action.parked_since.load(std::memory_order_relaxed))
     watch.idle.carry_over(sample.state_start);
   const Ages ages = read_clocks(&watch, sample, current_block(sample), look->now, look->previous);
+  const Harm harm = measure_harm(index, sample.id, ages, look->now);
+  const bool was_blocking = slot.scanner.current().episode.worst.blocked > 0;
   slot.scanner.write([&](ScannerView* view) {
     const Micros idle = ages.on[static_cast<int>(Clock::kIdle)];
     const Micros age = ages.on[static_cast<int>(Clock::kTransaction)];
@@ -126,7 +145,10 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
     view->episode.last_state = sample.state;
     if (idle > view->episode.longest_idle) view->episode.longest_idle = idle;
     if (age != kNotSet) view->episode.transaction_age = age;
+    view->harm = harm;
+    view->episode.worst = worst_of(view->episode.worst, harm);
   });
+  if (harm.blocked > 0 && !was_blocking) report_blocking(index, look->now);
   return ages;
 }
 

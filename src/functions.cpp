@@ -86,6 +86,20 @@ bool read_live_leak(int index, Now now, LiveLeak* leak, char* statement) {
   return true;
 }
 
+// As of the scanner's last look, all of it: what it hurts makes sense only together.
+void add_harm(Row* row, const Harm& harm) {
+  row->add_xid(harm.xid);
+  row->add_xid(harm.xmin);
+  if (harm.xmin_age < 0)
+    row->add_null();
+  else
+    row->add_int64(harm.xmin_age);
+  row->add_int32(harm.locks);
+  row->add_int32(harm.blocked);
+  row->add_duration(harm.blocked_for);
+  row->add_text(to_string(harm.impact));
+}
+
 // The columns of pgleak.read_leaks(), in its order.
 void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   const Episode& episode = leak.view.episode;
@@ -98,7 +112,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(17);
+    row->add_nulls(24);
     row->add_text("<insufficient privilege>");
     row->add_nulls(2);
     return;
@@ -118,6 +132,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);
   row->add_text(to_string(episode.limit_source));
+  add_harm(row, leak.view.harm);
   row->add_text(to_string(leak.view.next_action));
   row->add_time(leak.view.next_action_at);
   row->add_text(to_string(episode.action.last));

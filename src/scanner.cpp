@@ -12,6 +12,7 @@
 #include "server/backend_status.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
+#include "server/lock_waits.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
@@ -59,6 +60,7 @@ Micros scan(PreviousLook* previous) {
   look.previous = *previous;
   look.next_due_in = settings.scan_interval * kMillisecond;
 
+  forget_lock_waits();
   look_at_all_sessions(&look);
   serve_requests(&look);
 
@@ -92,6 +94,7 @@ void install_scanner() { register_worker("pgleak scanner", "pgleak_scanner_main"
 void scanner_main() {
   start_worker(&shared->scanner_proc);
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+  prepare_lock_waits();
   prepare_episodes();
   run_scanner();
   exit_worker();

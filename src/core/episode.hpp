@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/action.hpp"
+#include "core/impact.hpp"
 #include "core/limits.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -60,10 +61,16 @@ struct Episode {
   LimitSource limit_source;
   SessionState state;       // at detection
   SessionState last_state;  // at the last look
+  Harm worst;               // what it has hurt so far, at its worst
   ActionState action;       // what was done about it
   bool is_cancelled;        // rolled back in place and parked in its aborted block, or its query cancelled
   bool is_told_to_go;       // terminated, though its backend may still be there
 };
+
+// What can be said of the outcome while the episode is open.
+inline Outcome outcome_so_far(const Episode& episode) {
+  return episode.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
+}
 
 // What happened to the backend of an episode, as far as the status array shows.
 struct BackendTrace {

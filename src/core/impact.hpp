@@ -1,9 +1,12 @@
-// Owns: how much a leak hurts, graded. Called by the scanner before it acts.
-// Must never allocate or know the server. Never ereports.
+// Owns: how much a leak hurts: what it holds and whom it keeps waiting, graded, and the worst of it.
+// Called by the scanner at every look at an open leak. Must never allocate or know the server. Never
+// ereports.
 #ifndef PGLEAK_CORE_IMPACT_HPP
 #define PGLEAK_CORE_IMPACT_HPP
 
 #include <cstdint>
+
+#include "core/time.hpp"
 
 namespace pgleak {
 
@@ -13,12 +16,14 @@ enum class Impact : std::uint8_t { kNone, kLocks, kHorizon, kBlocking };
 
 const char* to_string(Impact impact);
 
-// What one session holds, as far as grading needs it.
+// What one session holds at one moment.
 struct Holdings {
-  std::uint32_t xid;     // 0: none
-  std::uint32_t xmin;    // 0: none
-  std::int32_t locks;    // without the lock that every transaction has on itself
-  std::int32_t blocked;  // sessions waiting for one of them
+  std::uint32_t xid;       // 0: none
+  std::uint32_t xmin;      // 0: none
+  std::int32_t locks;      // without the lock that every transaction has on itself
+  std::int32_t blocked;    // sessions that wait for one of them, directly or through others
+  WallTime blocked_since;  // since when the longest of these waits; 0 if unknown
+  std::uint32_t next_xid;  // the one that the server will give next
 };
 
 inline Impact grade(const Holdings& holdings) {
@@ -26,6 +31,26 @@ inline Impact grade(const Holdings& holdings) {
   if (holdings.xid != 0 || holdings.xmin != 0) return Impact::kHorizon;
   return holdings.locks > 0 ? Impact::kLocks : Impact::kNone;
 }
+
+// What a leak hurts. Lives in shared memory, in the columns of pgleak.leaks and pgleak.history.
+struct Harm {
+  std::uint32_t xid;      // 0: none
+  std::uint32_t xmin;     // 0: none
+  std::int64_t xmin_age;  // transactions by which the older of the two lags behind; -1 without either
+  std::int32_t locks;
+  std::int32_t blocked;
+  Micros blocked_for;  // how long the longest of those blocked has waited; -1 if there is none
+  Impact impact;
+};
+
+inline constexpr Harm kHarmless{0, 0, -1, 0, 0, -1, Impact::kNone};
+
+// `transaction_age` is that of the leak; negative if unknown. Nobody has waited longer because of it,
+// whatever the wall clock says by which the server counts.
+Harm measure(const Holdings& holdings, WallTime now, Micros transaction_age);
+
+// The worst of both, each column by itself; of xid and snapshot what was held last.
+Harm worst_of(const Harm& before, const Harm& now);
 
 }  // namespace pgleak
 

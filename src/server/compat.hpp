@@ -6,6 +6,8 @@
 #include "server/postgres.hpp"
 
 extern "C" {
+#include "access/transam.h"
+#include "access/twophase.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
@@ -108,6 +110,36 @@ void for_each_held_lock(PGPROC* proc, int partition, Visit visit) {
 #endif
 }
 
+// True if `proc` has no locks in a partition, or had none a moment ago: reads one pointer, so that the caller
+// need not lock the partition to learn that there is nothing in it.
+inline bool holds_nothing_in(const PGPROC* proc, int partition) {
+#if PG_VERSION_NUM >= 160000
+  const dlist_node* const head = &proc->myProcLocks[partition].head;
+  const dlist_node* const first = *const_cast<dlist_node* const volatile*>(&head->next);
+  return first == nullptr || first == head;
+#else
+  const SHM_QUEUE* const head = &proc->myProcLocks[partition];
+  const SHM_QUEUE* const first = *const_cast<SHM_QUEUE* const volatile*>(&head->next);
+  return first == nullptr || first == head;
+#endif
+}
+
+// Calls visit(PROCLOCK*) for each process that holds or awaits `lock`, whose partition the caller has locked.
+template <typename Visit>
+void for_each_holder(LOCK* lock, Visit visit) {
+#if PG_VERSION_NUM >= 160000
+  for_each_in_list<PROCLOCK>(&lock->procLocks, offsetof(PROCLOCK, lockLink), visit);
+#else
+  SHM_QUEUE* const list = &lock->procLocks;
+  Pointer link = SHMQueueNext(list, list, offsetof(PROCLOCK, lockLink));
+  while (link != nullptr) {
+    PROCLOCK* const held = reinterpret_cast<PROCLOCK*>(link);
+    visit(held);
+    link = SHMQueueNext(list, &held->lockLink, offsetof(PROCLOCK, lockLink));
+  }
+#endif
+}
+
 // Calls visit(PGPROC*) for each process that waits for `lock`, whose partition the caller has locked.
 template <typename Visit>
 void for_each_waiter(LOCK* lock, Visit visit) {
@@ -136,6 +168,20 @@ inline int fast_path_lock_count(PGPROC* proc) {
 #endif
   LWLockRelease(&proc->fpInfoLock);
   return count;
+}
+
+// Number of entries of ProcGlobal->allProcs, those of prepared transactions included; they are the last.
+inline int proc_count() { return static_cast<int>(ProcGlobal->allProcCount) + max_prepared_xacts; }
+
+// The transaction id that the server will give next. Read without XidGenLock, which is held while the commit
+// log is extended, on disk.
+inline TransactionId next_transaction_id() {
+#if PG_VERSION_NUM >= 170000
+  const FullTransactionId* const next = &TransamVariables->nextXid;
+#else
+  const FullTransactionId* const next = &ShmemVariableCache->nextXid;
+#endif
+  return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
 }
 
 // Memory that the settings machinery frees by itself; NULL when there is none. Never ereports.

@@ -10,7 +10,8 @@
 
 namespace pgleak {
 
-enum class EventKind : std::uint8_t { kOpened, kActed, kEnded };
+// kBlocking: the leak has begun to keep other sessions waiting, once in an episode.
+enum class EventKind : std::uint8_t { kOpened, kBlocking, kActed, kEnded };
 
 // One event: the episode as it was, followed in memory by the statement.
 struct Event {

@@ -31,22 +31,27 @@ constexpr char kWriteEvent[] =
     " client_addr, client_port, backend_start, xact_start, state, idle_since, idle_for, transaction_age, "
     "clock,"
     " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome,"
-    " last_action, last_action_at, last_action_result, tags)"
+    " last_action, last_action_at, last_action_result, tags,"
+    " holds_xid, holds_xmin, xmin_age, locks, blocked, blocked_for, impact)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet, $8, $9, $10, $11, $12,"
     " $13 * interval '1 microsecond', $14 * interval '1 microsecond', $15, $16,"
     " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26,"
-    " $27::pg_catalog.jsonb)"
+    " $27::pg_catalog.jsonb, $28, $29, $30, $31, $32, $33 * interval '1 microsecond', $34)"
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
     " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
-    " last_action_at = EXCLUDED.last_action_at, last_action_result = EXCLUDED.last_action_result"
+    " last_action_at = EXCLUDED.last_action_at, last_action_result = EXCLUDED.last_action_result,"
+    " holds_xid = EXCLUDED.holds_xid, holds_xmin = EXCLUDED.holds_xmin, xmin_age = EXCLUDED.xmin_age,"
+    " locks = EXCLUDED.locks, blocked = EXCLUDED.blocked, blocked_for = EXCLUDED.blocked_for,"
+    " impact = EXCLUDED.impact"
     " WHERE h.ended_at IS NULL";
 
 const Oid kWriteEventTypes[] = {
     INT8OID,   INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,   TEXTOID,
     INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,
     TEXTOID,   TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,        TEXTOID,        INT8OID,   TIMESTAMPTZOID,
-    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID};
+    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,   XIDOID,
+    XIDOID,    INT8OID,        INT4OID,        INT4OID,        FLOAT8OID,      TEXTOID};
 constexpr int kWriteEventColumns = static_cast<int>(sizeof(kWriteEventTypes) / sizeof(kWriteEventTypes[0]));
 
 constexpr char kCompleteOpenRows[] =
@@ -118,6 +123,7 @@ struct Row {
     values[count] = 0;
     nulls[count++] = 'n';
   }
+  void add_xid(TransactionId xid) { xid == 0 ? add_null() : add(TransactionIdGetDatum(xid)); }
   void add_time(WallTime time) { time == 0 ? add_null() : add(TimestampTzGetDatum(time)); }
   void add_duration(Micros us) { us < 0 ? add_null() : add(Float8GetDatum(static_cast<double>(us))); }
   void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
@@ -178,6 +184,16 @@ void write_row(const Event& event, const EventText& text) {
   row.add_time(episode.action.at);
   row.add_text(to_string(episode.action.result));
   row.add_text(text.tags);
+  row.add_xid(episode.worst.xid);
+  row.add_xid(episode.worst.xmin);
+  if (episode.worst.xmin_age < 0)
+    row.add_null();
+  else
+    row.add(Int64GetDatum(episode.worst.xmin_age));
+  row.add(Int32GetDatum(episode.worst.locks));
+  row.add(Int32GetDatum(episode.worst.blocked));
+  row.add_duration(episode.worst.blocked_for);
+  row.add_text(to_string(episode.worst.impact));
 
   static SPIPlanPtr plan = nullptr;
   kept_plan(&plan, kWriteEvent, kWriteEventColumns, kWriteEventTypes);
@@ -197,6 +213,8 @@ const char* kind_name(EventKind kind) {
   switch (kind) {
     case EventKind::kOpened:
       return "opened";
+    case EventKind::kBlocking:
+      return "blocking";
     case EventKind::kActed:
       return "acted";
     case EventKind::kEnded:
@@ -217,6 +235,8 @@ void notify(const Event& event, const EventText& text) {
   append_json_pair(&json, "application_name", text.application_name);
   append_json_pair(&json, "clock", to_string(episode.clock));
   append_json_seconds(&json, "leak_after", episode.leak_after);
+  append_json_pair(&json, "impact", to_string(episode.worst.impact));
+  appendStringInfo(&json, ", \"blocked\": %d", episode.worst.blocked);
   if (event.kind == EventKind::kActed) {
     append_json_pair(&json, "action", to_string(episode.action.last));
     append_json_pair(&json, "result", to_string(episode.action.result));

@@ -1,6 +1,7 @@
 #include "server/holdings.hpp"
 
 #include "server/compat.hpp"
+#include "server/lock_waits.hpp"
 #include "server/shared_memory.hpp"
 
 extern "C" {
@@ -16,15 +17,17 @@ bool is_own_virtual_lock(const PROCLOCK* held) {
   return static_cast<LockTagType>(held->tag.myLock->tag.locktag_type) == LOCKTAG_VIRTUALTRANSACTION;
 }
 
-// How many wait for what `held` has been granted. The lock's partition is locked.
-int count_waiters(PROCLOCK* held) {
-  LOCK* lock = held->tag.myLock;
-  if (lock->nRequested <= lock->nGranted) return 0;
-  const LockMethod method = GetLockTagsMethodTable(&lock->tag);
-  int count = 0;
-  compat::for_each_waiter(lock, [&count, method, held](const PGPROC* waiter) {
-    if (method->conflictTab[waiter->waitLockMode] & held->holdMask) count++;
-  });
+int count_locks(PGPROC* proc) {
+  int count = compat::fast_path_lock_count(proc);
+  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
+    if (compat::holds_nothing_in(proc, partition)) continue;
+    LWLock* const partition_lock = LockHashPartitionLockByIndex(partition);
+    LWLockAcquire(partition_lock, LW_SHARED);
+    compat::for_each_held_lock(proc, partition, [&count](PROCLOCK* held) {
+      if (held->holdMask != 0 && !is_own_virtual_lock(held)) count++;
+    });
+    LWLockRelease(partition_lock);
+  }
   return count;
 }
 
@@ -33,19 +36,14 @@ int count_waiters(PROCLOCK* held) {
 bool read_holdings(int index, SessionId session, Holdings* holdings) {
   GuestOwner owner;
   if (!session_slots[index].guest.read_owner(session, &owner)) return false;
-  PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
+  PGPROC* const proc = &ProcGlobal->allProcs[owner.proc_index];
 
-  *holdings = Holdings{proc->xid, proc->xmin, compat::fast_path_lock_count(proc), 0};
-  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
-    LWLock* partition_lock = LockHashPartitionLockByIndex(partition);
-    LWLockAcquire(partition_lock, LW_SHARED);
-    compat::for_each_held_lock(proc, partition, [holdings](PROCLOCK* held) {
-      if (held->holdMask == 0 || is_own_virtual_lock(held)) return;
-      holdings->locks++;
-      holdings->blocked += count_waiters(held);
-    });
-    LWLockRelease(partition_lock);
-  }
+  const Blocked blocked = blocked_behind(owner.proc_index);
+  // The next transaction id last, so that those held are older.
+  const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
+  const TransactionId xmin = *const_cast<volatile TransactionId*>(&proc->xmin);
+  *holdings =
+      Holdings{xid, xmin, count_locks(proc), blocked.sessions, blocked.since, compat::next_transaction_id()};
   // The process id is the last thing to go and the first to come: unchanged, the rest was the session's.
   return proc->pid == session.pid;
 }

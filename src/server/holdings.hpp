@@ -1,6 +1,7 @@
 // Owns: what one backend holds: its xid and snapshot, its locks, and who waits for them.
-// Called by the scanner for a leak it is about to act on, not for every session at every look. Takes the
-// partition locks of the lock table one at a time, shared. Allocates nothing, never ereports.
+// Called by the scanner, for every open leak at every look and for others that a rule asks about. Takes locks
+// of the server's lock table, one at a time, shared, and only where the session has locks or somebody waits.
+// Allocates nothing, never ereports.
 #ifndef PGLEAK_SERVER_HOLDINGS_HPP
 #define PGLEAK_SERVER_HOLDINGS_HPP
 
@@ -9,8 +10,8 @@
 
 namespace pgleak {
 
-// What the session in slot `index` holds; false if it is not `session` any more. Only sessions that wait for
-// one of its own locks count as blocked, not those that wait for these in turn.
+// What the session in slot `index` holds; false if it is not `session` any more. Blocked are all who wait
+// behind it, directly or through others, as of the present look: see server/lock_waits.
 bool read_holdings(int index, SessionId session, Holdings* holdings);
 
 }  // namespace pgleak

@@ -72,6 +72,26 @@ void append_route(TextBuffer* line, const char* statement) {
   line->append(" ");
 }
 
+// What the leak hurts; keys that say nothing are left out.
+void append_harm(TextBuffer* line, const Harm& harm) {
+  line->append_pair("impact", to_string(harm.impact));
+  line->append(" ");
+  if (harm.locks > 0) {
+    append_number_pair(line, "locks", harm.locks);
+    line->append(" ");
+  }
+  if (harm.xmin_age >= 0) {
+    append_number_pair(line, "xmin_age", harm.xmin_age);
+    line->append(" ");
+  }
+  if (harm.blocked > 0) {
+    append_number_pair(line, "blocked", harm.blocked);
+    line->append(" ");
+    append_seconds_pair(line, "blocked_for", harm.blocked_for);
+    line->append(" ");
+  }
+}
+
 }  // namespace
 
 void prepare_leak_log() {
@@ -91,12 +111,21 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   line.append_pair("state", to_string(episode.state));
   line.append(" ");
   if (settings.log_query) append_route(&line, statement);
+  append_harm(&line, episode.worst);
   append_number_pair(&line, "leak_id", episode.leak_id);
 
   TextBuffer detail(statement_buffer, statement_buffer_size);
   detail.append_escaped(statement, false);
   ereport(LOG, (errmsg("pgleak: session leak: %s", line.c_str()),
                 settings.log_query ? errdetail("Last statement: %s", detail.c_str()) : 0));
+}
+
+void log_episode_blocking(const Episode& episode, const Harm& harm) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_harm(&line, harm);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: session leak blocks others: %s", line.c_str())));
 }
 
 void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
@@ -106,11 +135,13 @@ void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
   line.append(" ");
   append_seconds_pair(&line, "lasted", lasted);
   line.append(" ");
+  append_harm(&line, episode.worst);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: session leak ended: %s", line.c_str())));
 }
 
-void log_action(const Episode& episode, Action action, const ActionReason& reason, bool is_dry) {
+void log_action(const Episode& episode, const Harm& harm, Action action, const ActionReason& reason,
+                bool is_dry) {
   TextBuffer line(line_buffer, sizeof(line_buffer));
   append_identity(&line, episode);
   append_seconds_pair(&line, "for", reason.lasted);
@@ -121,6 +152,7 @@ void log_action(const Episode& episode, Action action, const ActionReason& reaso
     line.append_pair("by", reason.by_role);
     line.append(" ");
   }
+  append_harm(&line, harm);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: %s %s: %s", is_dry ? "would" : "will", to_string(action), line.c_str())));
 }

@@ -16,11 +16,15 @@ void prepare_leak_log();
 // route into the line, unless pgleak.log_query is off. Emits a LOG message, nothing worse.
 void log_episode_opened(const Episode& episode, Micros age, const char* statement);
 
+// Logs that a leak which has not done so yet keeps other sessions waiting.
+void log_episode_blocking(const Episode& episode, const Harm& harm);
+
 // Logs how an episode ended, `lasted` us after its detection.
 void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
 
 // Logs, before anything is sent, that an action is to be taken, or would be in a dry run.
-void log_action(const Episode& episode, Action action, const ActionReason& reason, bool is_dry);
+void log_action(const Episode& episode, const Harm& harm, Action action, const ActionReason& reason,
+                bool is_dry);
 
 // Logs what became of it.
 void log_action_result(const Episode& episode, Action action, ActionResult result);

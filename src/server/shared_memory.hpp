@@ -27,6 +27,7 @@ struct ScannerView {
   bool is_open;  // `episode` is an open leak
   Episode episode;
   SessionWatch watch;
+  Harm harm;           // what the open episode hurts, as of the last look
   Action next_action;  // of the open episode; kNone: no limit of an action applies
   WallTime next_action_at;
 };

@@ -98,11 +98,11 @@ sub test_keys
 	my $who = "pid=$session->{pid} database=postgres role=$role application=007_log.pl client=local clock=idle";
 
 	my ($opened) = records_of('jsonlog', 'session leak', $session);
-	like($opened->[0], qr/^pgleak: session leak: $who for=[0-9.]+s limit=0\.2s source=server state="idle in transaction" leak_id=$leak_id$/,
+	like($opened->[0], qr/^pgleak: session leak: $who for=[0-9.]+s limit=0\.2s source=server state="idle in transaction" impact=none leak_id=$leak_id$/,
 		'the line about a leak has its fixed keys');
 	is($opened->[1], "Last statement: SELECT 'plain';", 'its DETAIL is the statement');
 	my ($ended) = records_of('jsonlog', 'session leak ended', $session);
-	like($ended->[0], qr/^pgleak: session leak ended: $who outcome=committed lasted=[0-9.]+s leak_id=$leak_id$/,
+	like($ended->[0], qr/^pgleak: session leak ended: $who outcome=committed lasted=[0-9.]+s impact=none leak_id=$leak_id$/,
 		'the line about its end has its fixed keys');
 	is($ended->[1], undef, 'and no DETAIL');
 	$session->close;
@@ -220,7 +220,7 @@ sub test_notify
 	my ($opened, $ended) = map { eval { JSON::PP->new->utf8->decode($_) } // { invalid => $_ } } @payloads;
 	my $leak_id = $node->safe_psql('postgres', "SELECT leak_id FROM pgleak.history WHERE pid = $session->{pid}");
 	my %who = (leak_id => $leak_id, pid => $session->{pid}, database => 'postgres', role => $role,
-		application_name => '007_log.pl', clock => 'idle', leak_after => 0.2);
+		application_name => '007_log.pl', clock => 'idle', leak_after => 0.2, impact => 'none', blocked => 0);
 	is_deeply($opened, { event => 'opened', %who }, 'the notification of a leak is valid JSON and says who');
 	my $duration = delete $ended->{duration};
 	is_deeply($ended, { event => 'ended', outcome => 'rolled back', %who }, 'so is that of its end, which says how');

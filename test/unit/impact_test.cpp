@@ -1,18 +1,37 @@
-// Owns: the tests of core/impact: what a session holds, graded.
+// Owns: the tests of core/impact: what a session holds, graded and measured, and the worst of it.
 #include "core/impact.hpp"
 
 #include <gtest/gtest.h>
 
+#include <type_traits>
+
 namespace pgleak {
 namespace {
 
+static_assert(std::is_trivially_copyable<Harm>::value, "lives in shared memory and in the event queue");
+
+constexpr WallTime kNow = 1000 * kSecond;
+constexpr Micros kUnknownAge = -1;
+
+Holdings holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
+  return Holdings{xid, xmin, locks, blocked, 0, 1000};
+}
+
+Harm measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
+  return measure(Holdings{xid, xmin, 0, 0, 0, next_xid}, kNow, kUnknownAge);
+}
+
+Micros blocked_for(std::int32_t blocked, WallTime since, Micros transaction_age) {
+  return measure(Holdings{0, 0, 1, blocked, since, 1000}, kNow, transaction_age).blocked_for;
+}
+
 TEST(GradeTest, FollowsTheWorstThatASessionHolds) {
-  EXPECT_EQ(grade(Holdings{0, 0, 0, 0}), Impact::kNone);
-  EXPECT_EQ(grade(Holdings{0, 0, 3, 0}), Impact::kLocks);
-  EXPECT_EQ(grade(Holdings{0, 700, 3, 0}), Impact::kHorizon);
-  EXPECT_EQ(grade(Holdings{700, 0, 0, 0}), Impact::kHorizon);
-  EXPECT_EQ(grade(Holdings{0, 0, 1, 1}), Impact::kBlocking);
-  EXPECT_EQ(grade(Holdings{700, 700, 9, 4}), Impact::kBlocking);
+  EXPECT_EQ(grade(holding(0, 0, 0, 0)), Impact::kNone);
+  EXPECT_EQ(grade(holding(0, 0, 3, 0)), Impact::kLocks);
+  EXPECT_EQ(grade(holding(0, 700, 3, 0)), Impact::kHorizon);
+  EXPECT_EQ(grade(holding(700, 0, 0, 0)), Impact::kHorizon);
+  EXPECT_EQ(grade(holding(0, 0, 1, 1)), Impact::kBlocking);
+  EXPECT_EQ(grade(holding(700, 700, 9, 4)), Impact::kBlocking);
 }
 
 TEST(GradeTest, IsOrdered) {
@@ -26,6 +45,68 @@ TEST(ImpactNameTest, AreThoseOfTheViewsAndTheSetting) {
   EXPECT_STREQ(to_string(Impact::kLocks), "locks");
   EXPECT_STREQ(to_string(Impact::kHorizon), "horizon");
   EXPECT_STREQ(to_string(Impact::kBlocking), "blocking");
+}
+
+TEST(MeasureTest, SaysWhatIsHeldAndItsGrade) {
+  const Harm harm = measure(holding(700, 690, 3, 0), kNow, kSecond);
+  EXPECT_EQ(harm.xid, 700U);
+  EXPECT_EQ(harm.xmin, 690U);
+  EXPECT_EQ(harm.locks, 3);
+  EXPECT_EQ(harm.blocked, 0);
+  EXPECT_EQ(harm.impact, Impact::kHorizon);
+}
+
+TEST(MeasureTest, TheHorizonIsAsFarBackAsTheOlderOfXidAndSnapshot) {
+  EXPECT_EQ(measure_xids(0, 0, 1000).xmin_age, -1);
+  EXPECT_EQ(measure_xids(900, 0, 1000).xmin_age, 100);
+  EXPECT_EQ(measure_xids(0, 950, 1000).xmin_age, 50);
+  EXPECT_EQ(measure_xids(900, 950, 1000).xmin_age, 100);
+  EXPECT_EQ(measure_xids(950, 900, 1000).xmin_age, 100);
+  EXPECT_EQ(measure_xids(0, 1000, 1000).xmin_age, 0) << "a snapshot taken just now";
+}
+
+TEST(MeasureTest, TransactionIdsGoRound) {
+  EXPECT_EQ(measure_xids(4294967290U, 0, 10).xmin_age, 16);
+  EXPECT_EQ(measure_xids(0, 2147483660U, 10).xmin_age, 2147483646);
+  EXPECT_EQ(measure_xids(0, 11, 10).xmin_age, 0) << "given out after the next one was read";
+}
+
+TEST(MeasureTest, NobodyBlockedHasNoTime) {
+  EXPECT_EQ(blocked_for(0, 0, kUnknownAge), -1);
+  EXPECT_EQ(blocked_for(0, kNow - kSecond, kUnknownAge), -1);
+}
+
+TEST(MeasureTest, TheLongestWaitIsCountedFromItsBeginning) {
+  EXPECT_EQ(blocked_for(2, kNow - 3 * kSecond, kUnknownAge), 3 * kSecond);
+  EXPECT_EQ(blocked_for(2, kNow - 3 * kSecond, 60 * kSecond), 3 * kSecond);
+  EXPECT_EQ(blocked_for(2, 0, 60 * kSecond), 0) << "so new that it has not written it down";
+}
+
+TEST(MeasureTest, AWallClockThatWasSetMakesNoLongWaits) {
+  EXPECT_EQ(blocked_for(1, kNow + kSecond, 60 * kSecond), 0);
+  EXPECT_EQ(blocked_for(1, kNow - 900 * kSecond, 60 * kSecond), 60 * kSecond);
+}
+
+TEST(WorstOfTest, KeepsThePeakOfEachColumn) {
+  const Harm many{0, 0, -1, 5, 7, 2 * kSecond, Impact::kBlocking};
+  const Harm old{700, 650, 90, 2, 1, 9 * kSecond, Impact::kBlocking};
+  for (const Harm& worst : {worst_of(many, old), worst_of(old, many)}) {
+    EXPECT_EQ(worst.xmin_age, 90);
+    EXPECT_EQ(worst.locks, 5);
+    EXPECT_EQ(worst.blocked, 7);
+    EXPECT_EQ(worst.blocked_for, 9 * kSecond);
+    EXPECT_EQ(worst.impact, Impact::kBlocking);
+  }
+}
+
+TEST(WorstOfTest, RemembersWhatWasHeldLast) {
+  Harm worst = worst_of(kHarmless, measure_xids(0, 600, 700));
+  worst = worst_of(worst, measure_xids(690, 680, 700));
+  worst = worst_of(worst, kHarmless);  // rolled back in place
+  EXPECT_EQ(worst.xid, 690U);
+  EXPECT_EQ(worst.xmin, 680U);
+  EXPECT_EQ(worst.xmin_age, 100);
+  EXPECT_EQ(worst.impact, Impact::kHorizon);
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT last_action_result text,
     OUT query text,
     OUT query_id bigint,
-    OUT tags jsonb)
+    OUT tags jsonb,
+    OUT trail jsonb)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_leaks'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -174,6 +175,7 @@ COMMENT ON COLUMN pgleak.history.tags IS 'what the application wrote into commen
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when';
 COMMENT ON COLUMN pgleak.history.last_action_result IS 'what became of it: requested, done, dry run, escaped, not possible safely';
+COMMENT ON COLUMN pgleak.history.trail IS 'the last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the transaction or its session ended; NULL while the leak is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'from detection to the end';
 COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, server stopped; NULL while open and not cancelled';
@@ -217,7 +219,7 @@ SELECT
     l.query,
     l.query_id,
     l.tags,
-    NULL::pg_catalog.jsonb AS trail
+    l.trail
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; others'' rows are masked as in pg_stat_activity';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;

@@ -87,7 +87,7 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   shared->open_leaks++;
   shared->counters.leaks++;
   log_episode_opened(episode, found.age, statement_buffer);
-  queue_event(EventKind::kOpened, episode, statement_buffer, Outcome::kNone, now);
+  queue_event(EventKind::kOpened, index, episode, statement_buffer, Outcome::kNone, now);
 }
 
 void close_episode(int index, Outcome outcome, Now now) {
@@ -98,7 +98,7 @@ void close_episode(int index, Outcome outcome, Now now) {
   shared->open_leaks--;
   forget_actions(index);
   log_episode_ended(episode, outcome, now.monotonic - episode.detected_on);
-  queue_event(EventKind::kEnded, episode, "", outcome, now);
+  queue_event(EventKind::kEnded, index, episode, "", outcome, now);
 }
 
 // What the status array shows of the backend of an open episode; false if that cannot be told now.
@@ -124,7 +124,7 @@ bool trace_backend(int index, const Episode& episode, BackendTrace* trace) {
 void report_blocking(int index, Now now) {
   const ScannerView& view = session_slots[index].scanner.current();
   log_episode_blocking(view.episode, view.harm);
-  queue_event(EventKind::kBlocking, view.episode, "", outcome_so_far(view.episode), now);
+  queue_event(EventKind::kBlocking, index, view.episode, "", outcome_so_far(view.episode), now);
 }
 
 // Reads the clocks of an open episode, and what it hurts, and brings it up to date.

@@ -15,6 +15,7 @@
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
 #include "server/tags_json.hpp"
+#include "server/trail_json.hpp"
 
 extern "C" {
 #include "catalog/pg_authid.h"
@@ -62,6 +63,8 @@ struct LiveLeak {
   SessionIdentity who;
   Ages ages;
   int statement_length;
+  int trail_length;
+  TrailEntry trail[kMaxTrailSize];
 };
 
 // False if slot `index` has no open episode, or its session is gone and only the scanner has yet to notice.
@@ -81,6 +84,7 @@ bool read_live_leak(int index, Now now, LiveLeak* leak, char* statement) {
                              leak->entry.state_start, report.ended_count, report.last_end,
                              report.last_end_start};
   const Block block = current_block(sample);
+  leak->trail_length = read_trail(index, episode.generation, leak->trail);
   const PreviousLook never{};
   leak->ages = read_clocks(&leak->view.watch, sample, block, now, never);
   return true;
@@ -114,7 +118,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   if (!is_visible) {
     row->add_nulls(24);
     row->add_text("<insufficient privilege>");
-    row->add_nulls(2);
+    row->add_nulls(3);
     return;
   }
   row->add_text(leak.who.client_address[0] != '\0' ? leak.who.client_address : nullptr);
@@ -144,6 +148,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   else
     row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
   row->add_jsonb(tags_json(statement, leak.statement_length, encoding));
+  row->add_jsonb(trail_json(leak.trail, leak.trail_length, encoding));
 }
 
 std::uint64_t read_counter(const std::atomic<std::uint64_t>& counter) {

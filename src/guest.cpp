@@ -8,13 +8,13 @@
 #include "pgleak.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
-#include "server/commit_guard.hpp"
 #include "server/in_place.hpp"
 #include "server/login.hpp"
 #include "server/own_session.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
+#include "server/statement_hooks.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -58,6 +58,7 @@ void take_slot() {
   session_slots[index].guest.claim(owner, own, own_act_when());
   note_transaction_limits(own);
   own_session = &session_slots[index];
+  own_trail = trail_of(index);
 }
 
 void publish_end(TransactionEnd how) {
@@ -92,7 +93,7 @@ void install_guest() {
   RegisterXactCallback(on_transaction_event, nullptr);
   on_limit_change(publish_limits);
   install_in_place();
-  install_commit_guard();
+  install_statement_hooks();
 }
 
 }  // namespace pgleak

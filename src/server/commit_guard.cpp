@@ -2,20 +2,15 @@
 
 #include "server/action_text.hpp"
 #include "server/in_place.hpp"
-#include "server/postgres.hpp"
 
 extern "C" {
 #include "access/xact.h"
-#include "nodes/parsenodes.h"
-#include "tcop/utility.h"
 #include "utils/timestamp.h"
 }
 
 namespace pgleak {
 
 namespace {
-
-ProcessUtility_hook_type previous_hook = nullptr;
 
 bool wants_to_commit(const PlannedStmt* statement) {
   if (!IsA(statement->utilityStmt, TransactionStmt)) return false;
@@ -39,22 +34,12 @@ void refuse_commit(const CancelledBlock& block) {
                                                       : "pgleak.transaction_cancel_after")));
 }
 
-void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
-                     ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
-                     DestReceiver* destination, QueryCompletion* completion) {
-  if (context == PROCESS_UTILITY_TOPLEVEL && wants_to_commit(statement)) {
-    const CancelledBlock* block = current_cancelled_block();
-    if (block != nullptr) refuse_commit(*block);
-  }
-  const ProcessUtility_hook_type next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
-  next(statement, query, is_read_only_tree, context, parameters, environment, destination, completion);
-}
-
 }  // namespace
 
-void install_commit_guard() {
-  previous_hook = ProcessUtility_hook;
-  ProcessUtility_hook = process_utility;
+void guard_commit(const PlannedStmt* statement) {
+  if (!wants_to_commit(statement)) return;
+  const CancelledBlock* block = current_cancelled_block();
+  if (block != nullptr) refuse_commit(*block);
 }
 
 }  // namespace pgleak

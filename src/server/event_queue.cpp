@@ -10,19 +10,20 @@ namespace {
 
 std::size_t header_size() { return MAXALIGN(sizeof(EventQueue)); }
 
-std::size_t stride_for(int statement_size) {
-  return MAXALIGN(sizeof(Event) + static_cast<std::size_t>(statement_size));
+std::size_t stride_for(int statement_size, int trail_size) {
+  return MAXALIGN(sizeof(Event) + static_cast<std::size_t>(trail_size) * sizeof(TrailEntry) +
+                  static_cast<std::size_t>(statement_size));
 }
 
 }  // namespace
 
-std::size_t EventQueue::size_in_memory(int capacity, int statement_size) {
-  return header_size() + static_cast<std::size_t>(capacity) * stride_for(statement_size);
+std::size_t EventQueue::size_in_memory(int capacity, int statement_size, int trail_size) {
+  return header_size() + static_cast<std::size_t>(capacity) * stride_for(statement_size, trail_size);
 }
 
-void EventQueue::initialize(int capacity, int statement_size) {
+void EventQueue::initialize(int capacity, int statement_size, int trail_size) {
   capacity_ = static_cast<std::uint64_t>(capacity);
-  stride_ = stride_for(statement_size);
+  stride_ = stride_for(statement_size, trail_size);
 }
 
 Event* EventQueue::place(std::uint64_t number) const {
@@ -34,7 +35,8 @@ Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : pla
 
 const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
 
-void queue_event(EventKind kind, const Episode& episode, const char* statement, Outcome outcome, Now now) {
+void queue_event(EventKind kind, int index, const Episode& episode, const char* statement, Outcome outcome,
+                 Now now) {
   Event* event = event_queue->start_put();
   if (event == nullptr) {
     shared->counters.events_dropped++;
@@ -45,6 +47,7 @@ void queue_event(EventKind kind, const Episode& episode, const char* statement, 
   event->ended_at = kind == EventKind::kEnded ? now.wall : 0;
   event->lasted = kind == EventKind::kEnded ? now.monotonic - episode.detected_on : 0;
   event->episode = episode;
+  event->trail_length = read_trail(index, episode.generation, event->trail());
   event->statement_length = static_cast<std::int32_t>(
       strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));
   event_queue->finish_put();

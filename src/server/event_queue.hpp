@@ -7,33 +7,38 @@
 
 #include "core/episode.hpp"
 #include "core/ring.hpp"
+#include "core/trail.hpp"
 
 namespace pgleak {
 
 // kBlocking: the leak has begun to keep other sessions waiting, once in an episode.
 enum class EventKind : std::uint8_t { kOpened, kBlocking, kActed, kEnded };
 
-// One event: the episode as it was, followed in memory by the statement.
+// One event: the episode as it was, followed in memory by the trail and the statement.
 struct Event {
   EventKind kind;
   Outcome outcome;    // of kEnded
   WallTime ended_at;  // of kEnded
   Micros lasted;      // of kEnded: from detection to the end
   Episode episode;
+  std::int32_t trail_length;      // statements; 0: nothing is known of them
   std::int32_t statement_length;  // bytes, without the NUL
 
-  char* statement() { return reinterpret_cast<char*>(this + 1); }
-  const char* statement() const { return reinterpret_cast<const char*>(this + 1); }
+  TrailEntry* trail() { return reinterpret_cast<TrailEntry*>(this + 1); }
+  const TrailEntry* trail() const { return reinterpret_cast<const TrailEntry*>(this + 1); }
+  // Its place is known once trail_length is.
+  char* statement() { return reinterpret_cast<char*>(trail() + trail_length); }
+  const char* statement() const { return reinterpret_cast<const char*>(trail() + trail_length); }
 };
 
 class EventQueue {
  public:
   // Bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes
-  // including the NUL.
-  static std::size_t size_in_memory(int capacity, int statement_size);
-  void initialize(int capacity, int statement_size);
+  // including the NUL, and up to `trail_size` statements of the trail.
+  static std::size_t size_in_memory(int capacity, int statement_size, int trail_size);
+  void initialize(int capacity, int statement_size, int trail_size);
 
-  // Scanner: the place for the next event with room for the statement, or nullptr if the queue is full.
+  // Scanner: the place for the next event with room for its texts, or nullptr if the queue is full.
   // It counts only after finish_put().
   Event* start_put();
   void finish_put() { ring_.finish_write(); }
@@ -52,9 +57,11 @@ class EventQueue {
   std::uint64_t stride_;  // bytes from one event to the next
 };
 
-// Scanner: puts an event about `episode` into the queue and wakes the recorder; if the queue is full it is
-// dropped and counted. `statement` goes with the first event of an episode, later ones have none.
-void queue_event(EventKind kind, const Episode& episode, const char* statement, Outcome outcome, Now now);
+// Scanner: puts an event about `episode`, which is that of slot `index`, into the queue and wakes the
+// recorder; if the queue is full it is dropped and counted. `statement` goes with the first event of an
+// episode, later ones have none; the trail so far goes with each.
+void queue_event(EventKind kind, int index, const Episode& episode, const char* statement, Outcome outcome,
+                 Now now);
 
 }  // namespace pgleak
 

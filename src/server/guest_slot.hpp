@@ -62,6 +62,9 @@ class GuestSlot {
       watched_end_.store(how, std::memory_order_release);
   }
 
+  // The transaction that the scanner has an episode of, if any: see watch().
+  Generation watched() const { return watched_.load(std::memory_order_relaxed); }
+
   // --- the scanner's side ---
 
   // Asks the guest to remember how transaction `generation` ends, however many follow it. False if it ended

@@ -4,6 +4,7 @@
 #include "server/postgres.hpp"
 #include "server/shared_memory.hpp"
 #include "server/tags_json.hpp"
+#include "server/trail_json.hpp"
 
 extern "C" {
 #include "access/xlog.h"
@@ -32,18 +33,20 @@ constexpr char kWriteEvent[] =
     "clock,"
     " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome,"
     " last_action, last_action_at, last_action_result, tags,"
-    " holds_xid, holds_xmin, xmin_age, locks, blocked, blocked_for, impact)"
+    " holds_xid, holds_xmin, xmin_age, locks, blocked, blocked_for, impact, trail)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet, $8, $9, $10, $11, $12,"
     " $13 * interval '1 microsecond', $14 * interval '1 microsecond', $15, $16,"
     " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26,"
-    " $27::pg_catalog.jsonb, $28, $29, $30, $31, $32, $33 * interval '1 microsecond', $34)"
+    " $27::pg_catalog.jsonb, $28, $29, $30, $31, $32, $33 * interval '1 microsecond', $34,"
+    " $35::pg_catalog.jsonb)"
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
     " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
     " last_action_at = EXCLUDED.last_action_at, last_action_result = EXCLUDED.last_action_result,"
     " holds_xid = EXCLUDED.holds_xid, holds_xmin = EXCLUDED.holds_xmin, xmin_age = EXCLUDED.xmin_age,"
     " locks = EXCLUDED.locks, blocked = EXCLUDED.blocked, blocked_for = EXCLUDED.blocked_for,"
-    " impact = EXCLUDED.impact"
+    " impact = EXCLUDED.impact,"
+    " trail = coalesce(EXCLUDED.trail, h.trail)"
     " WHERE h.ended_at IS NULL";
 
 const Oid kWriteEventTypes[] = {
@@ -51,7 +54,7 @@ const Oid kWriteEventTypes[] = {
     INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,
     TEXTOID,   TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,        TEXTOID,        INT8OID,   TIMESTAMPTZOID,
     FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,   XIDOID,
-    XIDOID,    INT8OID,        INT4OID,        INT4OID,        FLOAT8OID,      TEXTOID};
+    XIDOID,    INT8OID,        INT4OID,        INT4OID,        FLOAT8OID,      TEXTOID,   TEXTOID};
 constexpr int kWriteEventColumns = static_cast<int>(sizeof(kWriteEventTypes) / sizeof(kWriteEventTypes[0]));
 
 constexpr char kCompleteOpenRows[] =
@@ -129,13 +132,14 @@ struct Row {
   void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
 };
 
-// The names, the statement and its tags of an event, valid in this database.
+// The names, the statement, its tags and the trail of an event, valid in this database.
 struct EventText {
   const char* database;
   const char* role;
   const char* application_name;
   const char* statement;
-  const char* tags;  // as JSON, or nullptr
+  const char* tags;   // as JSON, or nullptr
+  const char* trail;  // likewise
 };
 
 EventText convert_text(const Event& event) {
@@ -143,9 +147,12 @@ EventText convert_text(const Event& event) {
   const auto convert = [&who](const char* name) {
     return to_database_encoding(name, static_cast<int>(strlen(name)), who.encoding);
   };
-  return EventText{convert(who.database), convert(who.role), convert(who.application_name),
+  return EventText{convert(who.database),
+                   convert(who.role),
+                   convert(who.application_name),
                    to_database_encoding(event.statement(), event.statement_length, who.encoding),
-                   tags_json(event.statement(), event.statement_length, who.encoding)};
+                   tags_json(event.statement(), event.statement_length, who.encoding),
+                   trail_json(event.trail(), event.trail_length, who.encoding)};
 }
 
 void write_row(const Event& event, const EventText& text) {
@@ -194,6 +201,7 @@ void write_row(const Event& event, const EventText& text) {
   row.add(Int32GetDatum(episode.worst.blocked));
   row.add_duration(episode.worst.blocked_for);
   row.add_text(to_string(episode.worst.impact));
+  row.add_text(text.trail);
 
   static SPIPlanPtr plan = nullptr;
   kept_plan(&plan, kWriteEvent, kWriteEventColumns, kWriteEventTypes);

@@ -7,6 +7,7 @@ extern "C" {
 namespace pgleak {
 
 SessionSlot* own_session = nullptr;
+Trail* own_trail = nullptr;
 
 Generation own_block_generation() {
   const Generation ended = own_session->guest.report().ended_count;

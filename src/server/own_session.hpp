@@ -11,6 +11,9 @@ namespace pgleak {
 // This backend's slot; nullptr in every process that is not a client session.
 extern SessionSlot* own_session;
 
+// Its trail; nullptr there too, and if none is kept.
+extern Trail* own_trail;
+
 // The generation of the block this backend is in: of the running transaction, or of the one whose aborted
 // block it still is in. Only inside a transaction block.
 Generation own_block_generation();

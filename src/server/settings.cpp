@@ -2,6 +2,7 @@
 
 #include <climits>
 
+#include "core/trail.hpp"
 #include "server/compat.hpp"
 #include "server/injection.hpp"
 #include "server/postgres.hpp"
@@ -167,6 +168,9 @@ void define_server_settings() {
   DefineCustomIntVariable("pgleak.queue_size", "Number of events that wait for the recorder at most.",
                           nullptr, &settings.queue_size, 1024, 16, 1024 * 1024, PGC_POSTMASTER, 0, nullptr,
                           nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.trail_size", "Number of statements remembered of each running transaction.",
+                          "0 remembers none.", &settings.trail_size, 8, 0, kMaxTrailSize, PGC_POSTMASTER, 0,
+                          nullptr, nullptr, nullptr);
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ struct Settings {
   int retention;         // s; 0: keep for ever
   int history_max_rows;  // 0: no cap
   int queue_size;        // events
+  int trail_size;        // statements; 0: no trail
 };
 extern Settings settings;
 

@@ -19,6 +19,8 @@ EventQueue* event_queue = nullptr;
 
 namespace {
 
+char* trails = nullptr;
+
 constexpr char kTrancheName[] = "pgleak";
 
 shmem_request_hook_type previous_shmem_request_hook = nullptr;
@@ -26,13 +28,22 @@ shmem_startup_hook_type previous_shmem_startup_hook = nullptr;
 
 Size slots_size() { return mul_size(static_cast<Size>(compat::status_slot_count()), sizeof(SessionSlot)); }
 
+Size trail_stride() { return CACHELINEALIGN(Trail::size_in_memory(settings.trail_size)); }
+
+Size trails_size() {
+  if (settings.trail_size == 0) return 0;
+  return mul_size(static_cast<Size>(compat::status_slot_count()), trail_stride());
+}
+
 Size queue_size() {
-  return EventQueue::size_in_memory(settings.queue_size, pgstat_track_activity_query_size);
+  return EventQueue::size_in_memory(settings.queue_size, pgstat_track_activity_query_size,
+                                    settings.trail_size);
 }
 
 void request_shared_memory() {
   if (previous_shmem_request_hook != nullptr) previous_shmem_request_hook();
-  RequestAddinShmemSpace(add_size(add_size(sizeof(SharedState), slots_size()), queue_size()));
+  RequestAddinShmemSpace(
+      add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -53,6 +64,15 @@ void initialize_state() {
   ConditionVariableInit(&shared->hand_answered);
 }
 
+void create_trails() {
+  bool found = false;
+  if (settings.trail_size == 0) return;
+  trails = static_cast<char*>(ShmemInitStruct("pgleak trails", trails_size(), &found));
+  if (found) return;
+  memset(trails, 0, trails_size());
+  for (int i = 0; i < compat::status_slot_count(); i++) trail_of(i)->initialize(settings.trail_size);
+}
+
 void start_shared_memory() {
   if (previous_shmem_startup_hook != nullptr) previous_shmem_startup_hook();
 
@@ -68,12 +88,23 @@ void start_shared_memory() {
     for (int i = 0; i < shared->slot_count; i++) new (&session_slots[i]) SessionSlot();
   if (!found_queue) {
     new (event_queue) EventQueue();
-    event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size);
+    event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size, settings.trail_size);
   }
+  create_trails();
   LWLockRelease(AddinShmemInitLock);
 }
 
 }  // namespace
+
+Trail* trail_of(int index) {
+  if (trails == nullptr) return nullptr;
+  return reinterpret_cast<Trail*>(trails + static_cast<Size>(index) * trail_stride());
+}
+
+int read_trail(int index, Generation generation, TrailEntry* copy) {
+  const Trail* trail = trail_of(index);
+  return trail == nullptr ? 0 : trail->read(generation, copy);
+}
 
 void install_shared_memory_hooks() {
   previous_shmem_request_hook = shmem_request_hook;

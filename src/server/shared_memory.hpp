@@ -9,6 +9,7 @@
 
 #include "core/detection.hpp"
 #include "core/episode.hpp"
+#include "core/trail.hpp"
 #include "core/versioned.hpp"
 #include "server/action_request.hpp"
 #include "server/event_queue.hpp"
@@ -121,6 +122,13 @@ struct SharedState {
 extern SharedState* shared;
 extern SessionSlot* session_slots;  // shared->slot_count of them
 extern EventQueue* event_queue;
+
+// The trail of the session in slot `index`; nullptr if pgleak.trail_size is 0. They have an array of their
+// own, as long as the setting wants it.
+Trail* trail_of(int index);
+
+// The trail of transaction `generation` in slot `index`: as Trail::read, and 0 without trails.
+int read_trail(int index, Generation generation, TrailEntry* copy);
 
 // Arranges that the postmaster reserves and initialises the memory. From _PG_init only.
 void install_shared_memory_hooks();

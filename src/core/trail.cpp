@@ -1,0 +1,133 @@
+#include "core/trail.hpp"
+
+#include <cstring>
+
+namespace pgleak {
+
+namespace {
+
+// As the server's lexer has it.
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
+
+// The end of the comment that begins at `text`; `text` itself if none does. A line's comment ends before the
+// line does, a block's may hold others.
+const char* skip_comment(const char* text, const char* end) {
+  const auto starts = [&text, end](const char* mark) {
+    return end - text >= 2 && text[0] == mark[0] && text[1] == mark[1];
+  };
+  const char* const start = text;
+  if (starts("--")) {
+    while (text < end && *text != '\n' && *text != '\r') text++;
+    return text;
+  }
+  if (!starts("/*")) return text;
+  int depth = 0;
+  while (text < end) {
+    if (starts("/*")) {
+      depth++;
+      text += 2;
+    } else if (starts("*/")) {
+      depth--;
+      text += 2;
+      if (depth == 0) return text;
+    } else {
+      text++;
+    }
+  }
+  return start;
+}
+
+bool holds_only_comments(const char* text, const char* end) {
+  while (text < end) {
+    const char* const next = is_space(*text) ? text + 1 : skip_comment(text, end);
+    if (next == text) return false;
+    text = next;
+  }
+  return true;
+}
+
+// Only as much of the entry as there is text.
+void copy_entry(TrailEntry* target, const TrailEntry& source) {
+  target->at = source.at;
+  target->query_id = source.query_id;
+  // The writer may change it meanwhile, but only to another one in range: it must be read once.
+  const std::size_t length = *static_cast<const volatile std::uint16_t*>(&source.length);
+  target->length = static_cast<std::uint16_t>(length);
+  std::memcpy(target->text, source.text, length);
+}
+
+}  // namespace
+
+TextSpan statement_text(const char* source, int location, int length) {
+  // A statement whose place is unknown is all there is.
+  const char* text = location > 0 ? source + location : source;
+  const char* end = location >= 0 && length > 0 ? text + length : nullptr;
+  // Not further than it may be cut: this runs before every such statement.
+  if (location > 0 && location <= kTrailTextSize && holds_only_comments(source, text)) text = source;
+
+  while (text != end && is_space(*text)) text++;
+  if (end == nullptr || end - text > kTrailTextSize) end = text + strnlen(text, kTrailTextSize);
+  while (end > text && is_space(end[-1])) end--;
+  return TextSpan{text, static_cast<int>(end - text)};
+}
+
+void TrailRing::add(int capacity, Generation generation, WallTime at, std::uint64_t query_id, TextSpan text) {
+  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  if (generation_ != generation) {
+    generation_ = generation;
+    count_.store(0, std::memory_order_relaxed);
+    next_.store(0, std::memory_order_relaxed);
+  }
+  const int place = next_.load(std::memory_order_relaxed);
+  const int count = count_.load(std::memory_order_relaxed);
+  TrailEntry& entry = entries()[place];
+  entry.at = at;
+  entry.query_id = query_id;
+  entry.length = static_cast<std::uint16_t>(text.length);
+  std::memcpy(entry.text, text.text, static_cast<std::size_t>(text.length));
+  next_.store(place + 1 == capacity ? 0 : place + 1, std::memory_order_relaxed);
+  if (count < capacity) count_.store(count + 1, std::memory_order_relaxed);
+  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+int TrailRing::read(int capacity, Generation generation, TrailEntry* copy) const {
+  for (int i = 0; i < kReadTries; i++) {
+    const std::uint32_t before = version_.load(std::memory_order_acquire);
+    if (before & 1) continue;
+    const int count = generation_ == generation ? copy_entries(capacity, copy) : 0;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (version_.load(std::memory_order_relaxed) == before) return count;
+  }
+  return 0;
+}
+
+int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
+  const int count = count_.load(std::memory_order_relaxed);
+  const int next = next_.load(std::memory_order_relaxed);
+  int place = next >= count ? next - count : next - count + capacity;
+  for (int i = 0; i < count; i++) {
+    copy_entry(&copy[i], entries()[place]);
+    place = place + 1 == capacity ? 0 : place + 1;
+  }
+  return count;
+}
+
+void Trail::add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id, TextSpan text) {
+  TrailRing* used = ring(current_);
+  if (used->generation() != generation && used->generation() == kept) {
+    current_ = 1 - current_;
+    used = ring(current_);
+  }
+  used->add(capacity_, generation, at, query_id, text);
+}
+
+int Trail::read(Generation generation, TrailEntry* copy) const {
+  for (int i = 0; i < kRings; i++) {
+    const int count = ring(i)->read(capacity_, generation, copy);
+    if (count > 0) return count;
+  }
+  return 0;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,108 @@
+// Owns: a session's trail: the last statements of its transaction, in memory that processes share.
+// Written by the session's own backend at every statement, read by the scanner and the SQL functions.
+// Must never allocate, block or know the server; a reader gives up after a bounded number of tries. Never
+// ereports.
+#ifndef PGLEAK_CORE_TRAIL_HPP
+#define PGLEAK_CORE_TRAIL_HPP
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "core/session.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+inline constexpr int kMaxTrailSize = 32;    // statements
+inline constexpr int kTrailTextSize = 128;  // bytes of each
+
+// A piece of somebody else's text.
+struct TextSpan {
+  const char* text;
+  int length;  // bytes
+};
+
+// The text of one statement in `source`, which holds what the client sent, at most kTrailTextSize bytes, with
+// no white space around it. `location` and `length` are the server's: -1 and 0 mean the beginning and the end
+// of `source`. Comments in front of the first statement belong to it: they tell where it comes from, though
+// newer servers leave them out of its location.
+TextSpan statement_text(const char* source, int location, int length);
+
+// One statement. Its text is in the encoding of the session's database, without a NUL, and may be cut in the
+// middle of a character: the reader, who has time, mends that.
+struct TrailEntry {
+  WallTime at;
+  std::uint64_t query_id;  // 0 unknown
+  std::uint16_t length;    // of the text, in bytes
+  char text[kTrailTextSize];
+};
+
+// The statements of one transaction, the newest ones if they are too many. One writer, any number of readers,
+// by the protocol of core/versioned.hpp. The entries follow in memory.
+class TrailRing {
+ public:
+  static std::size_t size_in_memory(int capacity) {
+    return sizeof(TrailRing) + static_cast<std::size_t>(capacity) * sizeof(TrailEntry);
+  }
+
+  // The writer's own view.
+  Generation generation() const { return generation_; }
+
+  // Puts a statement behind the others of its transaction; those of another transaction are forgotten.
+  void add(int capacity, Generation generation, WallTime at, std::uint64_t query_id, TextSpan text);
+
+  // Copies the statements of `generation`, oldest first, and returns their number: 0 also if the ring holds
+  // those of another transaction or the writer was in the way kReadTries times.
+  int read(int capacity, Generation generation, TrailEntry* copy) const;
+
+ private:
+  static constexpr int kReadTries = 1000;
+
+  TrailEntry* entries() { return reinterpret_cast<TrailEntry*>(this + 1); }
+  const TrailEntry* entries() const { return reinterpret_cast<const TrailEntry*>(this + 1); }
+  int copy_entries(int capacity, TrailEntry* copy) const;
+
+  std::atomic<std::uint32_t> version_;
+  // Never outside of their range, so that a reader who comes at the wrong moment stays inside the ring.
+  std::atomic<std::int32_t> count_;  // statements in it
+  std::atomic<std::int32_t> next_;   // the place of the next one
+  Generation generation_;
+};
+
+// The trail of one session slot. There are two rings, so that the transaction of an open episode can keep its
+// statements until the episode is closed, however many transactions follow it meanwhile.
+class Trail {
+ public:
+  static std::size_t size_in_memory(int capacity) {
+    return sizeof(Trail) + kRings * TrailRing::size_in_memory(capacity);
+  }
+
+  // To be called once, on memory that is all zero.
+  void initialize(int capacity) { capacity_ = capacity; }
+
+  // The session's backend: a statement of the transaction `generation`. `kept` is the transaction whose
+  // statements somebody still wants.
+  void add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id, TextSpan text);
+
+  // Everybody: copies the statements of `generation`, oldest first, into `copy`, which has room for the
+  // capacity, and returns their number; 0 if they are not known, or not now.
+  int read(Generation generation, TrailEntry* copy) const;
+
+ private:
+  static constexpr int kRings = 2;
+
+  TrailRing* ring(int index) {
+    return reinterpret_cast<TrailRing*>(reinterpret_cast<char*>(this + 1) +
+                                        static_cast<std::size_t>(index) *
+                                            TrailRing::size_in_memory(capacity_));
+  }
+  const TrailRing* ring(int index) const { return const_cast<Trail*>(this)->ring(index); }
+
+  std::int32_t capacity_;
+  std::int32_t current_;  // the ring in use; the writer's
+};
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,229 @@
+// Owns: the tests of core/trail: which statements of which transaction a reader gets, and that he gets them
+// whole.
+#include "core/trail.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "threads.hpp"
+
+namespace pgleak {
+namespace {
+
+constexpr Generation kNobody = ~Generation{0};
+
+// --- the text of a statement ---
+
+std::string text_of(const char* source, int location, int length) {
+  const TextSpan span = statement_text(source, location, length);
+  return std::string(span.text, static_cast<std::size_t>(span.length));
+}
+
+TEST(StatementTextTest, AStatementAloneIsAllThereIs) {
+  EXPECT_EQ(text_of("SELECT 1", 0, 0), "SELECT 1");
+  EXPECT_EQ(text_of("SELECT 1", -1, 0), "SELECT 1");
+  EXPECT_EQ(text_of("SELECT 1", -1, 3), "SELECT 1") << "a length without a location means nothing";
+  EXPECT_EQ(text_of("", 0, 0), "");
+}
+
+TEST(StatementTextTest, OneOfSeveralIsItsOwnPart) {
+  const char* const source = "SELECT 1; SELECT 2 ;\n\tSELECT 3";
+  EXPECT_EQ(text_of(source, 0, 8), "SELECT 1");
+  EXPECT_EQ(text_of(source, 9, 10), "SELECT 2");
+  EXPECT_EQ(text_of(source, 20, 0), "SELECT 3");
+}
+
+TEST(StatementTextTest, WhiteSpaceAroundItIsLeftOut) {
+  EXPECT_EQ(text_of(" \t\n\r\f\vSELECT 1 \t\n\r\f\v", 0, 0), "SELECT 1");
+  EXPECT_EQ(text_of("   ", 0, 0), "");
+  EXPECT_EQ(text_of("   ", 0, 3), "");
+}
+
+TEST(StatementTextTest, CommentsInFrontOfTheFirstStatementBelongToIt) {
+  const auto with_comment = [](const std::string& comment, const std::string& rest) {
+    return text_of((comment + rest).c_str(), static_cast<int>(comment.size()), 0);
+  };
+  EXPECT_EQ(with_comment("/*route='/x'*/ ", "SELECT 1"), "/*route='/x'*/ SELECT 1");
+  EXPECT_EQ(with_comment("  /* a /* b */ c */--d\n", "SELECT 1"), "/* a /* b */ c */--d\nSELECT 1");
+  EXPECT_EQ(with_comment("/* a */; ", "SELECT 1"), "SELECT 1");
+  EXPECT_EQ(with_comment("SELECT 0; /* b */ ", "SELECT 1"), "SELECT 1");
+  EXPECT_EQ(with_comment("/* not closed ", "SELECT 1"), "SELECT 1");
+  EXPECT_EQ(with_comment("-", "SELECT 1"), "SELECT 1");
+  EXPECT_EQ(with_comment("/", "SELECT 1"), "SELECT 1");
+  EXPECT_EQ(with_comment("/*/", "SELECT 1"), "SELECT 1");
+}
+
+TEST(StatementTextTest, ALongOneIsCut) {
+  const std::string text(1000, 'x');
+  EXPECT_EQ(text_of(text.c_str(), 0, 0), text.substr(0, kTrailTextSize));
+  EXPECT_EQ(text_of(text.c_str(), 0, 999), text.substr(0, kTrailTextSize));
+  EXPECT_EQ(text_of(text.c_str(), 900, 99), text.substr(0, 99));
+  EXPECT_EQ(text_of((" " + text).c_str(), 0, 0).size(), static_cast<std::size_t>(kTrailTextSize));
+  EXPECT_EQ(text_of(text.c_str(), 0, kTrailTextSize).size(), static_cast<std::size_t>(kTrailTextSize));
+  EXPECT_EQ(text_of((std::string(127, 'x') + " y").c_str(), 0, 0), std::string(127, 'x'));
+}
+
+// --- the trail ---
+
+class TrailTest : public testing::Test {
+ protected:
+  void make(int capacity) {
+    memory_.assign(Trail::size_in_memory(capacity) / sizeof(std::uint64_t) + 1, 0);
+    trail_ = reinterpret_cast<Trail*>(memory_.data());
+    trail_->initialize(capacity);
+  }
+
+  void add(Generation generation, const std::string& text, Generation kept = kNobody) {
+    trail_->add(generation, kept, static_cast<WallTime>(text.size()), text.size(),
+                TextSpan{text.c_str(), static_cast<int>(text.size())});
+  }
+
+  std::string read(Generation generation) const {
+    TrailEntry copy[kMaxTrailSize];
+    const int count = trail_->read(generation, copy);
+    std::string all;
+    for (int i = 0; i < count; i++) {
+      if (i > 0) all += ' ';
+      all.append(copy[i].text, copy[i].length);
+      EXPECT_EQ(copy[i].at, static_cast<WallTime>(copy[i].length));
+      EXPECT_EQ(copy[i].query_id, copy[i].length);
+    }
+    return all;
+  }
+
+  std::vector<std::uint64_t> memory_;
+  Trail* trail_ = nullptr;
+};
+
+TEST_F(TrailTest, IsEmptyAtFirst) {
+  make(8);
+  EXPECT_EQ(read(0), "");
+  EXPECT_EQ(read(7), "");
+}
+
+TEST_F(TrailTest, HoldsTheStatementsOfATransactionInTheirOrder) {
+  make(8);
+  add(0, "a");
+  EXPECT_EQ(read(0), "a");
+  add(0, "bb");
+  add(0, "");
+  EXPECT_EQ(read(0), "a bb ");
+  EXPECT_EQ(read(1), "");
+}
+
+TEST_F(TrailTest, KeepsTheNewest) {
+  for (int capacity : {1, 2, 3, 8, kMaxTrailSize}) {
+    make(capacity);
+    std::vector<std::string> all;
+    for (int i = 0; i < 3 * capacity + 1; i++) {
+      all.push_back(std::to_string(i));
+      add(5, all.back());
+      const std::size_t room = static_cast<std::size_t>(capacity);
+      std::string expected;
+      for (std::size_t k = all.size() < room ? 0 : all.size() - room; k < all.size(); k++)
+        expected += (expected.empty() ? "" : " ") + all[k];
+      ASSERT_EQ(read(5), expected) << capacity;
+    }
+  }
+}
+
+TEST_F(TrailTest, TheNextTransactionBeginsAnew) {
+  make(2);
+  add(0, "a");
+  add(0, "b");
+  add(0, "c");
+  add(1, "d");
+  EXPECT_EQ(read(1), "d");
+  EXPECT_EQ(read(0), "");
+}
+
+TEST_F(TrailTest, WhatIsWantedIsKeptWhateverFollows) {
+  make(2);
+  add(3, "a", 3);
+  add(3, "b", 3);
+  for (Generation next = 4; next < 9; next++) {
+    add(next, "x", 3);
+    EXPECT_EQ(read(3), "a b");
+    EXPECT_EQ(read(next), "x");
+    EXPECT_EQ(read(next - 1), next == 4 ? "a b" : "");
+  }
+  // Another one is wanted: the first one may go.
+  add(8, "y", 8);
+  add(9, "z", 8);
+  EXPECT_EQ(read(8), "x y");
+  EXPECT_EQ(read(9), "z");
+  EXPECT_EQ(read(3), "");
+}
+
+TEST_F(TrailTest, AFullTextFits) {
+  make(8);
+  const std::string text(kTrailTextSize, 'x');
+  add(0, text);
+  add(0, "y");
+  EXPECT_EQ(read(0), text + " y");
+}
+
+// Whole: statements of one transaction, one after the other, each with the text that belongs to its number.
+bool is_whole(const TrailEntry* copy, int count, Generation generation) {
+  for (int i = 0; i < count; i++) {
+    const std::uint64_t number = copy[i].query_id;
+    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != generation)
+      return false;
+    if (copy[i].length != number % kTrailTextSize || copy[i].at != static_cast<WallTime>(number))
+      return false;
+    for (int k = 0; k < copy[i].length; k++) {
+      if (copy[i].text[k] != static_cast<char>('A' + number % 26)) return false;
+    }
+  }
+  return true;
+}
+
+TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
+  constexpr int kReads = 20'000;
+  make(8);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> written{0};
+
+  // A hundred statements in each transaction; every tenth transaction is kept for a while.
+  std::thread writer([&] {
+    char text[kTrailTextSize];
+    for (std::uint64_t number = 0; !stop.load(std::memory_order_relaxed); number++) {
+      const Generation generation = number / 100;
+      std::memset(text, static_cast<char>('A' + number % 26), sizeof(text));
+      trail_->add(generation, generation / 10 * 10, static_cast<WallTime>(number), number,
+                  TextSpan{text, static_cast<int>(number % kTrailTextSize)});
+      written.store(number, std::memory_order_release);
+      dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pause would starve the reader
+    }
+  });
+
+  int reads = 0;
+  int torn = 0;
+  int kept = 0;
+  for (int turn = 0; reads < kReads || kept < kReads / 10; turn++) {
+    TrailEntry copy[kMaxTrailSize];
+    const Generation current = written.load(std::memory_order_acquire) / 100;
+    const Generation wanted = turn % 2 == 0 ? current : current / 10 * 10;
+    const int count = trail_->read(wanted, copy);
+    if (count == 0) {
+      std::this_thread::yield();  // over by now, or the writer lost its processor in the middle of a write
+      continue;
+    }
+    reads++;
+    if (wanted != current) kept++;
+    if (!is_whole(copy, count, wanted)) torn++;
+  }
+  stop.store(true, std::memory_order_relaxed);
+  writer.join();
+
+  EXPECT_EQ(torn, 0);
+}
+
+}  // namespace
+}  // namespace pgleak

@@ -717,7 +717,7 @@ AS $function$
         SELECT * FROM acted ORDER BY last_action_at DESC LIMIT 20
     )
     SELECT CASE WHEN EXISTS (SELECT FROM acted) THEN
-        '<p>' || (SELECT string_agg(n || ' × ' || what, ', ' ORDER BY n DESC)
+        '<p>' || (SELECT string_agg(n || ' &times; ' || what, ', ' ORDER BY n DESC)
             FROM (SELECT count(*) AS n, last_action || ': ' || last_action_result AS what FROM acted GROUP BY 2) AS c)
         || '.</p><table><thead><tr><th>When</th><th>Action</th><th>Who</th><th>Last statement</th></tr></thead><tbody>'
         || (SELECT string_agg('<tr>'

@@ -48,6 +48,17 @@ SELECT pg_temp.run('other route', 'COMMIT');
 CALL pg_temp.wait_for_outcome('other route', 'committed');
 SELECT o.last_seen = h.ended_at AS is_end, o.total_idle = h.idle_for AS is_idle, o.outcomes
 FROM pgleak.offenders o, history h WHERE o.route = '/cart' AND h.session = 'other route';
+-- He for whom others wait comes first, from the first moment on.
+INSERT INTO test_offenders VALUES (1);
+CALL pg_temp.leak('holder', 'shop', $$UPDATE test_offenders SET id = 2 /*route='/hold'*/$$);
+CALL pg_temp.connect('waiter');
+SELECT dblink_send_query('waiter', 'UPDATE test_offenders SET id = 3');
+CALL pg_temp.wait_for($$SELECT blocked = 1 AND peak_blocked = 1 AND blocked_for > '0' FROM pgleak.offenders WHERE route = '/hold'$$);
+SELECT route FROM pgleak.offenders LIMIT 1;
+SELECT pg_temp.run('holder', 'COMMIT');
+CALL pg_temp.wait_for_outcome('holder', 'committed');
+SELECT o.blocked = h.blocked AS blocked, o.peak_blocked = h.blocked AS peak_blocked, o.blocked_for = h.blocked_for AS blocked_for
+FROM pgleak.offenders o, history h WHERE o.route = '/hold' AND h.session = 'holder';
 CALL pg_temp.disconnect_all();
 CALL pg_temp.wait_for('SELECT bool_and(ended_at IS NOT NULL) FROM pgleak.history');
 ALTER DATABASE contrib_regression RESET pgleak.idle_leak_after;

@@ -143,6 +143,46 @@ sub test_untranslatable
 	$session->close;
 }
 
+# Tags of any bytes, as they are and percent-encoded, from every encoding into that of $database. What is encoded is UTF-8
+# if it can be. The statements are short enough for track_activity_query_size to hold them.
+sub test_tags
+{
+	my ($database, $encoding, %expected) = @_;
+	record_into($database, $small);
+	my @sessions;
+	my $cut = 0;
+	for my $source (sort keys %characters)
+	{
+		my $raw = $characters{$source}[0];
+		# The last ones are cut at every offset within the character.
+		push @sessions,
+		  map { leak($node, dbname => $source, query => $_) }
+		  "/*raw='$raw',utf8='%C3%A9%E2%82%AC'*/ SELECT '$source'",
+		  "/*a='%E9',b='%FF%FEx',c='%C0%AFx',%E9%ED%A0%80='%00%01%22%5C'*/ SELECT '$source'",
+		  map { 'SELECT ' . ('1' x (70 - $_)) . " /*cut='" . ($raw x 40) . "'*/" } 0 .. length($raw) - 1;
+		$cut += length $raw;
+	}
+	push @sessions, leak($node, dbname => 'sql_ascii', query => "/*bytes='$_'*/ SELECT 1") for @invalid;
+
+	my $name = "tags into $encoding";
+	my $pids = join ',', map { $_->{pid} } @sessions;
+	eventually(sub { ask($database, "SELECT count(tags) FROM pgleak.history WHERE pid IN ($pids)") eq @sessions },
+		"$name: all are recorded");
+	is(ask($database, "SELECT count(convert_from(textsend(upper(tags::text)), '$encoding')) FROM pgleak.history WHERE pid IN ($pids)"),
+		@sessions, "$name: all are valid $encoding");
+	is(ask($database, 'SELECT count(*) FROM pgleak.leaks l JOIN pgleak.history h USING (leak_id) WHERE h.tags = l.tags'),
+		@sessions, "$name: the live view shows the same");
+	is(ask($database, "SELECT count(*) FROM pgleak.history WHERE pid IN ($pids) AND tags ->> 'cut' <> '' AND tags @> '{\"truncated\": true}'"),
+		$cut, "$name: what is cut says so");
+	is(ask($database, 'SELECT recorder_errors, last_error IS NULL FROM pgleak.stats'), '0|t', "$name: nothing was an error");
+	is(ask($database, "SELECT string_agg(DISTINCT encode(textsend(tags ->> 'utf8'), 'hex'), ' ') FROM pgleak.history"
+			. " WHERE pid IN ($pids)"), unpack('H*', $expected{utf8}), "$name: what is percent-encoded is UTF-8");
+	is(ask($database, "SELECT encode(textsend(tags ->> 'raw'), 'hex') FROM pgleak.history"
+			. " WHERE pid IN ($pids) AND database = 'latin1' AND tags ? 'raw'"),
+		unpack('H*', $expected{latin1}), "$name: what is not is in the encoding of its database");
+	$_->close for @sessions;
+}
+
 # A role's name has no encoding: it is the bytes of whoever created it.
 sub test_names
 {
@@ -177,6 +217,10 @@ test_statements('utf8', 'UTF8', $large);
 test_statements('latin1', 'LATIN1', $small);
 test_statements('euc_jp', 'EUC_JP', $small);
 test_statements('sql_ascii', 'SQL_ASCII', $large);
+test_tags('utf8', 'UTF8', utf8 => "\xC3\xA9\xE2\x82\xAC", latin1 => "\xC3\x9F");
+test_tags('latin1', 'LATIN1', utf8 => "\xE9?", latin1 => "\xDF");
+test_tags('sql_ascii', 'SQL_ASCII', utf8 => "\xC3\xA9\xE2\x82\xAC", latin1 => "\xDF");
+test_tags('euc_jp', 'EUC_JP', utf8 => "\x8F\xAB\xB1?", latin1 => "?");    # PostgreSQL converts no LATIN1 to EUC_JP
 test_untranslatable();
 test_names();
 test_dump();

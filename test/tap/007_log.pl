@@ -128,6 +128,22 @@ sub check_records
 	}
 }
 
+# The route is told in the line, and cannot forge another key of it.
+sub test_route
+{
+	for my $route ('/orders', "a\" pid=1 role=\"x\n$forgery", 'x' x 300)
+	{
+		my $encoded = $route =~ s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ger;
+		my $session = leak($node, query => "/*route='$encoded'*/ SELECT 1");
+		check_records("the route " . substr($route =~ s/[^ -~]/?/gr, 0, 20), $session,
+			route => substr($route, 0, 128), pid => $session->{pid}, database => 'postgres');
+	}
+	my $session = leak($node, query => "/*controller:orders,action:show*/ SELECT 1");
+	check_records('a route of marginalia', $session, route => 'orders#show');
+	$session = leak($node, query => "/* no route */ SELECT '/*route:x*/'");
+	check_records('no route', $session, route => undef);
+}
+
 sub create_database
 {
 	my ($name) = @_;
@@ -182,7 +198,7 @@ sub test_without_query
 	# Once this leak is logged the scanner has read the configuration.
 	my $first = leak($node, query => "SELECT 'first secret'");
 	eventually_recorded($node, $first, 'open', 'a leak after pgleak.log_query = off');
-	my $session = leak($node, query => "SELECT 'second secret'");
+	my $session = leak($node, query => "/*route='/second secret'*/ SELECT 'second secret'");
 	eventually_recorded($node, $session, 'open', 'another leak after pgleak.log_query = off');
 	for my $format (sort keys %reader)
 	{
@@ -192,7 +208,7 @@ sub test_without_query
 			"and the statement is nowhere in $format");
 	}
 	is($node->safe_psql('postgres', "SELECT query FROM pgleak.history WHERE pid = $session->{pid}"),
-		"SELECT 'second secret';", 'the history has it all the same');
+		"/*route='/second secret'*/ SELECT 'second secret';", 'the history has it all the same');
 	$_->close for $first, $session;
 	configure($node, 'pgleak.log_query' => undef);
 }
@@ -245,6 +261,7 @@ test_keys();
 test_hostile_application();
 test_hostile_statement();
 test_hostile_names();
+test_route();
 test_without_query();
 test_notify();
 

@@ -1,8 +1,9 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | fuzz | storm | screenshots | versions | assert      see CONTRIBUTING.md
+#   make check | format | layering | tidy | fuzz | monitoring | storm | screenshots | versions | assert
+# See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz storm screenshots versions assert
+developer_targets = check format layering tidy fuzz monitoring storm screenshots versions assert
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -23,6 +24,9 @@ tidy:
 # A minute for each; needs clang.
 fuzz:
 	test/fuzz/run 60
+
+monitoring:
+	test/monitoring/run
 
 storm:
 	test/clients/run storm 60
@@ -49,7 +53,7 @@ DATA = $(sort $(wildcard sql/pgleak--*.sql))
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
-REGRESS = extension settings privileges detection history trail tags offenders report
+REGRESS = extension settings privileges detection history trail tags offenders report metrics
 REGRESS_OPTS = --use-existing
 ISOLATION = episode blocking recorder
 ISOLATION_OPTS = --use-existing --inputdir=test/isolation

@@ -17,11 +17,12 @@ CREATE TEMP VIEW object AS
       AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pgleak');
 SELECT name FROM object ORDER BY name;
 
--- Their columns, which users rely on.
+-- Their columns, which users rely on. (Those of the views for Prometheus: see metrics.sql.)
 SELECT c.relname::text COLLATE "C" AS object, string_agg(format('%s %s', a.attname, format_type(a.atttypid, a.atttypmod)),
     E',\n' ORDER BY a.attnum) AS columns
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
 WHERE c.relnamespace = 'pgleak'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+  AND c.relname NOT LIKE 'metrics%'
 GROUP BY c.relname ORDER BY 1;
 
 -- Without a comment: nothing. Not the schema's, not an object's, not an index's, not that of a column with content.

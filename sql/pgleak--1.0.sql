@@ -72,6 +72,16 @@ AS 'MODULE_PATHNAME', 'pgleak_read_stats'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION pgleak.read_stats() IS 'counters of the two workers; use the view pgleak.stats';
 
+CREATE FUNCTION pgleak.read_outcomes(
+    OUT outcome text,
+    OUT episodes bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pgleak_read_outcomes'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 6;
+COMMENT ON FUNCTION pgleak.read_outcomes() IS 'episodes that have ended since the server started or pgleak.reset(), by outcome; use the view pgleak.metrics_outcomes';
+REVOKE ALL ON FUNCTION pgleak.read_outcomes() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgleak.read_outcomes() TO pg_monitor;
+
 CREATE FUNCTION pgleak.scan()
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'pgleak_request_scan'
@@ -805,3 +815,93 @@ GRANT EXECUTE ON FUNCTION
     pgleak.report_offenders(timestamp with time zone),
     pgleak.report_actions(timestamp with time zone)
 TO pg_monitor;
+-- Metrics ----------------------------------------------------------------------------------------------------
+
+-- What monitoring/ gives to Prometheus. They read shared memory and never the history: a scrape must stay cheap. They
+-- tell sessions apart by names that do not grow in number with the sessions: no pid, statement, trace or address.
+
+-- Clients set application_name and the route as they like. Words that look like a number of something (a pod's, a
+-- thread's, a row's) become '*': uuids, IPv4 addresses, three digits in a row, letters between digits.
+CREATE FUNCTION pgleak.metric_label(value text)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN value IS NULL OR value = '' THEN 'unknown'
+    ELSE pg_catalog.left(pg_catalog.regexp_replace(value,
+        '[[:xdigit:]]{8}(-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}'
+        '|[0-9]{1,3}([.][0-9]{1,3}){3}'
+        '|[[:alnum:]]*([0-9]{3}|[0-9][[:alpha:]]+[0-9])[[:alnum:]]*',
+        '*', 'g'), 63)
+END;
+COMMENT ON FUNCTION pgleak.metric_label(text) IS 'the text as a label of metrics: numbers in it are replaced by *, none at all is unknown';
+REVOKE ALL ON FUNCTION pgleak.metric_label(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgleak.metric_label(text) TO pg_monitor;
+
+CREATE VIEW pgleak.metrics_sessions AS
+WITH leak AS (
+    SELECT l.database, l.role, pgleak.metric_label(l.application_name) AS application,
+        GREATEST(l.idle_for, l.transaction_age) AS age, l.blocked
+    FROM pgleak.leaks l
+), common AS (
+    SELECT l.application FROM leak l GROUP BY l.application ORDER BY pg_catalog.count(*) DESC, l.application LIMIT 20
+)
+SELECT
+    l.database,
+    l.role,
+    COALESCE(c.application, 'other') AS application,
+    pg_catalog.count(*) AS sessions,
+    COALESCE(EXTRACT(epoch FROM pg_catalog.max(l.age)), 0)::double precision AS sessions_oldest_seconds,
+    COALESCE(pg_catalog.sum(l.blocked), 0)::bigint AS blocked_sessions
+FROM leak l LEFT JOIN common c USING (application)
+GROUP BY l.database, l.role, COALESCE(c.application, 'other');
+COMMENT ON VIEW pgleak.metrics_sessions IS 'for Prometheus: open leaks by database, role and application; the 20 applications with most of them, and other';
+REVOKE ALL ON pgleak.metrics_sessions FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
+
+CREATE VIEW pgleak.metrics_routes AS
+WITH leak AS (
+    SELECT pgleak.metric_label(l.application_name) AS application,
+        pgleak.metric_label(COALESCE(l.tags ->> 'route',
+            (l.tags ->> 'controller') || COALESCE('#' || (l.tags ->> 'action'), ''))) AS route
+    FROM pgleak.leaks l
+), common AS (
+    SELECT l.application, l.route FROM leak l
+    GROUP BY l.application, l.route ORDER BY pg_catalog.count(*) DESC, l.application, l.route LIMIT 20
+)
+SELECT
+    COALESCE(c.application, 'other') AS application,
+    COALESCE(c.route, 'other') AS route,
+    pg_catalog.count(*) AS sessions
+FROM leak l LEFT JOIN common c USING (application, route)
+GROUP BY COALESCE(c.application, 'other'), COALESCE(c.route, 'other');
+COMMENT ON VIEW pgleak.metrics_routes IS 'for Prometheus: open leaks by application and route tag; the 20 with most of them, and other';
+REVOKE ALL ON pgleak.metrics_routes FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_routes TO pg_monitor;
+
+CREATE VIEW pgleak.metrics_outcomes AS
+SELECT o.outcome, o.episodes FROM pgleak.read_outcomes() o;
+COMMENT ON VIEW pgleak.metrics_outcomes IS 'for Prometheus: episodes that have ended since the server started or pgleak.reset(), by outcome';
+REVOKE ALL ON pgleak.metrics_outcomes FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_outcomes TO pg_monitor;
+
+CREATE VIEW pgleak.metrics_workers AS
+SELECT
+    s.leaks AS detections,
+    COALESCE(EXTRACT(epoch FROM s.last_scan_at), 0)::double precision AS last_scan_timestamp_seconds,
+    s.last_scan_us / 1e6::double precision AS scan_duration_seconds,
+    EXTRACT(epoch FROM pg_catalog.current_setting('pgleak.scan_interval')::interval)::double precision
+        AS scan_interval_seconds,
+    s.cancels,
+    s.cancels_failed,
+    s.terminates,
+    s.escaped,
+    s.is_recording::integer AS is_recording,
+    pg_catalog.pg_is_in_recovery()::integer AS is_in_recovery,
+    s.events_queued,
+    s.events_written,
+    s.events_dropped,
+    s.recorder_errors
+FROM pgleak.stats s;
+COMMENT ON VIEW pgleak.metrics_workers IS 'for Prometheus: one row, what the scanner and the recorder have done since the server started or pgleak.reset()';
+REVOKE ALL ON pgleak.metrics_workers FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_workers TO pg_monitor;

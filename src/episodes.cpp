@@ -96,6 +96,7 @@ void close_episode(int index, Outcome outcome, Now now) {
   slot.scanner.write([](ScannerView* view) { view->is_open = false; });
   has_episode[index] = false;
   shared->open_leaks--;
+  shared->counters.outcomes[static_cast<int>(outcome)]++;
   forget_actions(index);
   log_episode_ended(episode, outcome, now.monotonic - episode.detected_on);
   queue_event(EventKind::kEnded, index, episode, "", outcome, now);

@@ -28,6 +28,7 @@ extern "C" {
 
 PG_FUNCTION_INFO_V1(pgleak_read_leaks);
 PG_FUNCTION_INFO_V1(pgleak_read_stats);
+PG_FUNCTION_INFO_V1(pgleak_read_outcomes);
 PG_FUNCTION_INFO_V1(pgleak_request_scan);
 PG_FUNCTION_INFO_V1(pgleak_reset_counters);
 PG_FUNCTION_INFO_V1(pgleak_cancel_session);
@@ -217,6 +218,15 @@ void read_stats(ReturnSetInfo* result) {
   row.finish();
 }
 
+void read_outcomes(ReturnSetInfo* result) {
+  for (int i = static_cast<int>(Outcome::kNone) + 1; i < kOutcomeCount; i++) {
+    Row row(result);
+    row.add_text(to_string(static_cast<Outcome>(i)));
+    row.add_int64(static_cast<std::int64_t>(read_counter(shared->counters.outcomes[i])));
+    row.finish();
+  }
+}
+
 }  // namespace pgleak
 
 Datum pgleak_read_leaks(PG_FUNCTION_ARGS) {
@@ -230,6 +240,13 @@ Datum pgleak_read_stats(PG_FUNCTION_ARGS) {
   pgleak::require_preloading();
   InitMaterializedSRF(fcinfo, 0);
   pgleak::read_stats(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}
+
+Datum pgleak_read_outcomes(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_outcomes(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
   return 0;
 }
 
@@ -251,6 +268,7 @@ Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
       &counters.terminates,     &counters.escaped,        &counters.events_queued, &counters.events_written,
       &counters.events_dropped, &counters.recorder_errors};
   for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
+  for (std::atomic<std::uint64_t>& counter : counters.outcomes) counter.store(0, std::memory_order_relaxed);
   LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
   shared->last_error = LastError{};
   LWLockRelease(shared->error_lock);

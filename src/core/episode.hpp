@@ -24,6 +24,7 @@ enum class Outcome : std::uint8_t {
   kCancelled,   // rolled back by pgleak
   kTerminated,  // its session ended by pgleak
 };
+inline constexpr int kOutcomeCount = 7;
 
 // As history.outcome prints it; nullptr for kNone.
 const char* to_string(Outcome outcome);

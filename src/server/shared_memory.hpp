@@ -68,6 +68,7 @@ struct Counters {
   std::atomic<std::uint64_t> events_written;
   std::atomic<std::uint64_t> events_dropped;
   std::atomic<std::uint64_t> recorder_errors;
+  std::atomic<std::uint64_t> outcomes[kOutcomeCount];  // episodes that ended, by Outcome
 };
 
 // The last error of the recorder, for pgleak.stats. Under SharedState::error_lock.

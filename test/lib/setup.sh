@@ -77,6 +77,23 @@ install_packages() {
   apt_get install --no-install-recommends "${missing[@]}"
 }
 
+# Unpack packages into the private directory instead of installing them: unpack_packages PACKAGE... For daemons, which
+# their packages would start, now and at each boot. Their programs are in $temp_dir/unpacked/usr/bin then. Those whose
+# program, named as the package, is installed already are left out.
+unpack_packages() {
+  local package missing=() dir=$temp_dir/unpacked
+  mkdir -p "$dir/packages"
+  for package in "$@"; do command -v "$package" >/dev/null || missing+=("$package"); done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  command -v apt-get >/dev/null || die "no apt-get here; install these and put them into PATH: ${missing[*]}"
+  say "fetching packages, to be unpacked and not installed: ${missing[*]}"
+  (cd "$dir/packages" && quietly apt-get download "${missing[@]}") 2>/dev/null || {
+    apt_update
+    (cd "$dir/packages" && quietly apt-get download "${missing[@]}")
+  }
+  for package in "$dir"/packages/*.deb; do dpkg-deb -x "$package" "$dir"; done
+}
+
 # Install the distribution's PostgreSQL server and headers, without the cluster Debian would create and start with them.
 install_server() {
   local version conf=/etc/postgresql-common/createcluster.conf ours=

@@ -31,9 +31,12 @@ monitoring:
 storm:
 	test/clients/run storm 60
 
-# The pictures of the README.
+# The pictures of the README; $(PICTURES) gets those of every size and colour, to look at.
+PICTURES ?= /tmp/pgleak-pictures
 screenshots:
-	test/report/run pictures doc/pictures
+	test/report/run pictures $(PICTURES)
+	mkdir -p doc/pictures
+	cp $(PICTURES)/report.png $(PICTURES)/top.png doc/pictures/
 
 # Needs root: every supported server, each in a throw-away root of its own.
 versions:

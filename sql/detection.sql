@@ -169,7 +169,7 @@ SELECT pg_temp.run('user', E'BEGIN;\n\t-- a comment\n\tSELECT   ''a statement th
 CALL pg_temp.wait_for_leak('superuser', 'user');
 SELECT role, clock, leak_after, limit_source FROM leak WHERE session IN ('user', 'superuser') ORDER BY role;
 -- pgleak.top: a terminal's width, one line for each.
-SELECT "role@database", application, state, last_statement FROM pgleak.top WHERE application IN ('user', 'superuser') ORDER BY 1;
+SELECT "role@database", application, state, statement FROM pgleak.top WHERE application IN ('user', 'superuser') ORDER BY 1;
 
 CALL pg_temp.disconnect_all();
 DROP ROLE regress_pgleak_superuser, regress_pgleak_user;

@@ -234,24 +234,62 @@ FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; others'' rows are masked as in pg_stat_activity';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 
+-- No server function knows how wide a character is on a screen: one of more than one byte is taken for two columns.
+CREATE FUNCTION pgleak.fit_text(value text, columns integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT string_agg(character, '' ORDER BY place)
+    FROM (
+        SELECT character, place,
+            sum(CASE octet_length(character) WHEN 1 THEN 1 ELSE 2 END) OVER (ORDER BY place) AS width
+        FROM regexp_split_to_table(
+            left(btrim(regexp_replace(value, '[[:space:][:cntrl:]]+', ' ', 'g')), columns), '')
+            WITH ORDINALITY AS split (character, place)
+    ) AS measured
+    WHERE width <= columns
+$function$;
+COMMENT ON FUNCTION pgleak.fit_text(text, integer) IS 'a text as one line that takes at most so many columns of a terminal; used by pgleak.top';
+
+CREATE FUNCTION pgleak.format_duration(value interval)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE
+        WHEN s < 10 THEN trunc(s, 1) || 's'
+        WHEN s < 60 THEN trunc(s) || 's'
+        WHEN s < 3600 THEN div(s, 60) || 'm ' || div(mod(s, 60), 1) || 's'
+        WHEN s < 86400 THEN div(s, 3600) || 'h ' || div(mod(s, 3600), 60) || 'm'
+        ELSE div(s, 86400) || 'd ' || div(mod(s, 86400), 3600) || 'h'
+    END
+    FROM (SELECT greatest(extract(epoch FROM value), 0)) AS seconds (s)
+$function$;
+COMMENT ON FUNCTION pgleak.format_duration(interval) IS 'an interval for people, in its two largest units; used by pgleak.top and pgleak.report';
+
 CREATE VIEW pgleak.top AS
 SELECT
     l.pid,
-    pg_catalog.left(l.role || '@' || l.database, 18) AS "role@database",
-    pg_catalog.left(l.application_name, 16) AS application,
+    pgleak.fit_text(l.role || '@' || l.database, 16) AS "role@database",
+    pgleak.fit_text(l.application_name, 14) AS application,
     CASE l.state
         WHEN 'idle in transaction' THEN 'idle'
         WHEN 'idle in transaction (aborted)' THEN 'aborted'
-        ELSE pg_catalog.left(l.state, 8)
+        ELSE pg_catalog.left(l.state, 7)
     END AS state,
-    pg_catalog.to_char(pg_catalog.date_trunc('second', l.idle_for), 'HH24:MI:SS') AS idle_for,
-    pg_catalog.to_char(pg_catalog.date_trunc('second', l.transaction_age), 'HH24:MI:SS') AS xact_age,
+    pgleak.format_duration(l.idle_for) AS idle,
+    pgleak.format_duration(l.transaction_age) AS age,
     l.blocked,
-    pg_catalog.left(pg_catalog.btrim(pg_catalog.regexp_replace(l.query, '[[:space:][:cntrl:]]+', ' ', 'g')), 25)
-        AS last_statement
+    l.next_action || CASE
+        WHEN l.next_action_at > pg_catalog.clock_timestamp()
+            THEN ' ' || pg_catalog.split_part(pgleak.format_duration(l.next_action_at - pg_catalog.clock_timestamp()), ' ', 1)
+        ELSE ' now'
+    END AS next,
+    pgleak.fit_text(coalesce(l.tags ->> 'route', l.query), 15) AS statement
 FROM pgleak.leaks l
 ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid;
-COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first: \watch it';
+COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first, with the route or else the statement: \watch it';
 GRANT SELECT ON pgleak.top TO PUBLIC;
 
 CREATE VIEW pgleak.offenders AS
@@ -393,22 +431,6 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION pgleak.report_escape(text) IS 'a text as it may stand in HTML; used by pgleak.report';
 
-CREATE FUNCTION pgleak.report_duration(value interval)
-RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $function$
-    SELECT CASE
-        WHEN s < 10 THEN round(s, 1) || ' s'
-        WHEN s < 60 THEN round(s) || ' s'
-        WHEN s < 3600 THEN div(s, 60) || ' min ' || div(mod(s, 60), 1) || ' s'
-        WHEN s < 86400 THEN div(s, 3600) || ' h ' || div(mod(s, 3600), 60) || ' min'
-        ELSE div(s, 86400) || ' d ' || div(mod(s, 86400), 3600) || ' h'
-    END
-    FROM (SELECT extract(epoch FROM value)) AS seconds (s)
-$function$;
-COMMENT ON FUNCTION pgleak.report_duration(interval) IS 'an interval for people, in its two largest units; used by pgleak.report';
-
 CREATE FUNCTION pgleak.report_time(value timestamp with time zone)
 RETURNS text
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
@@ -539,7 +561,7 @@ BEGIN
                 concat_ws(', ', 'leak ' || bar.leak_id, 'pid ' || bar.pid,
                     pgleak.report_escape(bar.role || '@' || bar.database), pgleak.report_escape(bar.route), bar.outcome,
                     'detected ' || pgleak.report_time(bar.detected_at),
-                    'lasted ' || pgleak.report_duration(bar.finished - bar.began),
+                    'lasted ' || pgleak.format_duration(bar.finished - bar.began),
                     CASE WHEN bar.blocked > 0 THEN 'blocked ' || bar.blocked || ' sessions' END),
                 replace(bar.outcome, ' ', '-'), round(bar.x::numeric, 1), (lane_row - 1) * 12 + 2,
                 round(bar.width::numeric, 1),
@@ -705,9 +727,9 @@ AS $function$
             || pgleak.report_cell('Route and last statement', coalesce('<b>' || pgleak.report_escape(route) || '</b>', '')
                 || coalesce('<code>' || pgleak.report_escape(left(query, 200)) || '</code>', ''), 'wide')
             || pgleak.report_cell('Episodes', episodes::text, 'number')
-            || pgleak.report_cell('Longest idle', coalesce(pgleak.report_duration(longest), '-'), 'number')
+            || pgleak.report_cell('Longest idle', coalesce(pgleak.format_duration(longest), '-'), 'number')
             || pgleak.report_cell('Blocked', coalesce(blocked, 0)::text, 'number')
-            || pgleak.report_cell('Others waited', coalesce(pgleak.report_duration(nullif(blocked_for, interval '0')), '-'), 'number')
+            || pgleak.report_cell('Others waited', coalesce(pgleak.format_duration(nullif(blocked_for, interval '0')), '-'), 'number')
             || pgleak.report_cell('Last seen', pgleak.report_time(last_seen))
             || '</tr>', '' ORDER BY blocked_for DESC NULLS LAST, total DESC NULLS LAST)
         || '</tbody></table>', '<p class="soft">No session leaked.</p>')
@@ -776,9 +798,9 @@ BEGIN
             FROM (VALUES
                 (1, s.episodes::text, 'leaks of ' || s.applications || CASE s.applications WHEN 1 THEN ' application' ELSE ' applications' END),
                 (2, s.open::text, 'still open'),
-                (3, coalesce(pgleak.report_duration(s.longest), '-'), 'longest idle in a transaction'),
+                (3, coalesce(pgleak.format_duration(s.longest), '-'), 'longest idle in a transaction'),
                 (4, coalesce(s.blocked, 0)::text, 'sessions blocked by one leak at most'),
-                (5, coalesce(pgleak.report_duration(nullif(s.blocked_for, interval '0')), '-'), 'others waited for leaks'),
+                (5, coalesce(pgleak.format_duration(nullif(s.blocked_for, interval '0')), '-'), 'others waited for leaks'),
                 (6, s.stopped::text, 'stopped by pgleak')) AS tile (place, value, label))
         || '</div><h2>When</h2>' || pgleak.report_legend() || pgleak.report_timeline(began, upto)
         || '<h2>Who</h2>' || pgleak.report_offenders(began)
@@ -792,7 +814,6 @@ COMMENT ON FUNCTION pgleak.report(interval) IS 'one self-contained HTML page on 
 REVOKE ALL ON FUNCTION
     pgleak.report(interval),
     pgleak.report_escape(text),
-    pgleak.report_duration(interval),
     pgleak.report_time(timestamp with time zone),
     pgleak.report_style(),
     pgleak.report_legend(),
@@ -805,7 +826,6 @@ FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     pgleak.report(interval),
     pgleak.report_escape(text),
-    pgleak.report_duration(interval),
     pgleak.report_time(timestamp with time zone),
     pgleak.report_style(),
     pgleak.report_legend(),

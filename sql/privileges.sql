@@ -49,14 +49,14 @@ GRANT SELECT ON visible, difference TO PUBLIC;
 SET ROLE regress_pgleak_reader;
 SELECT key COLLATE "C" FROM visible ORDER BY 1;
 SELECT database, role, application_name, query, trail FROM pgleak.leaks;
-SELECT "role@database", application, state, idle_for, xact_age, last_statement FROM pgleak.top;
+SELECT "role@database", application, state, idle, age, statement FROM pgleak.top;
 SELECT * FROM difference;
 
 -- He whose session it is, a member of his role, and a reader of all statistics see it whole.
 SET ROLE regress_pgleak_app;
 SELECT key COLLATE "C" FROM visible ORDER BY 1;
 SELECT query, trail -> 1 -> 'query' AS in_trail FROM pgleak.leaks;
-SELECT last_statement FROM pgleak.top;
+SELECT statement FROM pgleak.top;
 SELECT * FROM difference;
 SET ROLE regress_pgleak_colleague;
 SELECT query, trail -> 1 -> 'query' AS in_trail FROM pgleak.leaks;

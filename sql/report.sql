@@ -29,8 +29,8 @@ SELECT pg_temp.error_of($$SELECT pgleak.report('0')$$);
 SELECT pg_temp.error_of($$SELECT pgleak.report('1000 years')$$);
 
 -- Durations read well.
-SELECT d, pgleak.report_duration(d)
-FROM unnest(ARRAY[interval '0', '0.04 s', '9.94 s', '59.4 s', '61 s', '3599 s', '1 h', '25 h', '40 days', NULL]) AS d;
+SELECT d, pgleak.format_duration(d)
+FROM unnest(ARRAY[interval '0', '-1 s', '0.04 s', '9.99 s', '59.9 s', '61 s', '3599 s', '1 h', '25 h', '40 days', NULL]) AS d;
 
 -- It is for pg_monitor.
 CREATE ROLE regress_pgleak_monitor IN ROLE pg_monitor;

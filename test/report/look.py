@@ -94,11 +94,11 @@ def show(browser, page, width):
     browser.get(page.as_uri())
 
 
-def take_picture(browser, file):
+def take_picture(browser, file, tallest=2400):
     height = browser.execute_script("return document.documentElement.scrollHeight")
     width = browser.execute_script("return window.innerWidth")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": min(height, 2400), "deviceScaleFactor": 1, "mobile": False})
+                            {"width": width, "height": min(height, tallest), "deviceScaleFactor": 1, "mobile": False})
     browser.save_screenshot(str(file))
 
 
@@ -166,6 +166,7 @@ def main():
         watch(one, page, directory, "day", scheme)
     show(browser, page, 1280)
     cursor.execute("SELECT count(*) FROM pgleak.history WHERE ended_at >= now() - interval '1 day' OR ended_at IS NULL")
+    take_picture(browser, directory / "report.png", tallest=1000)
     check("every episode has its bar",
           len(browser.find_elements("css selector", ".lane svg g")) == cursor.fetchone()[0])
     cursor.execute("SELECT DISTINCT coalesce(outcome, 'open') FROM pgleak.history")
@@ -181,6 +182,12 @@ def main():
         watch(one, page, directory, "crowd", scheme)
     for connection in leaks:
         connection.close()
+    top = directory / "top.html"
+    if top.exists():
+        show(browser, top, 1060)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 1060, "height": browser.execute_script(
+            "return document.documentElement.offsetHeight"), "deviceScaleFactor": 1, "mobile": False})
+        browser.save_screenshot(str(directory / "top.png"))
     for one in browsers.values():
         one.quit()
 

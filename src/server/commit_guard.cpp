@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "access/xact.h"
+#include "nodes/parsenodes.h"
 #include "utils/timestamp.h"
 }
 

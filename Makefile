@@ -31,6 +31,9 @@ monitoring:
 storm:
 	test/clients/run storm 60
 
+bench:
+	test/bench/run
+
 # The pictures of the README; $(PICTURES) gets those of every size and colour, to look at.
 PICTURES ?= /tmp/pgleak-pictures
 screenshots:

@@ -40,8 +40,14 @@ ORDER BY a.attname COLLATE "C";
 -- With the rights of the owner: nothing.
 SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pgleak'::regnamespace AND p.prosecdef;
 
--- pg_dump takes no rows of history along.
-SELECT extconfig FROM pg_extension WHERE extname = 'pgleak';
+-- Every column of the rules has one.
+SELECT attname FROM pg_attribute
+WHERE attrelid = 'pgleak.policy'::regclass AND attnum > 0 AND col_description(attrelid, attnum) IS NULL;
+
+-- pg_dump takes the rules along, all of them, and no rows of history.
+SELECT c."table"::regclass, c.condition
+FROM pg_extension, unnest(extconfig, extcondition) AS c("table", condition)
+WHERE extname = 'pgleak';
 
 -- DROP leaves none of them behind, and CREATE works again.
 DROP VIEW object;

@@ -3,10 +3,12 @@
 #include "core/action.hpp"
 #include "core/impact.hpp"
 #include "server/action_runner.hpp"
+#include "server/backend_status.hpp"
 #include "server/compat.hpp"
 #include "server/event_queue.hpp"
 #include "server/leak_log.hpp"
 #include "server/postgres.hpp"
+#include "server/session_limits.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
 
@@ -142,6 +144,24 @@ bool hurts_enough(int index) {
   return session_slots[index].scanner.current().harm.impact >= least;
 }
 
+// Right after the start of the server nobody knows yet whom the rules exempt; until then limits act on
+// nobody. Not for ever: a recorder that cannot read the rules must not protect a leak. When they are
+// published the scanner is woken.
+bool know_whom_to_spare(Now now) {
+  constexpr Micros kPatience = 60 * kSecond;
+  static MonotonicTime first_asked_at = 0;
+  static bool has_said_so = false;
+  if (are_rules_known()) return true;
+  if (first_asked_at == 0) first_asked_at = now.monotonic;
+  if (now.monotonic - first_asked_at < kPatience) return false;
+  if (!has_said_so)
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("pgleak: the rules of pgleak.policy are not known, limits act without them"),
+                      errhint("Find out from the log why the pgleak recorder cannot read them.")));
+  has_said_so = true;
+  return true;
+}
+
 bool passes_rate_limit(Look* look) {
   switch (rate_limiter.ask(settings.max_actions_per_minute, look->now.monotonic)) {
     case RateLimiter::Answer::kYes:
@@ -190,9 +210,13 @@ void publish_plan(int index, const Plan& plan, Now now) {
 void act_by_limits(int index, const SessionSample& sample, const Ages& ages, Look* look) {
   SessionSlot& slot = session_slots[index];
   const Episode& episode = slot.scanner.current().episode;
-  const Limits limits = resolve_limits(slot.guest.own_limits(), look->server_limits);
+  StatusEntry entry;
+  Limits limits;
+  if (read_status(index, &entry) != StatusRead::kDone || entry.id != episode.session ||
+      !find_limits(index, entry, ages, look->server_limits, look->now.wall, &limits, &look->next_due_in))
+    return;
   const Plan plan = plan_action(ages, limits, sample);
-  const bool exempts = is_exempt(index, episode.session);
+  const bool exempts = is_exempt(index, episode.session) || !know_whom_to_spare(look->now);
   publish_plan(index, exempts ? Plan{Action::kNone, Action::kNone, kForever} : plan, look->now);
   if (exempts) return;
 

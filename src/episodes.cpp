@@ -7,6 +7,7 @@
 #include "server/holdings.hpp"
 #include "server/leak_log.hpp"
 #include "server/postgres.hpp"
+#include "server/session_limits.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
 
@@ -74,6 +75,7 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   episode.query_id = entry.query_id;
   episode.clock = found.clock;
   episode.limit_source = found.source;
+  episode.rule_id = found.rule_id;
   episode.state = sample.state;
   episode.last_state = sample.state;
   episode.worst = measure_harm(index, sample.id, ages, now);
@@ -194,7 +196,9 @@ void consider_session(int index, Look* look) {
   const Ages ages = read_clocks(&watch, sample, block, look->now, look->previous);
   slot.scanner.write([&watch](ScannerView* view) { view->watch = watch; });
 
-  const Limits limits = resolve_limits(slot.guest.own_limits(), look->server_limits);
+  Limits limits;
+  if (!find_limits(index, entry, ages, look->server_limits, look->now.wall, &limits, &look->next_due_in))
+    return;
   const Detection found = detect_leak(ages, limits);
   look->next_due_in = Min(look->next_due_in, found.next_due_in);
   if (!found.is_leak) return;
@@ -220,8 +224,8 @@ void consider_request(int index, Look* look) {
   session_slots[index].scanner.write([&watch](ScannerView* view) { view->watch = watch; });
 
   const Clock clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;
-  const Detection asked{true,    clock, ages.on[static_cast<int>(clock)], kNever, LimitSource::kByHand,
-                        kForever};
+  const Detection asked{true, clock,   ages.on[static_cast<int>(clock)], kNever, LimitSource::kByHand,
+                        0,    kForever};
   open_episode(index, sample, block, asked, ages, entry, look->now);
   if (has_episode[index]) follow_episode(index, look);
 }
@@ -230,6 +234,7 @@ void consider_request(int index, Look* look) {
 void prepare_episodes() {
   prepare_leak_log();
   prepare_actions();
+  prepare_session_limits();
   statement_buffer = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   has_episode = static_cast<bool*>(

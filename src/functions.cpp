@@ -12,17 +12,16 @@
 #include "server/hand_request.hpp"
 #include "server/postgres.hpp"
 #include "server/row.hpp"
+#include "server/session_lookup.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
 #include "server/tags_json.hpp"
 #include "server/trail_json.hpp"
 
 extern "C" {
-#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "pgstat.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -42,20 +41,6 @@ namespace {
 // A scan takes microseconds; this long means that there is no scanner to do it.
 constexpr Micros kScanPatience = 10 * kSecond;
 constexpr long kScanPollMs = 100;
-
-void require_preloading() {
-  if (shared == nullptr)
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-         errmsg("pgleak must be loaded via \"shared_preload_libraries\""),
-         errhint("Add pgleak to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
-}
-
-// As HAS_PGSTAT_PERMISSIONS, which pg_stat_activity masks by, but is private to its file.
-bool may_see_details(Oid role) {
-  return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) || has_privs_of_role(GetUserId(), role);
-}
 
 // One open episode and its session at the same moment.
 struct LiveLeak {
@@ -136,7 +121,7 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_text(to_string(episode.clock));
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);
-  row->add_text(to_string(episode.limit_source));
+  row->add_text(name_of(episode.limit_source, episode.rule_id).text);
   add_harm(row, leak.view.harm);
   row->add_text(to_string(leak.view.next_action));
   row->add_time(leak.view.next_action_at);

@@ -1,11 +1,12 @@
 // Owns: the recorder, the background worker that writes the scanner's events into pgleak.history, completes
-// what an earlier run of the server left open, and prunes. Started by the postmaster; connected to
-// pgleak.database. Must never wait for a lock on its table, hold a snapshot while it waits, or give an
-// event up before it is committed.
+// what an earlier run of the server left open, prunes, and keeps the rules of pgleak.policy compiled
+// (policy.cpp). Started by the postmaster; connected to pgleak.database. Must never wait for a lock on its
+// table, hold a snapshot while it waits, or give an event up before it is committed.
 
 #include <cstdint>
 
 #include "pgleak.hpp"
+#include "policy.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/database_connection.hpp"
@@ -184,9 +185,8 @@ void prune() {
       });
 }
 
-// One turn of the recorder; returns how long it may sleep.
-Micros take_turn() {
-  MemoryContextReset(recorder.context);
+// What there is to write and to prune; returns how long that may wait for the next time.
+Micros keep_history() {
   if (RecoveryInProgress()) {
     shared->is_recording.store(false, std::memory_order_relaxed);
     return kIdleInterval;
@@ -201,6 +201,14 @@ Micros take_turn() {
   if (recorder.backoff > 0) return recorder.backoff;
   if (recorder.access != HistoryAccess::kReady) return kIdleInterval;
   return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? 0 : kIdleInterval;
+}
+
+// One turn of the recorder; returns how long it may sleep.
+Micros take_turn() {
+  MemoryContextReset(recorder.context);
+  const Micros until_rules = keep_rules_current(recorder.context);
+  const Micros until_history = keep_history();
+  return Min(until_rules, until_history);
 }
 
 // The server is going down in an orderly way: write what there is and close what is open.
@@ -231,6 +239,7 @@ void recorder_main() {
   start_worker(&shared->recorder_proc);
   connect_to_history_database();
   fix_settings();
+  prepare_policy();
   run_recorder();
   exit_worker();
 }

@@ -14,6 +14,7 @@
 #include "server/compat.hpp"
 #include "server/lock_waits.hpp"
 #include "server/postgres.hpp"
+#include "server/session_limits.hpp"
 #include "server/settings.hpp"
 #include "server/shared_memory.hpp"
 #include "server/worker.hpp"
@@ -49,13 +50,21 @@ void serve_requests(Look* look) {
     if (!has_open_episode(i)) consider_request(i, look);
 }
 
+// For pgleak.limits_for(): the values of its own session need not be the server's.
+void publish_server_limits(const LimitValues& limits) {
+  for (int i = 0; i < kLimitCount; i++)
+    shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
+}
+
 // One look; returns the time until the next one is due.
 Micros scan(PreviousLook* previous) {
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
+  refresh_rules();
   Look look{};
   look.now = read_clocks();
   look.server_limits = current_limits();
-  look.watches_transactions = uses_transaction_clock(look.server_limits) ||
+  publish_server_limits(look.server_limits);
+  look.watches_transactions = uses_transaction_clock(look.server_limits) || rules_use_transaction_clock() ||
                               shared->own_transaction_limits.load(std::memory_order_relaxed);
   look.previous = *previous;
   look.next_due_in = settings.scan_interval * kMillisecond;

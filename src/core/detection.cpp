@@ -36,6 +36,7 @@ Detection detect_leak(const Ages& ages, const Limits& limits) {
         found.age = age;
         found.limit = after;
         found.source = limits.leak_source(clock);
+        found.rule_id = limits.rule_id;
       }
     }
   }

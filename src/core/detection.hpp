@@ -35,11 +35,12 @@ Ages read_clocks(SessionWatch* watch, const SessionSample& sample, const Block& 
 
 struct Detection {
   bool is_leak;
-  Clock clock;         // the clock that says so; idle before transaction if both do
-  Micros age;          // on that clock
-  Micros limit;        // on that clock
-  LimitSource source;  // of that limit
-  Micros next_due_in;  // until the next limit of any kind is met; kForever if there is none
+  Clock clock;           // the clock that says so; idle before transaction if both do
+  Micros age;            // on that clock
+  Micros limit;          // on that clock
+  LimitSource source;    // of that limit
+  std::int32_t rule_id;  // if the source is a rule
+  Micros next_due_in;    // until the next limit of any kind is met; kForever if there is none
 };
 
 Detection detect_leak(const Ages& ages, const Limits& limits);

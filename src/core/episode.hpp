@@ -60,6 +60,7 @@ struct Episode {
   std::uint64_t query_id;  // of the statement at detection; 0 unknown
   Clock clock;
   LimitSource limit_source;
+  std::int32_t rule_id;     // of the rule, if that is the source
   SessionState state;       // at detection
   SessionState last_state;  // at the last look
   Harm worst;               // what it has hurt so far, at its worst

@@ -1,5 +1,7 @@
 #include "core/limits.hpp"
 
+#include "core/text.hpp"
+
 namespace pgleak {
 
 Micros Limits::after(Clock clock, LimitKind kind) const {
@@ -9,12 +11,20 @@ Micros Limits::after(Clock clock, LimitKind kind) const {
   return wanted > leak ? wanted : leak;
 }
 
-Limits resolve_limits(const LimitValues& own, const LimitValues& server) {
+Limits resolve_limits(const LimitValues& own, const RuleLimits* rule, const LimitValues& server) {
   Limits limits{};
   for (int i = 0; i < kLimitCount; i++) {
-    const bool is_own = own.value[i] != kNotSet;
-    limits.value[i] = is_own ? own.value[i] : server.value[i];
-    limits.source[i] = is_own ? LimitSource::kSession : LimitSource::kServer;
+    if (own.value[i] != kNotSet) {
+      limits.value[i] = own.value[i];
+      limits.source[i] = LimitSource::kSession;
+    } else if (rule != nullptr && rule->limits.value[i] != kNotSet) {
+      limits.value[i] = rule->limits.value[i];
+      limits.source[i] = LimitSource::kRule;
+      limits.rule_id = rule->id;
+    } else {
+      limits.value[i] = server.value[i];
+      limits.source[i] = LimitSource::kServer;
+    }
   }
   return limits;
 }
@@ -25,18 +35,25 @@ bool uses_transaction_clock(const LimitValues& values) {
 
 const char* to_string(Clock clock) { return clock == Clock::kIdle ? "idle" : "transaction"; }
 
-const char* to_string(LimitSource source) {
+SourceName name_of(LimitSource source, std::int32_t rule_id) {
+  SourceName name;
+  TextBuffer text(name.text, sizeof(name.text));
   switch (source) {
     case LimitSource::kServer:
-      return "server";
+      text.append("server");
+      break;
     case LimitSource::kRule:
-      return "rule";
+      text.append("rule ");
+      text.append_number(rule_id);
+      break;
     case LimitSource::kSession:
-      return "session";
+      text.append("session");
+      break;
     case LimitSource::kByHand:
-      return "by hand";
+      text.append("by hand");
+      break;
   }
-  return "server";
+  return name;
 }
 
 }  // namespace pgleak

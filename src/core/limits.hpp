@@ -39,10 +39,17 @@ struct LimitValues {
   Micros value[kLimitCount];
 };
 
+// What the one rule that decides about a session says.
+struct RuleLimits {
+  std::int32_t id;  // pgleak.policy.id
+  LimitValues limits;
+};
+
 // The limits that apply to one session. Unset is gone: every value is a duration or kNever.
 struct Limits {
   Micros value[kLimitCount];
   LimitSource source[kLimitCount];
+  std::int32_t rule_id;  // of those whose source is kRule
 
   // How long a session may go on `clock` until `kind` happens; kNever when it never does. An action
   // belongs to a leak, so it is never due before the leak limit, and a clock without a leak limit
@@ -52,15 +59,21 @@ struct Limits {
   LimitSource leak_source(Clock clock) const { return source[limit_index(clock, LimitKind::kLeak)]; }
 };
 
-// The session's own value where it has one, else the server's.
-Limits resolve_limits(const LimitValues& own, const LimitValues& server);
+// The session's own value where it has one, else the rule's if there is a rule and it has one, else the
+// server's.
+Limits resolve_limits(const LimitValues& own, const RuleLimits* rule, const LimitValues& server);
 
 // True if any session with these values needs the transaction clock.
 bool uses_transaction_clock(const LimitValues& values);
 
 // Names as users see them.
 const char* to_string(Clock clock);
-const char* to_string(LimitSource source);
+
+// A source as users see it: "session", "rule 3", "server", "by hand".
+struct SourceName {
+  char text[20];
+};
+SourceName name_of(LimitSource source, std::int32_t rule_id);
 
 }  // namespace pgleak
 

@@ -108,6 +108,7 @@ StatusRead read_status(int index, StatusEntry* result) {
     result->query_id = static_cast<std::uint64_t>(entry->st_query_id);
     result->role_oid = entry->st_userid;
     result->database_oid = entry->st_databaseid;
+    result->change_count = static_cast<std::uint32_t>(entry->st_changecount);
   });
   if (!is_whole) return StatusRead::kBusy;
   return result->id.pid > 0 ? StatusRead::kDone : StatusRead::kUnused;

@@ -28,6 +28,7 @@ struct StatusEntry {
   std::uint64_t query_id;
   std::uint32_t role_oid;
   std::uint32_t database_oid;
+  std::uint32_t change_count;  // differs after every change of the entry, its strings included
 };
 
 enum class StatusRead : std::uint8_t {

@@ -48,8 +48,13 @@ Micros pause_after(std::int32_t failures) {
 
   const std::uint32_t wait_event = compat::new_wait_event("PgleakRecorder");
   const MonotonicTime earliest = monotonic_now() + pause_after(failures);
-  while (!worker_should_stop() && (monotonic_now() < earliest || !database_exists()))
+  bool exists = database_exists();
+  // Of one that exists but takes no connections the rules are not known.
+  if (!exists) publish_no_rules();
+  while (!worker_should_stop() && (monotonic_now() < earliest || !exists)) {
     sleep_worker(kPollInterval, wait_event);
+    exists = database_exists();
+  }
   if (!worker_should_stop()) shared->may_connect.store(true);
   exit_worker();
 }

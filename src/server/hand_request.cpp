@@ -3,6 +3,7 @@
 #include "server/backend_status.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
+#include "server/session_lookup.hpp"
 #include "server/shared_memory.hpp"
 
 extern "C" {
@@ -16,16 +17,6 @@ namespace {
 
 constexpr Micros kPatience = 15 * kSecond;
 constexpr long kPollMs = 100;
-
-// The slot of the client backend `pid`, and what it shows.
-int find_backend(int pid, StatusEntry* entry) {
-  for (int i = 0; i < shared->slot_count; i++)
-    if (read_status(i, entry) == StatusRead::kDone && entry->id.pid == pid && entry->is_client_backend)
-      return i;
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
-                  errhint("See pgleak.leaks or pg_stat_activity for the process ids of sessions.")));
-  pg_unreachable();
-}
 
 // As pg_signal_backend() in the server, with errors instead of codes.
 void check_permission(Oid role, Action action) {
@@ -139,7 +130,7 @@ ActionResult wait_or_withdraw(int index, std::uint64_t ticket) {
 
 bool request_action(int pid, Action action) {
   StatusEntry entry;
-  const int index = find_backend(pid, &entry);
+  const int index = find_client_backend(pid, &entry);
   check_permission(entry.role_oid, action);
   const Block block = find_block(index, entry);
   if (!makes_sense(pid, entry, block, action)) return false;

@@ -17,12 +17,12 @@ namespace pgleak {
 
 namespace {
 
-// The extension's version, and its own table if it has it: being named pgleak.history is not enough.
+// The extension's version, and its own table if it has it: bearing the table's name is not enough.
 constexpr char kFindTable[] =
     "SELECT e.extversion, c.oid, c.relowner"
     " FROM pg_catalog.pg_extension e"
     " LEFT JOIN (pg_catalog.pg_depend d"
-    "            JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relname = 'history' AND c.relkind = 'r'"
+    "            JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relname = $1 AND c.relkind = 'r'"
     "            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'pgleak')"
     "   ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e'"
     "   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid"
@@ -40,20 +40,24 @@ Oid oid_column(int number) {
   return is_null ? InvalidOid : DatumGetObjectId(value);
 }
 
-Finding find_table() {
+Finding find_table(const char* name) {
   static SPIPlanPtr plan = nullptr;
   Finding finding{HistoryAccess::kNoExtension, InvalidOid, InvalidOid};
 
   SPI_connect();
   PushActiveSnapshot(GetTransactionSnapshot());
   if (plan == nullptr) {
-    SPIPlanPtr fresh = SPI_prepare(kFindTable, 0, nullptr);
+    Oid types[] = {NAMEOID};
+    SPIPlanPtr fresh = SPI_prepare(kFindTable, 1, types);
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
                       errmsg("pgleak: could not prepare the look-up of its table")));
     plan = fresh;
   }
-  if (SPI_execute_plan(plan, nullptr, nullptr, true, 1) == SPI_OK_SELECT && SPI_processed == 1) {
+  NameData table_name;
+  namestrcpy(&table_name, name);
+  Datum values[] = {NameGetDatum(&table_name)};
+  if (SPI_execute_plan(plan, values, nullptr, true, 1) == SPI_OK_SELECT && SPI_processed == 1) {
     const char* version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
     finding.table = oid_column(2);
     finding.owner = oid_column(3);
@@ -67,29 +71,39 @@ Finding find_table() {
   return finding;
 }
 
-// Who the recorder is outside of open_history() .. close_history().
+// Who the recorder is while no table is open.
 Oid saved_user = InvalidOid;
 int saved_security_context = 0;
 
 // True if the name still means the table that is now locked: it may have been dropped or renamed before.
-bool is_still(Oid table) {
+bool is_still(Oid table, const char* name) {
   const Oid schema = get_namespace_oid("pgleak", true);
-  return OidIsValid(schema) && get_relname_relid("history", schema) == table;
+  return OidIsValid(schema) && get_relname_relid(name, schema) == table;
 }
 
-}  // namespace
-
-HistoryAccess open_history() {
-  const Finding finding = find_table();
+HistoryAccess open_table(const char* name, LOCKMODE lock, Oid* table) {
+  const Finding finding = find_table(name);
+  *table = finding.table;
   if (finding.access != HistoryAccess::kReady) return finding.access;
   // No snapshot is held here: whoever makes us come back later is not kept from vacuuming by us.
-  if (!ConditionalLockRelationOid(finding.table, RowExclusiveLock)) return HistoryAccess::kLocked;
-  if (!is_still(finding.table)) return HistoryAccess::kNoTable;
+  if (!ConditionalLockRelationOid(finding.table, lock)) return HistoryAccess::kLocked;
+  if (!is_still(finding.table, name)) return HistoryAccess::kNoTable;
 
   GetUserIdAndSecContext(&saved_user, &saved_security_context);
   SetUserIdAndSecContext(finding.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   return HistoryAccess::kReady;
 }
+
+}  // namespace
+
+HistoryAccess open_history() {
+  Oid table = InvalidOid;
+  return open_table("history", RowExclusiveLock, &table);
+}
+
+HistoryAccess open_policy(Oid* table) { return open_table("policy", AccessShareLock, table); }
+
+void close_policy() { SetUserIdAndSecContext(saved_user, saved_security_context); }
 
 void close_history() {
   SPI_connect();

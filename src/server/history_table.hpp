@@ -1,5 +1,5 @@
-// Owns: finding pgleak.history and being allowed to write into it.
-// Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
+// Owns: finding the extension's tables and being allowed to write into pgleak.history and to read
+// pgleak.policy. Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
 #ifndef PGLEAK_SERVER_HISTORY_TABLE_HPP
 #define PGLEAK_SERVER_HISTORY_TABLE_HPP
 
@@ -8,7 +8,7 @@
 namespace pgleak {
 
 enum class HistoryAccess {
-  kReady,         // locked for writing until the end of the transaction
+  kReady,         // locked until the end of the transaction
   kNoExtension,   // CREATE EXTENSION has not been run in this database
   kOtherVersion,  // the extension's SQL objects are not those this library was made for
   kNoTable,       // the extension has lost its table, or another one stands in its place
@@ -23,6 +23,12 @@ HistoryAccess open_history();
 // To be called before the commit if open_history() said kReady: fires deferred triggers while the
 // restrictions still hold, then lifts them. After an ERROR the rollback lifts them.
 void close_history();
+
+// As open_history(), for reading pgleak.policy; works on a standby too. `*table` is the table if it is there.
+HistoryAccess open_policy(Oid* table);
+
+// Lifts what open_policy() has imposed, if it said kReady.
+void close_policy();
 
 }  // namespace pgleak
 

@@ -178,7 +178,7 @@ void write_row(const Event& event, const EventText& text) {
   row.add_text(to_string(episode.clock));
   row.add_time(episode.detected_at);
   row.add_duration(episode.leak_after);
-  row.add_text(to_string(episode.limit_source));
+  row.add_text(name_of(episode.limit_source, episode.rule_id).text);
   row.add_text(event.statement_length > 0 ? text.statement : nullptr);
   if (episode.query_id == 0)
     row.add_null();

@@ -106,7 +106,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   line.append(" ");
   append_seconds_pair(&line, "limit", episode.leak_after);
   line.append(" ");
-  line.append_pair("source", to_string(episode.limit_source));
+  line.append_pair("source", name_of(episode.limit_source, episode.rule_id).text);
   line.append(" ");
   line.append_pair("state", to_string(episode.state));
   line.append(" ");

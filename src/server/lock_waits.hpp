@@ -1,6 +1,7 @@
 // Owns: who waits for whom in the server's lock table, read in place at most once for each look.
-// Called by the scanner alone. Reads nothing while no process waits for a lock; else holds one partition lock
-// of the lock table at a time, shared. Must never allocate after its start, nor wait for anything on disk.
+// Called by the scanner, and in other processes for pgleak.limits_for(). Reads nothing while no process waits
+// for a lock; else holds one partition lock of the lock table at a time, shared. Must never allocate after
+// its start, nor wait for anything on disk.
 #ifndef PGLEAK_SERVER_LOCK_WAITS_HPP
 #define PGLEAK_SERVER_LOCK_WAITS_HPP
 

@@ -69,23 +69,71 @@ void report_history_access(HistoryAccess access) {
   }
 }
 
-void report_recorder_error(const ErrorData* error) {
-  static char reported[sizeof(LastError::message)] = "";
-  static MonotonicTime reported_at = 0;
+namespace {
 
+// The last error that was logged, of one kind.
+struct Logged {
+  char message[sizeof(LastError::message)];
+  MonotonicTime at;  // 0: none
+};
+
+// Counts and keeps an error. False if the same one has been logged not long ago.
+bool note_error(const char* message, Logged* logged) {
   const Now now = read_clocks();
   shared->counters.recorder_errors++;
-  keep_error(error->message != nullptr ? error->message : "", now.wall);
+  keep_error(message, now.wall);
 
-  const bool is_repeated = strncmp(reported, shared->last_error.message, sizeof(reported)) == 0;
-  if (is_repeated && reported_at > 0 && now.monotonic - reported_at < kRepeatAfter) return;
-  strlcpy(reported, shared->last_error.message, sizeof(reported));
-  reported_at = now.monotonic;
-  ereport(WARNING, (errcode(error->sqlerrcode),
-                    errmsg("pgleak recorder: could not write history: %s", shared->last_error.message),
-                    error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0,
-                    error->context != nullptr ? errcontext("%s", error->context) : 0,
-                    errhint("Events wait in the queue and are tried again.")));
+  const char* const kept = shared->last_error.message;
+  const bool is_repeated = strncmp(logged->message, kept, sizeof(logged->message)) == 0;
+  if (is_repeated && logged->at > 0 && now.monotonic - logged->at < kRepeatAfter) return false;
+  strlcpy(logged->message, kept, sizeof(logged->message));
+  logged->at = now.monotonic;
+  return true;
+}
+
+void log_error(const ErrorData* error, const char* what, const char* consequence) {
+  ereport(WARNING,
+          (errcode(error->sqlerrcode),
+           errmsg("pgleak recorder: could not %s: %s", what, shared->last_error.message),
+           error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0,
+           error->context != nullptr ? errcontext("%s", error->context) : 0, errhint("%s", consequence)));
+}
+
+}  // namespace
+
+void report_recorder_error(const ErrorData* error) {
+  static Logged logged{};
+  if (note_error(error->message != nullptr ? error->message : "", &logged))
+    log_error(error, "write history", "Events wait in the queue and are tried again.");
+}
+
+void report_policy_error(const ErrorData* error) {
+  static Logged logged{};
+  if (note_error(error->message != nullptr ? error->message : "", &logged))
+    log_error(error, "read pgleak.policy",
+              "The rules that were in force before stay in force until it can be read.");
+}
+
+void report_rules(int count) {
+  ereport(LOG, (errmsg_plural("pgleak recorder: %d rule of pgleak.policy is in force",
+                              "pgleak recorder: %d rules of pgleak.policy are in force",
+                              static_cast<unsigned long>(count), count)));
+}
+
+void report_roles_left_out(std::int64_t count) {
+  static std::int64_t reported = 0;
+  if (count == reported) return;
+  reported = count;
+  if (count == 0) return;
+  char message[sizeof(LastError::message)];
+  snprintf(message, sizeof(message),
+           "the rules of pgleak.policy apply to %d members of the roles they name, not to " INT64_FORMAT
+           " more",
+           kMaxRoles, count);
+  static Logged logged{};
+  if (!note_error(message, &logged)) return;
+  ereport(WARNING, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("pgleak recorder: %s", message),
+                    errhint("Have the rules name roles with fewer members.")));
 }
 
 }  // namespace pgleak

@@ -15,6 +15,15 @@ void report_history_access(HistoryAccess access);
 // a minute only.
 void report_recorder_error(const ErrorData* error);
 
+// As report_recorder_error(), of an error while pgleak.policy was read.
+void report_policy_error(const ErrorData* error);
+
+// Says that other rules are in force now.
+void report_rules(int count);
+
+// Says that for `count` members of roles that rules name there was no room, when that has changed.
+void report_roles_left_out(std::int64_t count);
+
 }  // namespace pgleak
 
 #endif

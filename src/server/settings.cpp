@@ -188,6 +188,8 @@ LimitValues current_limits() {
   return limits;
 }
 
+const char* limit_setting_name(int index) { return limit_settings[index].name; }
+
 LimitValues own_limits() {
   LimitValues limits = current_limits();
   for (int i = 0; i < kLimitCount; i++)

@@ -30,6 +30,9 @@ void define_settings();
 // The limits as this process sees them. In the workers these are the server's values.
 LimitValues current_limits();
 
+// The name of the setting of a limit, by limit_index().
+const char* limit_setting_name(int index);
+
 // The limits that this session has of its own (ALTER ROLE, ALTER DATABASE, SET); kNotSet where it
 // follows the server.
 LimitValues own_limits();

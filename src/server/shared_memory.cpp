@@ -16,6 +16,7 @@ namespace pgleak {
 SharedState* shared = nullptr;
 SessionSlot* session_slots = nullptr;
 EventQueue* event_queue = nullptr;
+SharedRules* shared_rules = nullptr;
 
 namespace {
 
@@ -44,6 +45,7 @@ void request_shared_memory() {
   if (previous_shmem_request_hook != nullptr) previous_shmem_request_hook();
   RequestAddinShmemSpace(
       add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
+  RequestAddinShmemSpace(sizeof(SharedRules));
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -79,10 +81,13 @@ void start_shared_memory() {
   bool found_state = false;
   bool found_slots = false;
   bool found_queue = false;
+  bool found_rules = false;
   LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
   shared = static_cast<SharedState*>(ShmemInitStruct("pgleak state", sizeof(SharedState), &found_state));
   session_slots = static_cast<SessionSlot*>(ShmemInitStruct("pgleak sessions", slots_size(), &found_slots));
   event_queue = static_cast<EventQueue*>(ShmemInitStruct("pgleak events", queue_size(), &found_queue));
+  shared_rules =
+      static_cast<SharedRules*>(ShmemInitStruct("pgleak rules", sizeof(SharedRules), &found_rules));
   if (!found_state) initialize_state();
   if (!found_slots)
     for (int i = 0; i < shared->slot_count; i++) new (&session_slots[i]) SessionSlot();
@@ -91,6 +96,7 @@ void start_shared_memory() {
     event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size, settings.trail_size);
   }
   create_trails();
+  if (!found_rules) new (shared_rules) SharedRules();  // all zero
   LWLockRelease(AddinShmemInitLock);
 }
 

@@ -15,6 +15,7 @@
 #include "server/event_queue.hpp"
 #include "server/guest_slot.hpp"
 #include "server/postgres.hpp"
+#include "server/rule_memory.hpp"
 
 extern "C" {
 #include "storage/condition_variable.h"
@@ -98,6 +99,7 @@ struct SharedState {
   // True once any session had a limit of its own on the transaction clock: only then must the scanner
   // look at active sessions although the server's own limit is off. Never falls back.
   std::atomic<bool> own_transaction_limits;
+  std::atomic<Micros> server_limits[kLimitCount];  // the server's own values, as of the last look
 
   std::atomic<std::uint32_t> last_nonce;  // of messages to backends
 
@@ -123,6 +125,7 @@ struct SharedState {
 extern SharedState* shared;
 extern SessionSlot* session_slots;  // shared->slot_count of them
 extern EventQueue* event_queue;
+extern SharedRules* shared_rules;
 
 // The trail of the session in slot `index`; nullptr if pgleak.trail_size is 0. They have an array of their
 // own, as long as the setting wants it.

@@ -152,9 +152,11 @@ TEST(UsesTransactionClockTest, OnlyALeakLimitOnItNeedsIt) {
 TEST(LimitNamesTest, AreTheOnesInTheDocumentation) {
   EXPECT_STREQ(to_string(Clock::kIdle), "idle");
   EXPECT_STREQ(to_string(Clock::kTransaction), "transaction");
-  EXPECT_STREQ(to_string(LimitSource::kServer), "server");
-  EXPECT_STREQ(to_string(LimitSource::kRule), "rule");
-  EXPECT_STREQ(to_string(LimitSource::kSession), "session");
+  EXPECT_STREQ(name_of(LimitSource::kServer, 0).text, "server");
+  EXPECT_STREQ(name_of(LimitSource::kRule, 3).text, "rule 3");
+  EXPECT_STREQ(name_of(LimitSource::kRule, INT32_MIN).text, "rule -2147483648");
+  EXPECT_STREQ(name_of(LimitSource::kSession, 3).text, "session");
+  EXPECT_STREQ(name_of(LimitSource::kByHand, 0).text, "by hand");
 }
 
 }  // namespace

@@ -98,6 +98,11 @@ inline LimitValues with(LimitValues values, Clock clock, LimitKind kind, Micros 
   return values;
 }
 
+// Where no rule matches.
+inline Limits resolve_limits(const LimitValues& own, const LimitValues& server) {
+  return resolve_limits(own, nullptr, server);
+}
+
 inline void PrintTo(SessionState state, std::ostream* out) {
   const char* name = to_string(state);
   *out << (name != nullptr ? name : "unknown");
@@ -110,7 +115,7 @@ inline void PrintTo(Outcome outcome, std::ostream* out) {
 
 inline void PrintTo(Clock clock, std::ostream* out) { *out << to_string(clock); }
 
-inline void PrintTo(LimitSource source, std::ostream* out) { *out << to_string(source); }
+inline void PrintTo(LimitSource source, std::ostream* out) { *out << name_of(source, 0).text; }
 
 inline void PrintTo(TransactionEnd end, std::ostream* out) {
   static const char* const kNames[] = {"(not ended)", "committed", "rolled back", "prepared", "disconnected"};

@@ -1,0 +1,123 @@
+#include "core/rules.hpp"
+
+#include <cstring>
+
+namespace pgleak {
+
+namespace {
+
+// A copy from shared memory may be of any age, but its counts are used for nothing worse than a loop.
+int bounded(std::int32_t count, int most) { return count < 0 ? 0 : count < most ? count : most; }
+
+const RuleBits* find_role(const RuleSet& set, std::uint32_t role) {
+  int low = 0;
+  int high = bounded(set.role_count, kMaxRoles);
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (set.roles[middle] < role)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  if (low >= bounded(set.role_count, kMaxRoles) || set.roles[low] != role) return nullptr;
+  return &set.satisfied_by[low];
+}
+
+bool matches_names(const Rule& rule, const SessionFacts& facts) {
+  if (rule.database[0] != '\0' && std::strcmp(rule.database, facts.database) != 0) return false;
+  if (rule.client.family != Network::Family::kNone && !contains(rule.client, facts.client)) return false;
+  return rule.application_name[0] == '\0' || is_like(facts.application_name, rule.application_name);
+}
+
+// Calls visit(rule or nullptr) for each candidate in order until it returns false; nullptr stands for the
+// server alone, which decides when no rule does.
+template <typename Visit>
+void for_each_candidate(const RuleSet& set, const RuleBits& matches, Visit visit) {
+  const int count = bounded(set.count, kMaxRules);
+  for (int i = matches.next(0); i < count; i = matches.next(i + 1)) {
+    if (!visit(&set.rules[i])) return;
+    if (set.rules[i].min_impact == Impact::kNone) return;
+  }
+  visit(static_cast<const Rule*>(nullptr));
+}
+
+}  // namespace
+
+int RuleBits::next(int from) const {
+  for (int rule = from; rule < kMaxRules;) {
+    const std::uint64_t rest = word[rule / 64] >> (rule % 64);
+    if (rest == 0) {
+      rule = (rule / 64 + 1) * 64;
+      continue;
+    }
+    while (!has(rule)) rule++;
+    return rule;
+  }
+  return kMaxRules;
+}
+
+Match match_rules(const RuleSet& set, const SessionFacts& facts, WallTime now) {
+  Match match{{}, now, kForever};
+  const RuleBits* const satisfied = find_role(set, facts.role_oid);
+  const int count = bounded(set.count, kMaxRules);
+  for (int i = 0; i < count; i++) {
+    const Rule& rule = set.rules[i];
+    if (rule.valid_until <= now) continue;
+    if (rule.names_role && (satisfied == nullptr || !satisfied->has(i))) continue;
+    if (!matches_names(rule, facts)) continue;
+    match.rules.add(i);
+    if (rule.valid_until < match.valid_until) match.valid_until = rule.valid_until;
+    if (rule.min_impact == Impact::kNone) break;
+  }
+  return match;
+}
+
+bool depends_on_impact(const RuleSet& set, const RuleBits& matches) {
+  const int first = matches.next(0);
+  return first < bounded(set.count, kMaxRules) && set.rules[first].min_impact != Impact::kNone;
+}
+
+Limits choose_limits(const RuleSet& set, const RuleBits& matches, const LimitValues& own,
+                     const LimitValues& server, Impact impact) {
+  const Rule* decides = nullptr;
+  for_each_candidate(set, matches, [&decides, impact](const Rule* rule) {
+    decides = rule;
+    return rule != nullptr && rule->min_impact > impact;
+  });
+  return resolve_limits(own, decides != nullptr ? &decides->limits : nullptr, server);
+}
+
+bool may_be_leak(const RuleSet& set, const RuleBits& matches, const LimitValues& own,
+                 const LimitValues& server, const Ages& ages, Micros* next_due_in) {
+  bool may_be = false;
+  for_each_candidate(set, matches, [&](const Rule* rule) {
+    const Limits limits = resolve_limits(own, rule != nullptr ? &rule->limits : nullptr, server);
+    const Detection found = detect_leak(ages, limits);
+    if (found.is_leak) may_be = true;
+    if (found.next_due_in < *next_due_in) *next_due_in = found.next_due_in;
+    return true;
+  });
+  return may_be;
+}
+
+bool have_same_rules(const RuleSet& a, const RuleSet& b) {
+  if (a.count != b.count) return false;
+  return std::memcmp(a.rules, b.rules, sizeof(Rule) * static_cast<std::size_t>(a.count)) == 0;
+}
+
+bool have_same_roles(const RuleSet& a, const RuleSet& b) {
+  if (a.role_count != b.role_count) return false;
+  const std::size_t count = static_cast<std::size_t>(a.role_count);
+  return std::memcmp(a.roles, b.roles, sizeof(a.roles[0]) * count) == 0 &&
+         std::memcmp(a.satisfied_by, b.satisfied_by, sizeof(a.satisfied_by[0]) * count) == 0;
+}
+
+bool add_role(RuleSet* set, std::uint32_t role, const RuleBits& satisfied) {
+  if (set->role_count >= kMaxRoles) return false;
+  set->roles[set->role_count] = role;
+  set->satisfied_by[set->role_count] = satisfied;
+  set->role_count++;
+  return true;
+}
+
+}  // namespace pgleak

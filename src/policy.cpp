@@ -1,0 +1,152 @@
+#include "policy.hpp"
+
+#include "server/clock.hpp"
+#include "server/compat.hpp"
+#include "server/history_table.hpp"
+#include "server/policy_table.hpp"
+#include "server/recorder_log.hpp"
+#include "server/shared_memory.hpp"
+#include "server/transaction.hpp"
+#include "server/worker.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "pgstat.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr int kTimeoutMs = 30000;
+
+// How often the recorder hears what the server tells of changed catalogs: a few microseconds' work.
+constexpr Micros kListenInterval = kSecond;
+
+// How often it looks although nobody told it anything: changes that fire no trigger, such as a restore with
+// triggers off or COMMIT PREPARED. On a standby, which sees no triggers at all, and while the table is locked
+// the short interval counts.
+constexpr Micros kPollInterval = 5 * kSecond;
+constexpr Micros kShortPollInterval = kSecond;
+
+struct Policy {
+  bool is_stale;          // the table has changed, as a table
+  bool are_roles_stale;   // some role or membership has changed
+  Oid table;              // as last seen
+  std::uint64_t changes;  // of the table, as of the last reading
+  MonotonicTime listen_at;
+  MonotonicTime read_at;   // also if nothing seems to have changed
+  MonotonicTime retry_at;  // not before that; 0: the last reading went well
+  std::int64_t roles_left_out;
+  RuleSet* set;  // room for reading into; all zero before that, padding included
+};
+
+Policy policy;
+
+// Called wherever the server handles invalidation messages: these may do nothing but set a flag.
+void note_schema_change(Datum, compat::SyscacheId, uint32) { policy.is_stale = true; }
+
+void note_role_change(Datum, compat::SyscacheId, uint32) { policy.are_roles_stale = true; }
+
+void note_table_change(Datum, Oid table) {
+  if (!OidIsValid(table) || table == policy.table) policy.is_stale = true;
+}
+
+// What one reading has found.
+struct Reading {
+  HistoryAccess access;
+  std::int64_t roles_left_out;
+};
+
+void copy_role_members(RuleSet* set, const RuleSet& from) {
+  set->role_count = from.role_count;
+  memcpy(set->roles, from.roles, sizeof(set->roles));
+  memcpy(static_cast<void*>(set->satisfied_by), from.satisfied_by, sizeof(set->satisfied_by));
+}
+
+// The body of the transaction. Of roles the server tells reliably: as long as it has not, and the rules are
+// the same, so are the members.
+void read_rules_into(RuleSet* set, Reading* reading) {
+  // The server has told all that was committed by now, and the snapshots to come will see it.
+  const bool were_roles_stale = policy.are_roles_stale;
+  policy.is_stale = policy.are_roles_stale = false;
+  reading->access = open_policy(&policy.table);
+  if (reading->access != HistoryAccess::kReady) return;
+  read_policy_table(set);
+  close_policy();
+  const RuleSet& in_force = shared_rules->set.current();
+  if (were_roles_stale || !have_same_rules(in_force, *set)) {
+    reading->roles_left_out = read_role_members(set);
+  } else {
+    copy_role_members(set, in_force);
+    reading->roles_left_out = policy.roles_left_out;
+  }
+}
+
+// Publishes what was read. No extension and no table mean that there are no rules.
+void use_reading(const RuleSet& set, const Reading& reading) {
+  const bool has_changed = !have_same_rules(shared_rules->set.current(), set);
+  publish_rules(set);
+  if (has_changed) report_rules(set.count);
+  policy.roles_left_out = reading.roles_left_out;
+  report_roles_left_out(reading.roles_left_out);
+}
+
+void read_rules_anew(MemoryContext context) {
+  // Zero unless the last reading found something.
+  if (policy.set->count > 0) memset(static_cast<void*>(policy.set), 0, sizeof(RuleSet));
+  Reading reading{HistoryAccess::kNoExtension, 0};
+  policy.changes = shared_rules->changes.load(std::memory_order_acquire);
+
+  pgstat_report_activity(STATE_RUNNING, "pgleak: reading rules");
+  set_interruptible(true);
+  ErrorData* error =
+      run_in_transaction(context, kTimeoutMs, [&reading] { read_rules_into(policy.set, &reading); });
+  set_interruptible(false);
+  pgstat_report_stat(true);
+  pgstat_report_activity(STATE_IDLE, nullptr);
+
+  const MonotonicTime now = monotonic_now();
+  policy.read_at = now + (RecoveryInProgress() ? kShortPollInterval : kPollInterval);
+  policy.retry_at = 0;
+  // A table that is locked, or that this library does not know, leaves the old rules in force.
+  if (error == nullptr && reading.access != HistoryAccess::kLocked &&
+      reading.access != HistoryAccess::kOtherVersion) {
+    use_reading(*policy.set, reading);
+    return;
+  }
+  if (error != nullptr && !worker_should_stop()) report_policy_error(error);
+  // What was in the way may be gone soon, but it is not run into at every wake-up.
+  policy.is_stale = policy.are_roles_stale = true;
+  policy.retry_at = now + (error != nullptr ? kPollInterval : kShortPollInterval);
+}
+
+}  // namespace
+
+void prepare_policy() {
+  policy.set = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
+  policy.are_roles_stale = true;
+  CacheRegisterSyscacheCallback(AUTHOID, note_role_change, 0);
+  CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role_change, 0);
+  // A schema comes with CREATE EXTENSION and goes with DROP EXTENSION.
+  CacheRegisterSyscacheCallback(NAMESPACEOID, note_schema_change, 0);
+  CacheRegisterRelcacheCallback(note_table_change, 0);
+}
+
+Micros keep_rules_current(MemoryContext context) {
+  MonotonicTime now = monotonic_now();
+  if (now >= policy.listen_at) {
+    // An empty transaction handles the messages that have come in.
+    (void)run_in_transaction(context, kTimeoutMs, [] {});
+    policy.listen_at = now + kListenInterval;
+  }
+  const bool is_told = shared_rules->changes.load(std::memory_order_acquire) != policy.changes;
+  const bool is_stale = policy.is_stale || policy.are_roles_stale;
+  if ((is_told || is_stale || now >= policy.read_at) && now >= policy.retry_at) read_rules_anew(context);
+  now = monotonic_now();
+  return Max(Min(policy.listen_at, Max(policy.read_at, policy.retry_at)) - now, 0);
+}
+
+}  // namespace pgleak

@@ -146,6 +146,8 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
     const Micros age = ages.on[static_cast<int>(Clock::kTransaction)];
     view->watch = watch;
     view->episode.last_state = sample.state;
+    if (sample.state == SessionState::kIdleInTransactionAborted && sample.xact_start == 0)
+      view->episode.aborted_since = sample.state_start;
     if (idle > view->episode.longest_idle) view->episode.longest_idle = idle;
     if (age != kNotSet) view->episode.transaction_age = age;
     view->harm = harm;

@@ -68,6 +68,9 @@ void publish_end(TransactionEnd how) {
     if (how == TransactionEnd::kCommitted && is_client_session()) take_slot();
     return;
   }
+  // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
+  // then the server has transactions of its own to drop temporary tables.
+  if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   own_session->guest.publish_end(how, GetCurrentTransactionStartTimestamp());
 }
 
@@ -80,7 +83,7 @@ void on_transaction_event(XactEvent event, void*) {
       publish_end(TransactionEnd::kPrepared);
       break;
     case XACT_EVENT_ABORT:
-      publish_end(proc_exit_inprogress ? TransactionEnd::kDisconnected : TransactionEnd::kRolledBack);
+      publish_end(TransactionEnd::kRolledBack);
       break;
     default:
       break;

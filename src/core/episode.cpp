@@ -36,9 +36,16 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
     case TransactionEnd::kRolledBack: {
       // An error rolls the transaction back but leaves the client in its block: the connection is as
       // leaked as before, so the episode goes on until the block is gone.
-      if (!trace.is_present)
-        return trace.last_state == SessionState::kIdleInTransactionAborted ? Outcome::kDisconnected
-                                                                           : Outcome::kRolledBack;
+      const bool is_leaving = !trace.is_present || trace.sample.last_end == TransactionEnd::kDisconnected;
+      const SessionState last_state = trace.is_present ? trace.sample.state : trace.last_state;
+      if (is_leaving)
+        return last_state == SessionState::kIdleInTransactionAborted ? Outcome::kDisconnected
+                                                                     : Outcome::kRolledBack;
+      // Its client has not said a word since: a transaction that is shown now is the server's own, on the way
+      // out.
+      if (last_state == SessionState::kIdleInTransactionAborted &&
+          trace.sample.state_start == episode.aborted_since)
+        return Outcome::kNone;
       const Block block = current_block(trace.sample);
       const bool still_in_block = block.exists && block.generation == episode.generation;
       return still_in_block ? Outcome::kNone : Outcome::kRolledBack;

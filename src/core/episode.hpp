@@ -54,6 +54,7 @@ struct Episode {
   WallTime idle_since;  // at detection
   WallTime detected_at;
   MonotonicTime detected_on;  // the same moment on the monotonic clock
+  WallTime aborted_since;     // the state in which its block was last seen without a transaction; 0: in none
   Micros leak_after;
   Micros longest_idle;     // longest time idle between two statements so far
   Micros transaction_age;  // at the last look

@@ -21,6 +21,9 @@ const char* to_string(SessionState state) {
 }
 
 Block current_block(const SessionSample& sample) {
+  // A backend that exits goes on to show the state, and for a while the transaction, that its client left.
+  if (sample.last_end == TransactionEnd::kDisconnected) return Block{false, 0, 0};
+
   const bool is_aborted = sample.state == SessionState::kIdleInTransactionAborted;
   const bool has_rolled_back = sample.last_end == TransactionEnd::kRolledBack && sample.ended_count > 0;
 

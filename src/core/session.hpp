@@ -48,7 +48,7 @@ enum class TransactionEnd : std::uint8_t {
   kCommitted,
   kRolledBack,    // also an error: the block may live on as "aborted"
   kPrepared,      // PREPARE TRANSACTION took it away from the session
-  kDisconnected,  // the backend exited inside it
+  kDisconnected,  // the backend exited inside it; whatever follows is no work of its client
 };
 
 // The running number of a transaction within its backend's slot: how many had ended before it. Unlike
@@ -78,6 +78,7 @@ struct Block {
 // The block that `sample` shows. After an error outside of a savepoint the transaction is over, but its
 // block lives on until ROLLBACK: it keeps the generation and the start of that transaction. An active session
 // that shows no transaction may be in such a block or about to begin a new one: then the block has no start.
+// A session that is on its way out is in none.
 Block current_block(const SessionSample& sample);
 
 }  // namespace pgleak

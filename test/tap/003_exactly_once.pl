@@ -101,6 +101,33 @@ sub test_locked_history
 	eventually_is($node, $balance, '20 rows, 20 episodes, 0 open', 'and are completed');
 }
 
+# A backend is there for a while after its client has gone: it shows the state its client left, and has a transaction of
+# its own in which it drops its temporary tables. Here somebody has locked one of them.
+sub test_slow_exit
+{
+	for my $query ('SELECT 1', 'SELECT 1/0')
+	{
+		my $mark = start_anew();
+		my $session = session($node);
+		$session->do('CREATE TEMP TABLE mine ()', 'BEGIN');
+		my $table = $session->ask('SELECT pg_my_temp_schema()::regnamespace') . '.mine';
+		$session->ask($query);
+		eventually_recorded($node, $session, 'open', "a session with a temporary table leaks after $query");
+
+		my $lock = session($node);
+		$lock->do('SET pgleak.idle_leak_after = 0', 'BEGIN', "LOCK TABLE $table IN ACCESS SHARE MODE");
+		$session->close;
+		my $sessions = 'SELECT count(*) FROM pg_stat_activity WHERE pid = ' . $session->{pid};
+		eventually_is($node, "$sessions AND wait_event_type = 'Lock'", 1, 'it cannot drop the table on its way out');
+		$node->safe_psql('postgres', 'SELECT pgleak.scan()');
+		$lock->close;
+		eventually_is($node, $sessions, 0, 'now it can, and is gone');
+		$node->safe_psql('postgres', 'SELECT pgleak.scan()');
+		is(@{ logged_ids('session leak', $mark) }, 1, 'what it did on its way out was no leak');
+		eventually_recorded($node, $session, 'disconnected', 'and the one it had ended as disconnected');
+	}
+}
+
 sub test_failing_history
 {
 	my $mark = start_anew();
@@ -150,6 +177,7 @@ sub test_full_queue
 
 test_storm();
 test_locked_history();
+test_slow_exit();
 test_failing_history();
 test_full_queue();
 

@@ -133,6 +133,31 @@ TEST(JudgeOpenTest, ASessionThatLeftFromAnAbortedBlockWasDisconnected) {
             Outcome::kDisconnected);
 }
 
+// A backend is there for a while after its client has gone: the server drops its temporary tables, in
+// transactions of its own, of which the first one has not ended yet.
+TEST(JudgeOpenTest, WhatAnAbortedSessionDoesOnItsWayOutIsNoTransactionOfItsClient) {
+  SampleOf leaving = plain_aborted(kBegun, kIdleSince, kLeaked);
+  leaving.xact_start = kBegun + kMinute;
+  Episode episode = open_episode();
+  episode.aborted_since = kIdleSince;
+  EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kNone);
+  leaving.state_start++;  // its client has been heard of: that is another block, aborted in a savepoint
+  EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kRolledBack);
+}
+
+TEST(JudgeOpenTest, ASessionKnownToBeOnItsWayOutIsJudgedAsOneThatIsGone) {
+  SampleOf leaving = plain_aborted(kBegun, kIdleSince, kLeaked);
+  leaving.ended_count++;
+  leaving.last_end = TransactionEnd::kDisconnected;
+  for (const WallTime xact_start : {WallTime{0}, kBegun + kMinute}) {
+    leaving.xact_start = xact_start;
+    leaving.state = SessionState::kIdleInTransactionAborted;
+    EXPECT_EQ(judge(present(leaving), TransactionEnd::kRolledBack), Outcome::kDisconnected);
+    leaving.state = SessionState::kIdle;
+    EXPECT_EQ(judge(present(leaving), TransactionEnd::kRolledBack), Outcome::kRolledBack);
+  }
+}
+
 TEST(JudgeOpenTest, ASessionThatRolledBackAndThenLeftRolledBack) {
   for (const SessionState last_state :
        {SessionState::kIdle, SessionState::kActive, SessionState::kIdleInTransaction})

@@ -92,6 +92,10 @@ const BlockCase kBlockCases[] = {
     {"aborted, published of another", kAborted, 0, 7, End::kCommitted, kEarlier, kNoBlock},
     {"an end without a count cannot be", kAborted, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
     {"the same while active", State::kActive, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
+    {"exiting, the transaction is still shown", kIdleIn, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
+    {"exiting from an active one", State::kActive, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
+    {"exiting from an aborted savepoint", kAborted, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
+    {"exiting, only the state is still shown", kIdleIn, 0, 7, End::kDisconnected, kEarlier, kNoBlock},
     {"activity tracking is off", State::kUnknown, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
     {"the same after a rollback", State::kUnknown, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
 };

@@ -1,5 +1,6 @@
 -- The views for Prometheus: what they count, that the number of labels is bounded, that a scrape reads no history.
 \i test/regress/helpers.sql
+CALL pg_temp.wait_for('SELECT pgleak.scan() = 0 AND events_written >= events_queued FROM pgleak.stats');
 SELECT pgleak.reset();
 
 -- Their columns, which monitoring/ relies on.

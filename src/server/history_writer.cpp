@@ -1,6 +1,7 @@
 #include "server/history_writer.hpp"
 
 #include "server/encoding.hpp"
+#include "server/notification.hpp"
 #include "server/postgres.hpp"
 #include "server/shared_memory.hpp"
 #include "server/tags_json.hpp"
@@ -9,11 +10,8 @@
 extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "commands/async.h"
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -22,8 +20,6 @@ extern "C" {
 namespace pgleak {
 
 namespace {
-
-constexpr char kChannel[] = "pgleak";
 
 // One statement writes every kind of event: the first that arrives makes the row, a later one completes it,
 // and one that arrives twice changes nothing.
@@ -208,55 +204,6 @@ void write_row(const Event& event, const EventText& text) {
   execute(plan, row.values, row.nulls, SPI_OK_INSERT);
 }
 
-void append_json_pair(StringInfo json, const char* key, const char* value) {
-  appendStringInfo(json, ", \"%s\": ", key);
-  escape_json(json, value);
-}
-
-void append_json_seconds(StringInfo json, const char* key, Micros duration) {
-  appendStringInfo(json, ", \"%s\": %.3f", key, static_cast<double>(duration) / kSecond);
-}
-
-const char* kind_name(EventKind kind) {
-  switch (kind) {
-    case EventKind::kOpened:
-      return "opened";
-    case EventKind::kBlocking:
-      return "blocking";
-    case EventKind::kActed:
-      return "acted";
-    case EventKind::kEnded:
-      return "ended";
-  }
-  return "";
-}
-
-// Small enough for the 8000 bytes of a notification whatever the names are: no statement.
-void notify(const Event& event, const EventText& text) {
-  const Episode& episode = event.episode;
-  StringInfoData json;
-  initStringInfo(&json);
-  appendStringInfo(&json, "{\"event\": \"%s\", \"leak_id\": " INT64_FORMAT ", \"pid\": %d",
-                   kind_name(event.kind), episode.leak_id, episode.session.pid);
-  append_json_pair(&json, "database", text.database);
-  append_json_pair(&json, "role", text.role);
-  append_json_pair(&json, "application_name", text.application_name);
-  append_json_pair(&json, "clock", to_string(episode.clock));
-  append_json_seconds(&json, "leak_after", episode.leak_after);
-  append_json_pair(&json, "impact", to_string(episode.worst.impact));
-  appendStringInfo(&json, ", \"blocked\": %d", episode.worst.blocked);
-  if (event.kind == EventKind::kActed) {
-    append_json_pair(&json, "action", to_string(episode.action.last));
-    append_json_pair(&json, "result", to_string(episode.action.result));
-  }
-  if (event.kind == EventKind::kEnded) {
-    append_json_seconds(&json, "duration", event.lasted);
-    append_json_pair(&json, "outcome", to_string(event.outcome));
-  }
-  appendStringInfoChar(&json, '}');
-  Async_Notify(kChannel, json.data);
-}
-
 }  // namespace
 
 void write_events(std::uint64_t count, bool notifies) {
@@ -268,7 +215,7 @@ void write_events(std::uint64_t count, bool notifies) {
       const Event& event = *event_queue->peek(i);
       const EventText text = convert_text(event);
       write_row(event, text);
-      if (notifies) notify(event, text);
+      if (notifies) notify_event(event, text.database, text.role, text.application_name);
       MemoryContextReset(row_context);
     }
     MemoryContextSwitchTo(outer_context);

@@ -10,6 +10,7 @@
 #include "server/compat.hpp"
 #include "server/encoding.hpp"
 #include "server/hand_request.hpp"
+#include "server/live_leaks.hpp"
 #include "server/postgres.hpp"
 #include "server/row.hpp"
 #include "server/session_lookup.hpp"
@@ -42,40 +43,6 @@ namespace {
 constexpr Micros kScanPatience = 10 * kSecond;
 constexpr long kScanPollMs = 100;
 
-// One open episode and its session at the same moment.
-struct LiveLeak {
-  ScannerView view;
-  StatusEntry entry;
-  SessionIdentity who;
-  Ages ages;
-  int statement_length;
-  int trail_length;
-  TrailEntry trail[kMaxTrailSize];
-};
-
-// False if slot `index` has no open episode, or its session is gone and only the scanner has yet to notice.
-bool read_live_leak(int index, Now now, LiveLeak* leak, char* statement) {
-  const SessionSlot& slot = session_slots[index];
-  if (!slot.scanner.read(&leak->view) || !leak->view.is_open) return false;
-
-  const Episode& episode = leak->view.episode;
-  const TransactionReport report = slot.guest.report();
-  if (read_status(index, &leak->entry) != StatusRead::kDone) return false;
-  if (leak->entry.id != episode.session) return false;
-  if (!read_status_strings(index, episode.session, &leak->who, statement, pgstat_track_activity_query_size,
-                           &leak->statement_length))
-    return false;
-
-  const SessionSample sample{leak->entry.id,          leak->entry.state,  leak->entry.xact_start,
-                             leak->entry.state_start, report.ended_count, report.last_end,
-                             report.last_end_start};
-  const Block block = current_block(sample);
-  leak->trail_length = read_trail(index, episode.generation, leak->trail);
-  const PreviousLook never{};
-  leak->ages = read_clocks(&leak->view.watch, sample, block, now, never);
-  return true;
-}
-
 // As of the scanner's last look, all of it: what it hurts makes sense only together.
 void add_harm(Row* row, const Harm& harm) {
   row->add_xid(harm.xid);
@@ -91,7 +58,7 @@ void add_harm(Row* row, const Harm& harm) {
 }
 
 // The columns of pgleak.read_leaks(), in its order.
-void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
+void add_leak(Row* row, const LiveLeak& leak) {
   const Episode& episode = leak.view.episode;
   const int encoding = episode.who.encoding;
   const bool is_visible = may_see_details(leak.who.role_oid);
@@ -128,12 +95,12 @@ void add_leak(Row* row, const LiveLeak& leak, const char* statement) {
   row->add_text(to_string(episode.action.last));
   row->add_time(episode.action.at);
   row->add_text(to_string(episode.action.result));
-  row->add_foreign_text(statement, encoding);
+  row->add_foreign_text(leak.statement, encoding);
   if (leak.entry.query_id == 0)
     row->add_null();
   else
     row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
-  row->add_jsonb(tags_json(statement, leak.statement_length, encoding));
+  row->add_jsonb(tags_json(leak.statement, leak.statement_length, encoding));
   row->add_jsonb(trail_json(leak.trail, leak.trail_length, encoding));
 }
 
@@ -171,13 +138,11 @@ void wait_for_scan(std::uint64_t number) {
 }  // namespace
 
 void read_leaks(ReturnSetInfo* result) {
-  const Now now = read_clocks();
-  char* statement = static_cast<char*>(palloc(static_cast<Size>(pgstat_track_activity_query_size)));
-  for (int i = 0; i < shared->slot_count; i++) {
-    LiveLeak leak;
-    if (!read_live_leak(i, now, &leak, statement)) continue;
+  const ExprContext* context = result->econtext;
+  const LiveLeak* leak = live_leaks(context != nullptr ? context->ecxt_estate : nullptr);
+  for (; leak != nullptr; leak = leak->next) {
     Row row(result);
-    add_leak(&row, leak, statement);
+    add_leak(&row, *leak);
     row.finish();
   }
 }

@@ -97,6 +97,13 @@ Glance glance_at(int index) {
   }
 }
 
+std::uint32_t status_version(int index) {
+  pg_read_barrier();
+  const int version = entry_at(index)->st_changecount;
+  pg_read_barrier();
+  return static_cast<std::uint32_t>(version);
+}
+
 StatusRead read_status(int index, StatusEntry* result) {
   const bool is_whole = read_unchanged(entry_at(index), [result](volatile PgBackendStatus* entry) {
     result->id.pid = entry->st_procpid;

@@ -18,6 +18,10 @@ enum class Glance : std::uint8_t { kNothing, kIdleInTransaction, kActive };
 // has gone. One load; all that a session without a transaction costs.
 Glance glance_at(int index);
 
+// Changes whenever entry `index` does: what was read between two calls that returned the same belongs
+// together.
+std::uint32_t status_version(int index);
+
 // What an entry says, as far as it concerns us.
 struct StatusEntry {
   SessionId id;

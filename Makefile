@@ -1,9 +1,10 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | fuzz | monitoring | storm | screenshots | versions | assert
+#   make check | format | layering | tidy | fuzz | monitoring | storm | bench | screenshots | versions | assert
+#   make package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring storm screenshots versions assert
+developer_targets = check format layering tidy fuzz monitoring storm bench screenshots versions assert package dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -48,6 +49,19 @@ versions:
 # Needs root: a server built with assertions.
 assert:
 	PG_CONFIG=$$(test/versions/assert-server) test/run
+
+# Needs root: the Debian packages, built in one throw-away root and used in another. $(PACKAGES) gets them.
+package:
+	PACKAGES=$(PACKAGES) test/package/run
+
+# What PGXN wants, of the last commit.
+dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
+dist:
+	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
+
+# The next version in every place that names one.
+bump:
+	test/package/bump $(VERSION)
 
 else
 

@@ -1,5 +1,6 @@
 // Owns: the version of the extension, in the code's one place.
-// The other places (pgleak.control, META.json, the script's name) are checked against it by test/layering.
+// The other places (pgleak.control, META.json, the scripts, the changelogs) are checked against it by
+// test/layering, and changed with it by `make bump`.
 #ifndef PGLEAK_CORE_VERSION_HPP
 #define PGLEAK_CORE_VERSION_HPP
 

@@ -50,6 +50,32 @@ AS 'MODULE_PATHNAME', 'pgleak_read_leaks'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pgleak.read_leaks() IS 'open leaks as the scanner and their sessions show them now; use the view pgleak.leaks';
 
+CREATE FUNCTION pgleak.read_pools(
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr text,
+    OUT connections integer,
+    OUT active integer,
+    OUT idle integer,
+    OUT idle_in_transaction integer,
+    OUT leaked integer,
+    OUT peak integer,
+    OUT capacity integer,
+    OUT in_use_percent integer,
+    OUT busy_since timestamp with time zone,
+    OUT leaks_per_hour double precision,
+    OUT exhausted_at timestamp with time zone,
+    OUT verdict text,
+    OUT advice text,
+    OUT suspects integer,
+    OUT oldest_suspect_idle interval,
+    OUT scope text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pgleak_read_pools'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.read_pools() IS 'pools as of the scanner''s last look at them; use the view pgleak.pools';
+
 CREATE FUNCTION pgleak.read_stats(
     OUT scans bigint,
     OUT last_scan_at timestamp with time zone,
@@ -489,6 +515,48 @@ COMMENT ON COLUMN pgleak.offenders.query IS 'a sample: the last statement of the
 COMMENT ON COLUMN pgleak.offenders.tags IS 'the tags of that statement';
 REVOKE ALL ON pgleak.offenders FROM PUBLIC;
 GRANT SELECT ON pgleak.offenders TO pg_monitor;
+
+CREATE VIEW pgleak.pools AS
+SELECT
+    p.database,
+    p.role,
+    p.application_name,
+    p.client_addr::pg_catalog.inet AS client_addr,
+    p.connections,
+    p.active,
+    p.idle,
+    p.idle_in_transaction,
+    p.leaked,
+    p.peak,
+    p.capacity,
+    p.in_use_percent,
+    p.busy_since,
+    p.leaks_per_hour,
+    p.exhausted_at,
+    p.verdict,
+    p.advice,
+    p.suspects,
+    p.oldest_suspect_idle,
+    p.scope
+FROM pgleak.read_pools() p;
+COMMENT ON VIEW pgleak.pools IS 'is a pool leaking or just too small: one row for the sessions that share database, role, application_name and client_addr, and one for the whole server; read from shared memory, others'' rows are masked as in pg_stat_activity';
+COMMENT ON COLUMN pgleak.pools.database IS 'NULL in the rows of other scope than pool, as are role and application_name';
+COMMENT ON COLUMN pgleak.pools.client_addr IS 'address of the client; NULL for a unix socket';
+COMMENT ON COLUMN pgleak.pools.connections IS 'sessions';
+COMMENT ON COLUMN pgleak.pools.idle IS 'of these outside of any transaction: free, as far as the server can see';
+COMMENT ON COLUMN pgleak.pools.leaked IS 'of these with an open leak';
+COMMENT ON COLUMN pgleak.pools.peak IS 'most connections seen at once in the last 24 hours, or since the application was started anew';
+COMMENT ON COLUMN pgleak.pools.capacity IS 'the CONNECTION LIMIT of the role or the database if it has one, else peak; of the server max_connections minus those reserved';
+COMMENT ON COLUMN pgleak.pools.in_use_percent IS 'share of the capacity that is active or idle in a transaction, together with others under the same limit; of the server all connections count';
+COMMENT ON COLUMN pgleak.pools.busy_since IS 'since when this share has been pgleak.pool_busy_percent or more; NULL if it is not';
+COMMENT ON COLUMN pgleak.pools.leaks_per_hour IS 'leaks that began minus leaks that ended, per hour';
+COMMENT ON COLUMN pgleak.pools.exhausted_at IS 'when nothing will be free at that rate, or since when nothing is; NULL if that is not in sight';
+COMMENT ON COLUMN pgleak.pools.verdict IS 'ok; leak: something leaks and there is room left; leaking: leaks hold a quarter of what is in use, or the pool is busy too; undersized: busy for pgleak.pool_busy_after and leaks do not explain it';
+COMMENT ON COLUMN pgleak.pools.advice IS 'what to do, in one sentence; NULL if nothing';
+COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that their pool went on without: perhaps checked out and forgotten outside of a transaction; a guess';
+COMMENT ON COLUMN pgleak.pools.oldest_suspect_idle IS 'how long the first of them has been idle';
+COMMENT ON COLUMN pgleak.pools.scope IS 'pool; server: all sessions; other: sessions of pools beyond the 256 that are told apart';
+GRANT SELECT ON pgleak.pools TO PUBLIC;
 
 CREATE VIEW pgleak.stats AS
 SELECT

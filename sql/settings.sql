@@ -31,6 +31,7 @@ FROM (VALUES
     ($$SET pgleak.idle_leek_after = '10s'$$),
     ($$SET pgleak.scan_interval = '2s'$$),
     ($$SET pgleak.retention = '1d'$$),
+    ($$SET pgleak.pool_busy_after = '1min'$$),
     ($$SET pgleak.database = 'elsewhere'$$),
     ($$SET pgleak.queue_size = 2048$$)) AS t(statement);
 SHOW pgleak.idle_leak_after;
@@ -43,6 +44,9 @@ ALTER SYSTEM SET pgleak.retention = '-1d';
 ALTER SYSTEM SET pgleak.history_max_rows = 'many';
 ALTER SYSTEM SET pgleak.queue_size = 15;
 ALTER SYSTEM SET pgleak.log_query = 'sometimes';
+ALTER SYSTEM SET pgleak.pool_busy_percent = 0;
+ALTER SYSTEM SET pgleak.pool_busy_percent = 101;
+ALTER SYSTEM SET pgleak.pool_busy_after = '999ms';
 \set VERBOSITY default
 
 -- An ordinary user cannot exempt himself: not by SET, by a function's SET clause, for his role, for his database, or

@@ -7,6 +7,7 @@
 
 #include "pgleak.hpp"
 #include "policy.hpp"
+#include "pool_errands.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/database_connection.hpp"
@@ -206,6 +207,7 @@ Micros keep_history() {
 // One turn of the recorder; returns how long it may sleep.
 Micros take_turn() {
   MemoryContextReset(recorder.context);
+  run_pool_errands(recorder.context);
   const Micros until_rules = keep_rules_current(recorder.context);
   const Micros until_history = keep_history();
   return Min(until_rules, until_history);

@@ -9,6 +9,7 @@
 #include "episodes.hpp"
 #include "look.hpp"
 #include "pgleak.hpp"
+#include "pools.hpp"
 #include "server/backend_status.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
@@ -72,6 +73,7 @@ Micros scan(PreviousLook* previous) {
   forget_lock_waits();
   look_at_all_sessions(&look);
   serve_requests(&look);
+  sample_pools(look);
 
   previous->at_idle = look.now.monotonic;
   previous->at_transaction = look.watches_transactions ? look.now.monotonic : 0;
@@ -105,6 +107,7 @@ void scanner_main() {
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   prepare_lock_waits();
   prepare_episodes();
+  prepare_pools();
   run_scanner();
   exit_worker();
 }

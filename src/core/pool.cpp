@@ -1,5 +1,9 @@
 #include "core/pool.hpp"
 
+#include <cstring>
+
+#include "core/text.hpp"
+
 namespace pgleak {
 
 namespace {
@@ -58,12 +62,15 @@ bool is_full_of_work(const PoolState& state, const PoolRules& rules, MonotonicTi
   return state.is_limited || state.turnover >= state.peak;
 }
 
-Verdict judge(const PoolState& state, const PoolRules& rules, bool is_mixture, MonotonicTime now) {
+// Sessions without a pool are not judged by their share: that of strangers says nothing. A server has room
+// for all its pools, so there a quarter of its room counts.
+Verdict judge(const PoolState& state, const PoolRules& rules, PoolScope scope, MonotonicTime now) {
   const std::int32_t leaked = state.counts.leaked;
-  const bool hold_a_quarter = leaked > 0 && leaked * 4 >= state.mean_used - 1e-6;
-  if (!is_mixture && !hold_a_quarter && is_full_of_work(state, rules, now)) return Verdict::kUndersized;
+  const double whole = scope == PoolScope::kServer ? state.capacity : state.mean_used - 1e-6;
+  const bool hold_a_quarter = leaked > 0 && leaked * 4 >= whole && scope != PoolScope::kOther;
+  if (!hold_a_quarter && is_full_of_work(state, rules, now)) return Verdict::kUndersized;
   if (leaked == 0) return Verdict::kOk;
-  return !is_mixture && (hold_a_quarter || state.busy_on != 0) ? Verdict::kLeaking : Verdict::kLeak;
+  return hold_a_quarter || state.busy_on != 0 ? Verdict::kLeaking : Verdict::kLeak;
 }
 
 // When the leaks will have taken what is left, at their present rate; since when there is nothing left.
@@ -82,6 +89,18 @@ bool is_worth_telling(Verdict verdict) {
 
 }  // namespace
 
+const char* to_string(PoolScope scope) {
+  switch (scope) {
+    case PoolScope::kPool:
+      return "pool";
+    case PoolScope::kServer:
+      return "server";
+    case PoolScope::kOther:
+      return "other";
+  }
+  return "pool";
+}
+
 const char* to_string(Verdict verdict) {
   switch (verdict) {
     case Verdict::kOk:
@@ -96,14 +115,16 @@ const char* to_string(Verdict verdict) {
   return "ok";
 }
 
-void LeakSummary::add(const Episode& episode) {
+void LeakSummary::add(const Episode& episode, const char* its_route) {
   const bool is_idle = is_idle_in_transaction(episode.last_state);
   const WallTime began = is_idle && episode.idle_since != 0 ? episode.idle_since : episode.detected_at;
-  if (count == 0)
+  if (count == 0) {
     query_id = episode.query_id;
-  else if (query_id != episode.query_id)
-    is_mixed = true;
-  if (is_mixed) query_id = 0;
+    TextBuffer(route, sizeof(route)).append(its_route);
+  }
+  // Once empty it stays empty: then it equals no other.
+  if (query_id != episode.query_id) query_id = 0;
+  if (std::strcmp(route, its_route) != 0) route[0] = '\0';
   if (count == 0 || began < since) since = began;
   if (is_idle) idle++;
   count++;
@@ -127,7 +148,7 @@ void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& r
   state->peak = state->trend.peak();
   state->is_limited = sample.limit > 0;
   state->capacity = state->is_limited ? sample.limit : state->peak;
-  if (sample.is_mixture) state->capacity = 0;
+  if (sample.scope == PoolScope::kOther) state->capacity = 0;
   state->used_of_capacity = state->is_limited ? sample.used_of_limit : sample.used;
   update_means(state, rules, now.monotonic);
   update_busy(state, sample, rules, state->peak > old_peak, now);
@@ -139,7 +160,7 @@ void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& r
 
   state->leaks_per_hour = state->trend.leaks_per_hour(now.monotonic);
   state->observed_on = now.monotonic;
-  state->verdict = judge(*state, rules, sample.is_mixture, now.monotonic);
+  state->verdict = judge(*state, rules, sample.scope, now.monotonic);
   state->exhausted_at = forecast(*state, now.wall);
 }
 

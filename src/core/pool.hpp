@@ -8,12 +8,19 @@
 
 #include "core/episode.hpp"
 #include "core/pool_trend.hpp"
+#include "core/tags.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
 
 // One after the other in severity, but for kLeak: something leaks, and the pool has room left.
 enum class Verdict : std::uint8_t { kOk, kLeak, kUndersized, kLeaking };
+
+// What is judged: a pool, the whole server, or unrelated sessions that found no place in the table of pools.
+enum class PoolScope : std::uint8_t { kPool, kServer, kOther };
+
+// As pgleak.pools.scope prints it.
+const char* to_string(PoolScope scope);
 
 // As pgleak.pools.verdict prints it.
 const char* to_string(Verdict verdict);
@@ -30,16 +37,16 @@ struct PoolCounts {
   std::int32_t in_use() const { return active + idle_in_transaction; }
 };
 
-// What the open leaks of a pool have in common. A route belongs here, beside the query, once episodes know
-// it.
+// What the open leaks of a pool have in common.
 struct LeakSummary {
   std::int32_t count;
   std::int32_t idle;       // those of them that are idle in their transaction
   WallTime since;          // since when the first of them is idle, or in its transaction
   std::uint64_t query_id;  // of the last statement of each; 0 if they differ or it is not known
-  bool is_mixed;           // they differ
+  char route[kRouteSize];  // that the last statement of each names; empty if they differ or it is not known
 
-  void add(const Episode& episode);
+  // `its_route` is empty if the statement names none.
+  void add(const Episode& episode, const char* its_route);
 };
 
 // Sessions that may be checked out though they look free; see core/suspects.hpp.
@@ -50,6 +57,7 @@ struct SuspectSummary {
 
 // What one look at a pool found.
 struct PoolSample {
+  PoolScope scope;
   PoolCounts counts;
   LeakSummary leaks;
   SuspectSummary suspects;
@@ -58,7 +66,6 @@ struct PoolSample {
   std::int32_t used_of_limit;  // by this pool and all others that share the limit
   std::int32_t turnover;       // sessions that have ended a transaction since the last look
   bool has_restarted;          // all the sessions of the last look are gone
-  bool is_mixture;             // unrelated sessions that found no place in the table: they have no capacity
 };
 
 // pgleak.pool_busy_percent and pgleak.pool_busy_after.

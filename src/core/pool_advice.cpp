@@ -35,16 +35,20 @@ void append_forecast(TextBuffer* text, const PoolState& state, const AdviceTimes
   if (state.full_since != 0) {
     text->append(", nothing has been free since ");
   } else {
-    text->append(", ");
+    text->append(", at ");
     append_rate(text, state.leaks_per_hour);
-    text->append(" more an hour leave nothing free at ");
+    text->append(" more an hour nothing will be free at ");
   }
   text->append(times.exhausted_at);
 }
 
-// What to fix: the more the leaks have in common, the more is known. (The place for a route, when leaks have
-// one.)
+// What to fix: the more the leaks have in common, the more is known.
 void append_culprit(TextBuffer* text, const LeakSummary& leaks) {
+  if (leaks.route[0] != '\0') {
+    text->append("; fix the route ");
+    text->append_escaped(leaks.route, false);
+    return;
+  }
   text->append(leaks.query_id != 0 ? "; fix the code that runs it"
                                    : "; see pgleak.leaks and fix the code that leaves them");
 }
@@ -95,18 +99,6 @@ void append_suspects(TextBuffer* text, const SuspectSummary& suspects) {
 }
 
 }  // namespace
-
-const char* to_string(PoolScope scope) {
-  switch (scope) {
-    case PoolScope::kPool:
-      return "pool";
-    case PoolScope::kServer:
-      return "server";
-    case PoolScope::kOther:
-      return "other";
-  }
-  return "pool";
-}
 
 void append_advice(TextBuffer* text, const PoolState& state, PoolScope scope, const AdviceTimes& times) {
   if (state.verdict == Verdict::kUndersized)

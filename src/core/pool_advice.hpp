@@ -18,11 +18,6 @@ struct AdviceTimes {
   char exhausted_at[kClockTextSize];
 };
 
-enum class PoolScope : std::uint8_t { kPool, kServer, kOther };
-
-// As pgleak.pools.scope prints it.
-const char* to_string(PoolScope scope);
-
 // Appends nothing if there is nothing to do.
 void append_advice(TextBuffer* text, const PoolState& state, PoolScope scope, const AdviceTimes& times);
 

@@ -9,6 +9,7 @@ extern "C" {
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "postmaster/interrupt.h"
+#include "postmaster/postmaster.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -182,6 +183,15 @@ inline TransactionId next_transaction_id() {
   const FullTransactionId* const next = &ShmemVariableCache->nextXid;
 #endif
   return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
+}
+
+// Connections that roles without privileges can have together.
+inline int ordinary_connection_limit() {
+#if PG_VERSION_NUM >= 160000
+  return MaxConnections - SuperuserReservedConnections - ReservedConnections;
+#else
+  return MaxConnections - ReservedBackends;
+#endif
 }
 
 // Memory that the settings machinery frees by itself; NULL when there is none. Never ereports.

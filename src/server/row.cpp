@@ -45,6 +45,8 @@ void Row::add_int64(std::int64_t value) { add(Int64GetDatum(value)); }
 
 void Row::add_xid(std::uint32_t value) { value == 0 ? add_null() : add(TransactionIdGetDatum(value)); }
 
+void Row::add_double(double value) { add(Float8GetDatum(value)); }
+
 void Row::add_time(WallTime value) { value == 0 ? add_null() : add(TimestampTzGetDatum(value)); }
 
 void Row::add_duration(Micros value) {

@@ -24,9 +24,10 @@ class Row {
   void add_int32(std::int32_t value);
   void add_int64(std::int64_t value);
   void add_xid(std::uint32_t value);  // 0 is NULL
-  void add_time(WallTime value);      // 0 is NULL
-  void add_duration(Micros value);    // negative is NULL
-  void add_text(const char* value);   // nullptr is NULL; valid in the database's encoding
+  void add_double(double value);
+  void add_time(WallTime value);     // 0 is NULL
+  void add_duration(Micros value);   // negative is NULL
+  void add_text(const char* value);  // nullptr is NULL; valid in the database's encoding
   void add_foreign_text(const char* value, int encoding);  // as it stands in another database
   void add_jsonb(const char* value);  // nullptr is NULL; valid JSON in the database's encoding
 

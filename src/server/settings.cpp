@@ -171,6 +171,12 @@ void define_server_settings() {
   DefineCustomIntVariable("pgleak.trail_size", "Number of statements remembered of each running transaction.",
                           "0 remembers none.", &settings.trail_size, 8, 0, kMaxTrailSize, PGC_POSTMASTER, 0,
                           nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_percent", "A pool is busy when this share of it is in use.",
+                          nullptr, &settings.pool_busy_percent, 80, 1, 100, PGC_SIGHUP, 0, nullptr, nullptr,
+                          nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_after", "A pool that is busy for this long is too small.",
+                          nullptr, &settings.pool_busy_after, 5 * 60 * 1000, 1000, INT_MAX, PGC_SIGHUP,
+                          GUC_UNIT_MS, nullptr, nullptr, nullptr);
 }
 
 }  // namespace

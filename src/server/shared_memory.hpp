@@ -14,6 +14,7 @@
 #include "server/action_request.hpp"
 #include "server/event_queue.hpp"
 #include "server/guest_slot.hpp"
+#include "server/pool_memory.hpp"
 #include "server/postgres.hpp"
 #include "server/rule_memory.hpp"
 
@@ -119,6 +120,8 @@ struct SharedState {
   std::atomic<bool> stale_rows_completed;     // rows that an earlier run left open are 'server stopped'
   std::atomic<std::int32_t> failed_connects;  // in a row; see database_connection.cpp
   std::atomic<bool> may_connect;              // after a failure: the wait for the database is over
+
+  PoolMemory pools;
 };
 
 // Valid in every process that was forked with the library preloaded; nullptr otherwise.

@@ -268,7 +268,7 @@ sub test_notifications
 	my @events;
 	my $hear = sub {
 		$listener->ask('SELECT 1');
-		push @events, grep { $_->{pid} == $root->{pid} } map { JSON::PP->new->utf8->decode($_) } @{ $listener->{payloads} };
+		push @events, grep { ($_->{pid} // 0) == $root->{pid} } map { JSON::PP->new->utf8->decode($_) } @{ $listener->{payloads} };
 		return scalar @events;
 	};
 	eventually(sub { $hear->() >= 1 }, 'a leak is notified');

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 
 #include "samples.hpp"
@@ -45,6 +46,12 @@ TEST(PoolAdviceTest, ALeakingPoolIsNotToBeMadeLarger) {
             "14 of 15 connections are idle in transaction since 10:02, all last ran query 81; fix the code "
             "that runs it "
             "before raising the pool size");
+  std::strcpy(state.leaks.route, "/orders\t");
+  EXPECT_EQ(advice(state),
+            "14 of 15 connections are idle in transaction since 10:02, all last ran query 81; fix the route "
+            "/orders\\t "
+            "before raising the pool size");
+  state.leaks.route[0] = '\0';
   state.leaks.idle = 13;
   state.leaks.query_id = static_cast<std::uint64_t>(-5);
   EXPECT_EQ(
@@ -56,12 +63,12 @@ TEST(PoolAdviceTest, ALeakingPoolIsNotToBeMadeLarger) {
 TEST(PoolAdviceTest, AForecastIsPartOfIt) {
   PoolState state = pool(Verdict::kLeaking, 8, 5);
   state.leaks_per_hour = 11.96;
-  EXPECT_EQ(advice(state, PoolScope::kPool, kTimes),
-            "5 of 15 connections are idle in transaction since 10:02, 12 more an hour leave nothing free at "
-            "10:40; see "
-            "pgleak.leaks and fix the code that leaves them before raising the pool size");
+  EXPECT_EQ(
+      advice(state, PoolScope::kPool, kTimes),
+      "5 of 15 connections are idle in transaction since 10:02, at 12 more an hour nothing will be free "
+      "at 10:40; see pgleak.leaks and fix the code that leaves them before raising the pool size");
   state.leaks_per_hour = 0.52;
-  EXPECT_NE(advice(state, PoolScope::kPool, kTimes).find(", 0.5 more an hour"), std::string::npos);
+  EXPECT_NE(advice(state, PoolScope::kPool, kTimes).find(", at 0.5 more an hour"), std::string::npos);
   state.full_since = 1;
   EXPECT_NE(advice(state, PoolScope::kPool, kTimes).find(", nothing has been free since 10:40;"),
             std::string::npos);

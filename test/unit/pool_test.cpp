@@ -270,15 +270,26 @@ TEST_F(PoolTest, AGapBetweenLooksIsNoHarm) {
 // All connections of a server count, as each takes a slot.
 TEST_F(PoolTest, TheServerCountsEveryConnection) {
   is(95, 10, 0);
+  sample_.scope = PoolScope::kServer;
   sample_.used = sample_.used_of_limit = 95;
   sample_.limit = 97;
   EXPECT_EQ(look(6 * kMinute), Verdict::kUndersized);
   EXPECT_EQ(pool_.in_use_percent(), 97);
 }
 
+TEST_F(PoolTest, AServerIsLeakingOnlyIfLeaksHoldAQuarterOfItsRoom) {
+  is(30, 24, 24);
+  sample_.scope = PoolScope::kServer;
+  sample_.used = sample_.used_of_limit = 30;
+  sample_.limit = 97;
+  EXPECT_EQ(look(kMinute), Verdict::kLeak);
+  is(30, 25, 25);
+  EXPECT_EQ(look(kMinute), Verdict::kLeaking);
+}
+
 TEST_F(PoolTest, AMixtureHasNoCapacity) {
   is(90, 90, 80);
-  sample_.is_mixture = true;
+  sample_.scope = PoolScope::kOther;
   EXPECT_EQ(look(6 * kMinute), Verdict::kLeak);
   EXPECT_EQ(pool_.in_use_percent(), -1);
   EXPECT_EQ(pool_.exhausted_at, 0);
@@ -307,19 +318,21 @@ TEST(LeakSummaryTest, KnowsWhatAllLeaksHaveInCommon) {
   episode.detected_at = 900;
   episode.last_state = SessionState::kIdleInTransaction;
   LeakSummary leaks{};
-  leaks.add(episode);
+  leaks.add(episode, "/orders");
   episode.idle_since = 300;
-  leaks.add(episode);
+  leaks.add(episode, "/orders");
   EXPECT_EQ(leaks.count, 2);
   EXPECT_EQ(leaks.idle, 2);
   EXPECT_EQ(leaks.since, 300);
   EXPECT_EQ(leaks.query_id, 81U);
+  EXPECT_STREQ(leaks.route, "/orders");
   episode.query_id = 82;
   episode.last_state = SessionState::kActive;
-  leaks.add(episode);
+  leaks.add(episode, "");
   episode.query_id = 81;
-  leaks.add(episode);
+  leaks.add(episode, "/orders");
   EXPECT_EQ(leaks.query_id, 0U);
+  EXPECT_STREQ(leaks.route, "");
   EXPECT_EQ(leaks.idle, 2);
 }
 

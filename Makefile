@@ -1,10 +1,10 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | fuzz | monitoring | storm | bench | screenshots | versions | assert
+#   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | versions | assert
 #   make package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring storm bench screenshots versions assert package dist bump
+developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -28,6 +28,10 @@ fuzz:
 
 monitoring:
 	test/monitoring/run
+
+# Drivers, every pool, and the storm.
+clients:
+	test/clients/run
 
 storm:
 	test/clients/run storm 60

@@ -17,12 +17,13 @@ import sqlalchemy
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
+from checks import Checks, error_of
+
 try:
     import psycopg_pool
 except ImportError:
     psycopg_pool = None
 
-PATIENCE = 10
 INSERT = "INSERT INTO orders (note) VALUES ('{}')"
 TAKE = "UPDATE stock SET quantity = quantity - 1 WHERE product = {}"
 
@@ -132,49 +133,13 @@ class SqlAlchemy:
 DRIVERS = (Psycopg2, Psycopg3, Asyncpg, SqlAlchemy)
 
 
-class Checks:
-    """Prints the results, and looks at the server from outside."""
-
-    def __init__(self):
-        self.failed = 0
-        self.admin = psycopg2.connect("dbname=postgres user=postgres")
-        self.admin.autocommit = True
-
-    def check(self, holds, what, detail=""):
-        print(f"{'ok' if holds else 'not ok'} - {what}", flush=True)
-        if not holds:
-            self.failed += 1
-            print(f"#   {detail}")
-
-    def ask(self, query, *values):
-        cursor = self.admin.cursor()
-        cursor.execute(query, values)
-        return cursor.fetchone()[0]
-
-    def wait_until(self, query, *values):
-        """Whether a query about the server becomes true."""
-        deadline = time.monotonic() + PATIENCE
-        while not self.ask(query, *values):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.005)
-        return True
-
+class DriverChecks(Checks):
     def is_aborted(self, pid):
         return self.wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE pid = %s"
                                " AND state = 'idle in transaction (aborted)'", pid)
 
     def has_order(self, note):
         return self.ask("SELECT count(*) FROM orders WHERE note = %s", note) == 1
-
-
-def error_of(action, *values):
-    """The exception that an action raises; None if it raises none."""
-    try:
-        action(*values)
-    except Exception as error:  # noqa: BLE001 - each driver has its own
-        return error
-    return None
 
 
 def leak(checks, driver, role, note):
@@ -358,7 +323,7 @@ def test_many(checks, count):
 
 
 def main():
-    checks = Checks()
+    checks = DriverChecks()
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # warns of the connection that is given back on purpose
     for driver in DRIVERS:
         for role, way in (("by_hand", "by hand"), ("by_limit", "by its limit")):

@@ -1111,6 +1111,41 @@ COMMENT ON VIEW pgleak.metrics_routes IS 'for Prometheus: open leaks by applicat
 REVOKE ALL ON pgleak.metrics_routes FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_routes TO pg_monitor;
 
+-- Of pools that differ only in what is no label, the worst.
+CREATE VIEW pgleak.metrics_pools AS
+WITH pool AS (
+    SELECT COALESCE(p.database, 'all') AS database, COALESCE(p.role, 'all') AS role,
+        CASE p.scope WHEN 'server' THEN 'all' ELSE pgleak.metric_label(p.application_name) END AS application,
+        p.connections,
+        CASE p.scope WHEN 'server' THEN p.connections ELSE p.active + p.idle_in_transaction END AS in_use,
+        p.capacity, p.in_use_percent, p.exhausted_at, p.verdict,
+        CASE p.verdict WHEN 'leaking' THEN 3 WHEN 'undersized' THEN 2 WHEN 'leak' THEN 1 ELSE 0 END AS severity
+    FROM pgleak.pools p
+    WHERE p.scope IN ('pool', 'server') AND p.capacity IS NOT NULL
+), common AS (
+    SELECT p.application FROM pool p
+    GROUP BY p.application ORDER BY pg_catalog.sum(p.connections) DESC, p.application LIMIT 21
+), named AS (
+    SELECT p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.capacity,
+        p.in_use_percent, p.exhausted_at, p.verdict, p.severity
+    FROM pool p LEFT JOIN common c USING (application)
+)
+SELECT DISTINCT ON (n.database, n.role, n.application)
+    n.database,
+    n.role,
+    n.application,
+    n.connections,
+    n.in_use,
+    n.capacity,
+    n.in_use_percent / 100.0::double precision AS in_use_ratio,
+    EXTRACT(epoch FROM n.exhausted_at)::double precision AS exhaustion_timestamp_seconds,
+    n.verdict
+FROM named n
+ORDER BY n.database, n.role, n.application, n.severity DESC, n.in_use_percent DESC, n.connections DESC;
+COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool of each database, role and application, and all of the server; the 20 applications with most connections, and other';
+REVOKE ALL ON pgleak.metrics_pools FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_pools TO pg_monitor;
+
 CREATE VIEW pgleak.metrics_outcomes AS
 SELECT o.outcome, o.episodes FROM pgleak.read_outcomes() o;
 COMMENT ON VIEW pgleak.metrics_outcomes IS 'for Prometheus: episodes that have ended since the server started or pgleak.reset(), by outcome';

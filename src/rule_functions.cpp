@@ -22,7 +22,7 @@ namespace pgleak {
 namespace {
 
 void add_limits(ReturnSetInfo* result, int pid) {
-  StatusEntry entry;
+  StatusEntry entry{};
   const int index = find_client_backend(pid, &entry);
   if (!may_see_details(entry.role_oid))
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -55,5 +55,5 @@ Datum pgleak_note_policy_change(PG_FUNCTION_ARGS) {
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                     errmsg("pgleak.note_policy_change() must be called as a trigger")));
   pgleak::note_policy_change(reinterpret_cast<const TriggerData*>(fcinfo->context));
-  return PointerGetDatum(nullptr);
+  return 0;
 }

@@ -16,6 +16,12 @@ void append_replacement(StringInfo out, int encoding) {
   appendStringInfoString(out, encoding == PG_UTF8 ? "\xEF\xBF\xBD" : "?");
 }
 
+bool is_ascii(const char* text, int length) {
+  for (int i = 0; i < length; i++)
+    if (IS_HIGHBIT_SET(text[i])) return false;
+  return true;
+}
+
 // Length of the valid character at `text`, or 1 if there is none.
 int skip_length(int encoding, const char* text, int remaining) {
   const int length = pg_encoding_verifymbchar(encoding, text, remaining);
@@ -70,6 +76,9 @@ void append_converted(StringInfo out, Oid conversion, int source, int target, co
 }  // namespace
 
 char* to_database_encoding(const char* text, int length, int source_encoding) {
+  // Most names are, and every encoding of a database has ASCII as it is.
+  if (is_ascii(text, length)) return pnstrdup(text, static_cast<Size>(length));
+
   const int target = GetDatabaseEncoding();
   const bool is_known = PG_VALID_BE_ENCODING(source_encoding);
   if (is_known) length = pg_encoding_mbcliplen(source_encoding, text, length, length);

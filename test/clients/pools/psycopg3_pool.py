@@ -35,7 +35,7 @@ class Pool:
             self.pool.putconn(connection)
 
     def works(self):
-        with self.pool.connection(timeout=10) as connection:
+        with self.pool.connection(timeout=60) as connection:
             return connection.execute("SELECT 1").fetchone() == (1,)
 
 

@@ -71,13 +71,14 @@ class Scenario(Checks):
         return self.check(self.ask(f"SELECT count(*) > 0 AND bool_and({condition}) {EPISODES}", self.role, application),
                           what, self.report)
 
-    def most_suspects(self, seconds):
+    def most_suspects(self, seconds, also=lambda: None):
         """Watches for a time and returns the most suspects that each application had at once."""
         most, until = {}, time.monotonic() + seconds
         while time.monotonic() < until:
             for name, suspects in self.ask_rows("SELECT application_name, suspects FROM pgleak.pools WHERE role = %s",
                                                 self.role):
                 most[name] = max(most.get(name, 0), suspects)
+            also()
             time.sleep(0.2)
         return most
 
@@ -200,7 +201,7 @@ def repeated(action, pause):
 
 class UnevenLoad:
     """
-    Requests that come unevenly, in threads: one at a time, and for the last part of every five seconds many at once.
+    Requests that come unevenly, in threads: one at a time, and for the last part of every six seconds many at once.
     `request` takes a connection, uses it and gives it back.
     """
 
@@ -216,7 +217,7 @@ class UnevenLoad:
 
     def _work(self, number):
         while not self.is_over.wait(0.01):
-            is_burst = (time.monotonic() - self.began) % 5 > 3.5
+            is_burst = (time.monotonic() - self.began) % 6 > 4.5
             if number > 0 and not is_burst:
                 continue
             try:
@@ -232,16 +233,21 @@ class UnevenLoad:
 
 
 class Child:
-    """A program with a pool that does what it is told, a line of JSON for each order, and answers so."""
+    """
+    A program with a pool that does what it is told, a line of JSON for each order, and answers so. Its orders are its
+    methods: child.leak() sends ["leak"].
+    """
 
     def __init__(self, scenario, name, argv, env=None):
         self.program = scenario.start(name, argv, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __call__(self, order, *values):
-        """Gives an order and returns the answer: a value, or what went wrong as {"error": ...}."""
-        self.program.stdin.write(json.dumps([order, *values]).encode() + b"\n")
-        self.program.stdin.flush()
-        line = self.program.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the program has ended at {order}, see {self.program.log}")
-        return json.loads(line)
+    def __getattr__(self, order):
+        def give_order(*values):
+            self.program.stdin.write(json.dumps([order, *values]).encode() + b"\n")
+            self.program.stdin.flush()
+            line = self.program.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the program has ended at {order}, see {self.program.log}")
+            return json.loads(line)
+
+        return give_order

@@ -73,7 +73,7 @@ def test_suspects(scenario):
             session.commit()
 
     loads = [UnevenLoad(lambda engine=engine: request(engine), 6) for engine in engines.values()]
-    most = scenario.most_suspects(17)
+    most = scenario.most_suspects(19)
     scenario.check(most.get("lifo") == 0, "SQLAlchemy: a LIFO pool under uneven load has no suspects", most)
     scenario.check(most.get("fifo") == 0, "SQLAlchemy: nor has a FIFO pool", most)
     scenario.check(most.get("forgetful") == 1, "SQLAlchemy: a connection forgotten outside of a transaction is one", most)

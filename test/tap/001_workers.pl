@@ -172,7 +172,7 @@ sub function_calls
 		SELECT format('SELECT * FROM %s(%s)', p.oid::regproc,
 			(SELECT string_agg(format('%L::%s', 0, t::regtype), ', ') FROM unnest(p.proargtypes) t))
 		FROM pg_proc p WHERE p.pronamespace = 'pgleak'::regnamespace AND p.prolang =
-			(SELECT oid FROM pg_language WHERE lanname = 'c')});
+			(SELECT oid FROM pg_language WHERE lanname = 'c') AND p.prorettype <> 'trigger'::regtype});
 }
 
 sub test_not_preloaded

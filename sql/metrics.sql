@@ -29,6 +29,15 @@ SELECT database, role = current_user AS is_mine, application COLLATE "C" AS appl
 FROM pgleak.metrics_sessions ORDER BY 3;
 SELECT application COLLATE "C" AS application, route COLLATE "C" AS route, sessions FROM pgleak.metrics_routes ORDER BY 1, 2;
 
+-- Their pool is full of leaks; without a limit it is as large as it ever was.
+CALL pg_temp.wait_for($$
+    SELECT count(*) = 1 FROM pgleak.metrics_pools WHERE application = 'shop' AND in_use = 2 AND verdict = 'leaking'$$);
+SELECT database, role = current_user AS is_mine, application, connections, in_use, capacity, in_use_ratio, verdict
+FROM pgleak.metrics_pools WHERE application = 'shop';
+SELECT database, role, connections >= 4 AS has_connections, in_use = connections AS is_used,
+    in_use_ratio BETWEEN 0.01 AND 1 AS has_ratio
+FROM pgleak.metrics_pools WHERE application = 'all';
+
 -- Outcomes are all there from the start, counted once each, and zeroed by reset().
 SELECT * FROM pgleak.metrics_outcomes;
 SELECT pg_temp.run('first', 'COMMIT'), pg_temp.run('second', 'ROLLBACK');
@@ -48,10 +57,11 @@ CREATE ROLE regress_pgleak_exporter IN ROLE pg_monitor;
 CREATE ROLE regress_pgleak_reader;
 SET ROLE regress_pgleak_exporter;
 SELECT (SELECT count(*) FROM pgleak.metrics_sessions) AS sessions, (SELECT count(*) FROM pgleak.metrics_routes) AS routes,
+    (SELECT count(*) > 0 FROM pgleak.metrics_pools) AS pools,
     (SELECT count(*) FROM pgleak.metrics_outcomes) AS outcomes, (SELECT count(*) FROM pgleak.metrics_workers) AS workers;
 SET ROLE regress_pgleak_reader;
 SELECT left(pg_temp.error_of('SELECT FROM pgleak.' || name), 5) AS sqlstate
-FROM unnest('{metrics_sessions,metrics_routes,metrics_outcomes,metrics_workers}'::text[]) AS name;
+FROM unnest('{metrics_sessions,metrics_routes,metrics_pools,metrics_outcomes,metrics_workers}'::text[]) AS name;
 RESET ROLE;
 DROP ROLE regress_pgleak_exporter, regress_pgleak_reader;
 
@@ -69,6 +79,10 @@ SELECT count(*) AS labels, sum(sessions) AS sessions, sum(sessions) FILTER (WHER
 FROM pgleak.metrics_sessions;
 SELECT count(*) AS labels, sum(sessions) AS sessions, sum(sessions) FILTER (WHERE route = 'other') AS others
 FROM pgleak.metrics_routes;
+CALL pg_temp.wait_for($$
+    SELECT max(connections) FILTER (WHERE application = 'all') >= 26 AND count(*) FILTER (WHERE application = 'other') = 1
+        AND count(DISTINCT application) = 22
+    FROM pgleak.metrics_pools$$);
 CALL pg_temp.disconnect_all();
 ALTER DATABASE contrib_regression RESET pgleak.idle_leak_after;
 

@@ -393,6 +393,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION pgleak.format_duration(interval) IS 'an interval for people, in its two largest units; used by pgleak.top and pgleak.report';
 
+CREATE FUNCTION pgleak.route_of(tags jsonb)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $function$
+    SELECT coalesce(tags OPERATOR(pg_catalog.->>) 'route', (tags OPERATOR(pg_catalog.->>) 'controller')
+        OPERATOR(pg_catalog.||) coalesce('#' OPERATOR(pg_catalog.||) (tags OPERATOR(pg_catalog.->>) 'action'), ''))
+$function$;
+COMMENT ON FUNCTION pgleak.route_of(jsonb) IS 'which code of the application: the tag route, else controller and action';
+
 CREATE VIEW pgleak.top AS
 SELECT
     l.pid,
@@ -411,7 +420,7 @@ SELECT
             THEN ' ' || pg_catalog.split_part(pgleak.format_duration(l.next_action_at - pg_catalog.clock_timestamp()), ' ', 1)
         ELSE ' now'
     END AS next,
-    pgleak.fit_text(coalesce(l.tags ->> 'route', l.query), 15) AS statement
+    pgleak.fit_text(coalesce(pgleak.route_of(l.tags), l.query), 15) AS statement
 FROM pgleak.leaks l
 ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid;
 COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first, with the route or else the statement: \watch it';
@@ -424,7 +433,7 @@ WITH episode AS (
         h.database,
         h.role,
         h.application_name,
-        coalesce(h.tags ->> 'route', (h.tags ->> 'controller') || coalesce('#' || (h.tags ->> 'action'), '')) AS route,
+        pgleak.route_of(h.tags) AS route,
         h.query_id,
         coalesce(h.outcome, 'open') AS outcome,
         greatest(h.idle_for, l.idle_for) AS idle_for,
@@ -710,7 +719,7 @@ BEGIN
                     coalesce(h.ended_at, upto) AS finished,
                     coalesce(h.outcome, 'open') AS outcome,
                     h.leak_id, h.pid, h.role, h.database, h.detected_at, h.blocked, h.blocked_for,
-                    h.tags ->> 'route' AS route
+                    pgleak.route_of(h.tags) AS route
                 FROM pgleak.history h
                 WHERE h.application_name = ANY (applications) AND h.detected_at < upto
                     AND (h.ended_at >= since OR h.ended_at IS NULL)
@@ -875,13 +884,13 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $function$
     WITH grouped AS (
-        SELECT h.application_name, h.role, h.database, h.tags ->> 'route' AS route, h.query_id,
+        SELECT h.application_name, h.role, h.database, pgleak.route_of(h.tags) AS route, h.query_id,
             count(*) AS episodes, max(h.idle_for) AS longest, sum(h.idle_for) AS total,
             max(h.blocked) AS blocked, sum(h.blocked_for) AS blocked_for, max(h.detected_at) AS last_seen,
             (array_agg(h.query ORDER BY h.detected_at DESC))[1] AS query
         FROM pgleak.history h
         WHERE h.ended_at >= since OR h.ended_at IS NULL
-        GROUP BY h.application_name, h.role, h.database, h.tags ->> 'route', h.query_id
+        GROUP BY h.application_name, h.role, h.database, pgleak.route_of(h.tags), h.query_id
         ORDER BY sum(h.blocked_for) DESC NULLS LAST, sum(h.idle_for) DESC NULLS LAST
         LIMIT 20
     )
@@ -903,6 +912,41 @@ AS $function$
     FROM grouped
 $function$;
 COMMENT ON FUNCTION pgleak.report_offenders(timestamp with time zone) IS 'who leaked, the most harmful first; used by pgleak.report';
+
+-- The pools as they are now, those in trouble first, and of the others the fullest.
+CREATE FUNCTION pgleak.report_pools()
+RETURNS text
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH shown AS (
+        SELECT *, coalesce(verdict <> 'ok', false) AS is_in_trouble
+        FROM pgleak.pools
+        WHERE connections > 0
+        ORDER BY coalesce(verdict <> 'ok', false) DESC, leaked DESC, in_use_percent DESC NULLS LAST, connections DESC
+        LIMIT 20
+    )
+    SELECT coalesce('<table><thead><tr><th>Pool</th><th class="number">Connections</th><th class="number">In use</th>'
+        '<th class="number">Leaked</th><th class="number">Capacity</th><th>Verdict</th><th>Advice</th></tr></thead><tbody>'
+        || string_agg('<tr>'
+            || pgleak.report_cell('Pool', CASE scope
+                WHEN 'server' THEN '<b>the whole server</b>'
+                WHEN 'other' THEN 'all further pools'
+                ELSE pgleak.report_escape(coalesce(nullif(application_name, ''), '(no application_name)'))
+                    || '<br><span class="soft">'
+                    || pgleak.report_escape(concat_ws(', ', role || '@' || database, host(client_addr))) || '</span>'
+                END)
+            || pgleak.report_cell('Connections', connections::text, 'number')
+            || pgleak.report_cell('In use', coalesce(in_use_percent || ' %', '-'), 'number')
+            || pgleak.report_cell('Leaked', leaked::text, 'number')
+            || pgleak.report_cell('Capacity', coalesce(capacity::text, '-'), 'number')
+            || pgleak.report_cell('Verdict', '<span class="verdict ' || coalesce(verdict, '') || '">' || coalesce(verdict, '-') || '</span>')
+            || pgleak.report_cell('Advice', pgleak.report_escape(advice), 'wide')
+            || '</tr>', '' ORDER BY scope = 'server' DESC, is_in_trouble DESC, leaked DESC, in_use_percent DESC NULLS LAST, connections DESC)
+        || '</tbody></table>', '<p class="soft">Nobody is connected.</p>')
+    FROM shown
+$function$;
+COMMENT ON FUNCTION pgleak.report_pools() IS 'the pools with their verdicts; used by pgleak.report';
 
 CREATE FUNCTION pgleak.report_actions(since timestamp with time zone)
 RETURNS text
@@ -971,6 +1015,7 @@ BEGIN
                 (6, s.stopped::text, 'stopped by pgleak')) AS tile (place, value, label))
         || '</div><h2>When</h2>' || pgleak.report_legend() || pgleak.report_timeline(began, upto)
         || '<h2>Who</h2>' || pgleak.report_offenders(began)
+        || '<h2>Pools at the time of this report</h2>' || pgleak.report_pools()
         || '<h2>What pgleak did</h2>' || pgleak.report_actions(began)
         || '</body></html>';
 END
@@ -988,6 +1033,7 @@ REVOKE ALL ON FUNCTION
     pgleak.report_lane(text, text[], timestamp with time zone, timestamp with time zone, text),
     pgleak.report_timeline(timestamp with time zone, timestamp with time zone),
     pgleak.report_offenders(timestamp with time zone),
+    pgleak.report_pools(),
     pgleak.report_actions(timestamp with time zone)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
@@ -1000,6 +1046,7 @@ GRANT EXECUTE ON FUNCTION
     pgleak.report_lane(text, text[], timestamp with time zone, timestamp with time zone, text),
     pgleak.report_timeline(timestamp with time zone, timestamp with time zone),
     pgleak.report_offenders(timestamp with time zone),
+    pgleak.report_pools(),
     pgleak.report_actions(timestamp with time zone)
 TO pg_monitor;
 -- Metrics ----------------------------------------------------------------------------------------------------
@@ -1048,8 +1095,7 @@ GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
 CREATE VIEW pgleak.metrics_routes AS
 WITH leak AS (
     SELECT pgleak.metric_label(l.application_name) AS application,
-        pgleak.metric_label(COALESCE(l.tags ->> 'route',
-            (l.tags ->> 'controller') || COALESCE('#' || (l.tags ->> 'action'), ''))) AS route
+        pgleak.metric_label(pgleak.route_of(l.tags)) AS route
     FROM pgleak.leaks l
 ), common AS (
     SELECT l.application, l.route FROM leak l
@@ -1064,6 +1110,41 @@ GROUP BY COALESCE(c.application, 'other'), COALESCE(c.route, 'other');
 COMMENT ON VIEW pgleak.metrics_routes IS 'for Prometheus: open leaks by application and route tag; the 20 with most of them, and other';
 REVOKE ALL ON pgleak.metrics_routes FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_routes TO pg_monitor;
+
+-- Of pools that differ only in what is no label, the worst.
+CREATE VIEW pgleak.metrics_pools AS
+WITH pool AS (
+    SELECT COALESCE(p.database, 'all') AS database, COALESCE(p.role, 'all') AS role,
+        CASE p.scope WHEN 'server' THEN 'all' ELSE pgleak.metric_label(p.application_name) END AS application,
+        p.connections,
+        CASE p.scope WHEN 'server' THEN p.connections ELSE p.active + p.idle_in_transaction END AS in_use,
+        p.capacity, p.in_use_percent, p.exhausted_at, p.verdict,
+        CASE p.verdict WHEN 'leaking' THEN 3 WHEN 'undersized' THEN 2 WHEN 'leak' THEN 1 ELSE 0 END AS severity
+    FROM pgleak.pools p
+    WHERE p.scope IN ('pool', 'server') AND p.capacity IS NOT NULL
+), common AS (
+    SELECT p.application FROM pool p
+    GROUP BY p.application ORDER BY pg_catalog.sum(p.connections) DESC, p.application LIMIT 21
+), named AS (
+    SELECT p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.capacity,
+        p.in_use_percent, p.exhausted_at, p.verdict, p.severity
+    FROM pool p LEFT JOIN common c USING (application)
+)
+SELECT DISTINCT ON (n.database, n.role, n.application)
+    n.database,
+    n.role,
+    n.application,
+    n.connections,
+    n.in_use,
+    n.capacity,
+    n.in_use_percent / 100.0::double precision AS in_use_ratio,
+    EXTRACT(epoch FROM n.exhausted_at)::double precision AS exhaustion_timestamp_seconds,
+    n.verdict
+FROM named n
+ORDER BY n.database, n.role, n.application, n.severity DESC, n.in_use_percent DESC, n.connections DESC;
+COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool of each database, role and application, and all of the server; the 20 applications with most connections, and other';
+REVOKE ALL ON pgleak.metrics_pools FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_pools TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_outcomes AS
 SELECT o.outcome, o.episodes FROM pgleak.read_outcomes() o;

@@ -14,6 +14,7 @@ SELECT html LIKE '<!DOCTYPE html>%</html>' AS is_whole,
     html LIKE '%&lt;b&gt;&quot;Tom &amp; Jerry&#39;s&quot;&lt;/b&gt;%' AS has_name,
     html LIKE '%&lt;/code&gt;&lt;script&gt;%' AS has_statement,
     html ~ 'class="open"' AS has_bar,
+    html ~ '<b>the whole server</b>.*<span class="verdict ok">' AS has_pools,
     html ~ '(src|href)="(?!data:)' AS needs_network
 FROM page;
 -- Control characters, which HTML does not have.

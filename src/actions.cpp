@@ -210,7 +210,7 @@ void publish_plan(int index, const Plan& plan, Now now) {
 void act_by_limits(int index, const SessionSample& sample, const Ages& ages, Look* look) {
   SessionSlot& slot = session_slots[index];
   const Episode& episode = slot.scanner.current().episode;
-  StatusEntry entry;
+  StatusEntry entry{};
   Limits limits;
   if (read_status(index, &entry) != StatusRead::kDone || entry.id != episode.session ||
       !find_limits(index, entry, ages, look->server_limits, look->now.wall, &limits, &look->next_due_in))

@@ -1,5 +1,7 @@
 #include "core/pool_advice.hpp"
 
+#include <cmath>
+
 namespace pgleak {
 
 namespace {
@@ -22,7 +24,7 @@ void append_query(TextBuffer* text, const LeakSummary& leaks) {
 }
 
 void append_rate(TextBuffer* text, double per_hour) {
-  const std::int64_t tenths = static_cast<std::int64_t>(per_hour * 10 + 0.5);
+  const std::int64_t tenths = std::llround(per_hour * 10);
   text->append_number(tenths / 10);
   if (tenths < 1000 && tenths % 10 != 0) {
     text->append(".");

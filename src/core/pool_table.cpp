@@ -25,6 +25,8 @@ void copy_text(char (&target)[size], const char (&source)[size]) {
   for (std::size_t i = 0; i < size - 1 && source[i] != '\0'; i++) target[i] = source[i];
 }
 
+// Byte for byte: the padding is zero.
+// NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
 bool is_same(const PoolKey& a, const PoolKey& b) { return std::memcmp(&a, &b, sizeof(PoolKey)) == 0; }
 
 }  // namespace
@@ -60,10 +62,9 @@ int PoolTable::acquire(const PoolKey& key, bool* is_new) {
       return i;
     }
     if (best != kOtherPool && hashes_[best] == 0) continue;  // nothing is better than a free one
-    if (hashes_[i] == 0)
-      best = i;
-    else if (empty_since_[i] != 0 && (best == kOtherPool || empty_since_[i] < empty_since_[best]))
-      best = i;
+    const bool is_empty_longest =
+        empty_since_[i] != 0 && (best == kOtherPool || empty_since_[i] < empty_since_[best]);
+    if (hashes_[i] == 0 || is_empty_longest) best = i;
   }
   if (best == kOtherPool) return kOtherPool;
   *is_new = true;

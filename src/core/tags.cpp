@@ -55,6 +55,7 @@ bool copy_text(Span text, bool is_literal, char* buffer, std::size_t size, bool*
 
 void add_tag(Tags* tags, Span key, Span value, bool is_literal) {
   Tag spare;
+  // cppcheck-suppress uninitvar ; its address only
   Tag* const tag = tags->count < kMaxTags ? &tags->tags[tags->count] : &spare;
   tag->has_decoded_bytes = false;
   if (!copy_text(key, is_literal, tag->key, kTagKeySize, &tag->has_decoded_bytes)) {

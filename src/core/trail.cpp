@@ -61,12 +61,13 @@ void copy_entry(TrailEntry* target, const TrailEntry& source) {
 TextSpan statement_text(const char* source, int location, int length) {
   // A statement whose place is unknown is all there is.
   const char* text = location > 0 ? source + location : source;
-  const char* end = location >= 0 && length > 0 ? text + length : nullptr;
+  const bool is_open = location < 0 || length <= 0;  // up to the NUL
+  const char* const limit = text + (is_open ? 0 : length);
   // Not further than it may be cut: this runs before every such statement.
   if (location > 0 && location <= kTrailTextSize && holds_only_comments(source, text)) text = source;
 
-  while (text != end && is_space(*text)) text++;
-  if (end == nullptr || end - text > kTrailTextSize) end = text + strnlen(text, kTrailTextSize);
+  while ((is_open || text < limit) && is_space(*text)) text++;
+  const char* end = is_open || limit - text > kTrailTextSize ? text + strnlen(text, kTrailTextSize) : limit;
   while (end > text && is_space(end[-1])) end--;
   return TextSpan{text, static_cast<int>(end - text)};
 }

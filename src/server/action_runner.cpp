@@ -25,7 +25,6 @@ struct RunningAction {
 };
 
 RunningAction* running = nullptr;  // one for each slot
-int running_count = 0;
 
 // Never 0, and never the same twice in four billion.
 std::uint32_t next_nonce() {
@@ -123,14 +122,12 @@ void prepare_action_runner() {
     if (request.nonce == 0) continue;
     running[i] = RunningAction{request.action, true, now, request.nonce, Handshake{}};
     note_sent(&running[i].handshake, now);
-    running_count++;
-  }
+    }
 }
 
 void start_action(int index, const Episode& episode, const SessionSample& sample, Action action,
                   const ActionReason& reason) {
   running[index] = RunningAction{action, is_idle_in_transaction(sample.state), 0, 0, Handshake{}};
-  running_count++;
   session_slots[index].action.request.write([&](ActionRequest* request) {
     *request =
         ActionRequest{0, 0, action, episode.session, episode.generation, sample.state_start, 0, reason};
@@ -147,7 +144,6 @@ ActionResult advance_action(int index, MonotonicTime now) {
 void drop_action(int index) {
   if (running[index].action == Action::kNone) return;
   running[index].action = Action::kNone;
-  running_count--;
   session_slots[index].action.request.write([](ActionRequest* request) { request->nonce = 0; });
 }
 
@@ -158,7 +154,5 @@ bool has_begun_to_act(int index) {
 }
 
 bool is_action_running(int index) { return running[index].action != Action::kNone; }
-
-int running_actions() { return running_count; }
 
 }  // namespace pgleak

@@ -27,9 +27,8 @@ ActionResult advance_action(int index, MonotonicTime now);
 // Forgets about the action of a session that has gone.
 void drop_action(int index);
 
-// True while an action runs on slot `index`; the number of slots for which that is so.
+// True while an action runs on slot `index`.
 bool is_action_running(int index);
-int running_actions();
 
 // True if the session has answered that it is about to act, or has acted.
 bool has_begun_to_act(int index);

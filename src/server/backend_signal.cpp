@@ -30,7 +30,7 @@ bool with_backend(int index, const Judged& judged, Act act) {
   bool is_done = false;
   LWLockAcquire(ProcArrayLock, LW_SHARED);
   PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
-  StatusEntry entry;
+  StatusEntry entry{};
   if (proc->pid == judged.session.pid && read_status(index, &entry) == StatusRead::kDone &&
       entry.id == judged.session && entry.state_start == judged.state_start) {
     const TransactionReport report = slot.guest.report();

@@ -129,7 +129,7 @@ ActionResult wait_or_withdraw(int index, std::uint64_t ticket) {
 }  // namespace
 
 bool request_action(int pid, Action action) {
-  StatusEntry entry;
+  StatusEntry entry{};
   const int index = find_client_backend(pid, &entry);
   check_permission(entry.role_oid, action);
   const Block block = find_block(index, entry);

@@ -195,13 +195,22 @@ sub test_limit
 	$survivor->close;
 }
 
-# What the stops are for: without anything happening there the action is carried out.
-sub test_nothing
+# The evidence is there by then: before anything is sent the log and the history tell what will be.
+sub test_evidence
 {
-	my ($action, $point) = @_;
+	my ($action) = @_;
+	my $name = "$action, evidence";
+	my $mark = log_mark($node);
 	my $session = leaking_wire($node, user => 'spared', query => 'INSERT INTO t VALUES (1)');
-	my (undef, $actor) = while_stopped($point, sub { start_act($node, $action, $session) }, sub { });
-	is($actor->read_answer, 't', "$action, \"$point\", nothing happens: it is done");
+	my (undef, $actor) = while_stopped('check', sub { start_act($node, $action, $session) }, sub {
+			is(log_count($node, qr/LOG:  pgleak: will $action: pid=$session->{pid} /, $mark), 1,
+				"$name: before anything is sent the log tells of it");
+			eventually_is($node,
+				"SELECT last_action, last_action_result, outcome IS NULL FROM pgleak.history WHERE pid = $session->{pid}"
+				  . ' ORDER BY detected_at DESC LIMIT 1', "$action|requested|t", "$name: and so does the history");
+		});
+	# It may have got too late for it meanwhile.
+	like($actor->read_answer, qr/^[tf]$/, "$name: whoever asked gets an answer");
 	$_->close for $session, $actor;
 }
 
@@ -213,7 +222,7 @@ for my $action ('cancel', 'terminate')
 		test_idle($action, $_, $what) for 'check', 'message', 'wake-up';
 		test_active($action, $what);
 	}
-	test_nothing($action, 'check');
+	test_evidence($action);
 }
 test_limit('cancelled', 'cancel');
 test_limit('terminated', 'terminate');

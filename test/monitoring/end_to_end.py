@@ -24,6 +24,7 @@ PATIENCE = 60
 JOBS = {"pgleak", "pgleak_sql"}
 # A label's values must not grow in number with sessions. The first three come from scraping.
 BOUNDED_LABELS = {"instance", "job", "server", "application", "database", "outcome", "role", "route", "verdict"}
+LEAK_ALERTS = ["PgleakLeak", "PgleakLeakBlocks", "PgleakPoolBusy", "PgleakPoolExhaustion"]
 SHOP = {"database": "postgres", "role": "shop", "application": "shop-api"}
 
 failures = 0
@@ -187,7 +188,7 @@ def check_dashboard():
 
 
 def check_leaks():
-    """Leaks fill the shop's pool, and one of them has others wait. Returns a function that ends them."""
+    """Leaks use 9 of the shop's 10 connections, and one of them has others wait. Returns a function that ends them."""
     opened = [leak("shop-api", "/*route='/orders'*/ SELECT 1") for _ in range(7)]
     opened.append(leak("shop-api", "/*route='/checkout'*/ UPDATE product SET stock = stock - 1 WHERE id = 1"))
     opened.append(leak("", "SELECT 1"))
@@ -204,6 +205,8 @@ def check_leaks():
 
     wait_for_alert("a leak fires an alert", "PgleakLeak", **SHOP)
     wait_for_alert("a leak that others wait for fires another", "PgleakLeakBlocks", **SHOP)
+    wait_for_alert("a pool that is full of leaks fires one with the verdict", "PgleakPoolBusy", **SHOP, verdict="leaking")
+    wait_for_alert("a pool that will soon be exhausted fires one", "PgleakPoolExhaustion", **SHOP)
     return end
 
 
@@ -236,7 +239,7 @@ def main():
         check_dashboard()
     finally:
         end_leaks()
-    wait_for_silence("the alerts cease when the leaks have ended", "PgleakLeak", "PgleakLeakBlocks")
+    wait_for_silence("the alerts cease when the leaks have ended", *LEAK_ALERTS)
     check_scanner()
     check_recorder()
 

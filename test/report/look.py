@@ -2,6 +2,7 @@
 Called by: test/report/run, with the directory for pictures. The cluster is named by PGHOST and the like.
 Must never: take the page's own word for what a browser makes of it."""
 
+import html
 import pathlib
 import sys
 import tempfile
@@ -105,11 +106,16 @@ def take_picture(browser, file, tallest=2400):
 def report(cursor, directory, name):
     began = time.monotonic()
     cursor.execute("SELECT pgleak.report()")
-    html = cursor.fetchone()[0]
+    text = cursor.fetchone()[0]
     seconds = time.monotonic() - began
     page = directory / f"{name}.html"
-    page.write_text(html, encoding="utf-8")
-    return page, html, seconds
+    page.write_text(text, encoding="utf-8")
+    return page, text, seconds
+
+
+def pool_row():
+    """How the row of the leaking session's pool begins, for LIKE."""
+    return f'<td data-label="Pool"><div>{html.escape(EVIL, quote=True).replace("&#x27;", "&#39;")}'
 
 
 def leak(name, statement):
@@ -139,19 +145,20 @@ def main():
     browsers = {scheme: open_browser(scheme) for scheme in ("light", "dark")}
     browser = browsers["light"]
 
-    page, html, _ = report(cursor, directory, "empty")
+    page, _, _ = report(cursor, directory, "empty")
     show(browser, page, 1280)
     check("without a leak it says so", "No session leaked" in browser.find_element("tag name", "body").text)
 
     leaks = [leak(EVIL, EVIL_STATEMENT)]
     check("the leak is recorded", eventually(cursor, "SELECT count(*) = 1 FROM pgleak.history"))
-    page, html, _ = report(cursor, directory, "evil")
+    page, _, _ = report(cursor, directory, "evil")
     show(browser, page, 1280)
     body = browser.find_element("tag name", "body").text
     check("no name or statement becomes part of the page",
           browser.execute_script("return document.querySelectorAll('script, img').length") == 0)
     check("nothing of them is run", browser.title == "pgleak: session leaks", browser.title)
     check("they can be read as they were", EVIL[:60] in body and "</title></code>" + EVIL in body, body)
+    check("its pool is there", eventually(cursor, f"SELECT pgleak.report() LIKE '%{pool_row()}%'"))
     check("nothing comes from elsewhere", not browser.execute_script(
         "return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).map(r => r.name)"))
     check("a leak that is open is drawn, and can be seen", browser.execute_script(
@@ -161,7 +168,7 @@ def main():
 
     fill = pathlib.Path(__file__).with_name("history.sql").read_text(encoding="utf-8")
     cursor.execute(fill % {"episodes": 90})
-    page, html, _ = report(cursor, directory, "day")
+    page, _, _ = report(cursor, directory, "day")
     for scheme, one in browsers.items():
         watch(one, page, directory, "day", scheme)
     show(browser, page, 1280)
@@ -175,9 +182,9 @@ def main():
 
     cursor.execute("DELETE FROM pgleak.history WHERE system_identifier = 1")
     cursor.execute(fill % {"episodes": 10000})
-    page, html, seconds = report(cursor, directory, "crowd")
-    print(f"# 10,000 episodes: {len(html.encode()) // 1024} kB in {seconds:.2f} s")
-    check("10,000 episodes make a page of less than 2 MB", len(html.encode()) < 2_000_000)
+    page, text, seconds = report(cursor, directory, "crowd")
+    print(f"# 10,000 episodes: {len(text.encode()) // 1024} kB in {seconds:.2f} s")
+    check("10,000 episodes make a page of less than 2 MB", len(text.encode()) < 2_000_000)
     for scheme, one in browsers.items():
         watch(one, page, directory, "crowd", scheme)
     for connection in leaks:

@@ -252,6 +252,70 @@ sub test_who_may_set
 	$session->close;
 }
 
+# The least impact that an action needs -----------------------------------------------------------------------------------
+
+# Sessions that hurt ever more, and one that waits for the last of them.
+sub hurting_sessions
+{
+	my ($role) = @_;
+	my %sessions = (
+		'1 none' => leaking_wire($node, user => $role),
+		'2 locks' => leaking_wire($node, user => $role, query => 'LOCK TABLE t IN ACCESS SHARE MODE'),
+		'3 horizon' => leaking_wire($node, user => $role, query => 'INSERT INTO t VALUES (1)'),
+		'4 blocking' => leaking_wire($node, user => $role, query => 'SELECT pg_advisory_xact_lock(1)'));
+	my $waiter = wire($node);
+	$waiter->start('SELECT pg_advisory_xact_lock(1)');
+	return ($waiter, %sessions);
+}
+
+sub state_of { my ($session) = @_; return (split /\|/, activity($node, $session))[0]; }
+
+sub test_act_when
+{
+	my @levels = qw(any locks horizon blocking);
+	for my $least (0 .. $#levels)
+	{
+		my $name = "act_when = $levels[$least]";
+		configure($node, 'pgleak.act_when' => $levels[$least]);
+		my ($waiter, %sessions) = hurting_sessions(limited_role(idle_leak_after => '100ms', idle_cancel_after => '200ms'));
+		my @kinds = sort keys %sessions;
+		my $expected = join ', ', map { $_ < $least ? 'idle in transaction' : 'idle in transaction (aborted)' } 0 .. 3;
+		my $are_as_expected = sub { join(', ', map { state_of($sessions{$_}) } @kinds) eq $expected };
+		eventually($are_as_expected, "$name: who hurts that much is cancelled, the others are not");
+		eventually_recorded($node, $sessions{$_}, $_ lt $kinds[$least] ? 'open' : 'cancelled', "$name: $_ is recorded as it should be")
+		  for @kinds;
+		holds($are_as_expected, "$name: and so it stays", 1);
+		eventually(sub { $waiter->has_answer }, "$name: who waited goes on");
+		$_->close for $waiter, values %sessions;
+	}
+	configure($node, 'pgleak.act_when' => undef);
+}
+
+# A session's own value counts more than the server's, and only those may set it who may set its limits.
+sub test_own_act_when
+{
+	configure($node, 'pgleak.act_when' => 'blocking');
+	my %limits = (idle_leak_after => '100ms', idle_cancel_after => '200ms');
+	my ($eager, $patient) = map { limited_role(%limits, act_when => $_) } 'any', 'blocking';
+	my $session = leaking_wire($node, user => $eager);
+	eventually(sub { is_cancelled($session) }, 'own act_when: any, where the server wants more');
+	answers($session, 'ROLLBACK; SET pgleak.act_when = blocking', '42501 I', 'own act_when: not for the session itself to choose');
+	$session->close;
+
+	configure($node, 'pgleak.act_when' => undef);
+	$session = leaking_wire($node, user => $patient, query => 'SELECT pg_advisory_xact_lock(2)');
+	holds(sub { state_of($session) eq 'idle in transaction' }, 'own act_when: blocking, where the server wants less', 1);
+	is($node->safe_psql('postgres', "SELECT next_action FROM pgleak.leaks WHERE pid = $session->{pid}"), 'cancel',
+		'own act_when: the action is due all the time');
+	my $waiter = wire($node);
+	$waiter->start('SELECT pg_advisory_xact_lock(2)');
+	eventually(sub { is_cancelled($session) }, 'own act_when: it is taken as soon as somebody waits');
+	$waiter->read_answer;
+	is($waiter->{sqlstate}, '', 'own act_when: who goes on then');
+	answers($session, 'COMMIT', '40000 I', 'own act_when: and the COMMIT fails');
+	$_->close for $waiter, $session;
+}
+
 # Nonsense -------------------------------------------------------------------------------------------------------------
 
 sub test_contradictions
@@ -611,6 +675,8 @@ test_own_limits();
 test_database_limits();
 test_set_local();
 test_who_may_set();
+test_act_when();
+test_own_act_when();
 test_contradictions();
 test_contradictory_file();
 test_permissions();

@@ -29,10 +29,10 @@ $node->safe_psql('postgres', q{
 	GRANT ALL ON t TO app;
 	CREATE ROLE cancelled LOGIN IN ROLE app;
 	ALTER ROLE cancelled SET pgleak.idle_leak_after = '100ms';
-	ALTER ROLE cancelled SET pgleak.idle_cancel_after = '300ms';
+	ALTER ROLE cancelled SET pgleak.idle_cancel_after = '1s';
 	CREATE ROLE terminated LOGIN IN ROLE app;
 	ALTER ROLE terminated SET pgleak.idle_leak_after = '100ms';
-	ALTER ROLE terminated SET pgleak.idle_terminate_after = '300ms'});
+	ALTER ROLE terminated SET pgleak.idle_terminate_after = '1s'});
 
 sub is_cancelled
 {
@@ -77,7 +77,8 @@ sub test_order
 	my $session = leaking_wire($node, user => 'cancelled', query => 'INSERT INTO t VALUES (1)');
 	eventually(sub { is_cancelled($node, $session) }, 'order: a session is cancelled');
 	$session->do('ROLLBACK');
-	eventually_recorded($node, $session, 'cancelled', 'order: and its episode ends');
+	eventually(sub { log_count($node, qr/pgleak: session leak ended: pid=$session->{pid} /, $mark) },
+		'order: and its episode ends');
 	is(story($session, $mark), 'session leak, will cancel, transaction rolled back in place, cancel, session leak ended',
 		'order: the log tells the intention before the deed');
 	$session->close;
@@ -98,6 +99,46 @@ sub test_intention
 	$session->close;
 }
 
+# Kills the scanner, which restarts the server, and waits until it is back.
+sub crash
+{
+	my ($scanner, $started_at, $name) = @_;
+	kill 'KILL', $scanner;
+	eventually(sub {
+			my ($status, $is_new) = $node->psql('postgres', "SELECT started_at > '$started_at' FROM pgleak.stats");
+			$status == 0 && $is_new eq 't';
+		}, "$name: the server restarts");
+}
+
+# The scanner dies as soon as it has said what it will do: wherever the message, the session and the recorder are by then.
+sub test_killed_at_once
+{
+	my ($role, $action) = @_;
+	my $name = "killed at once, $action";
+	my $mark = log_mark($node);
+	my $scanner = worker_pid($node, 'scanner');
+	my $started_at = counters('started_at');
+	my $session = leaking_wire($node, user => $role, query => 'INSERT INTO t VALUES (1)');
+	eventually_recorded($node, $session, 'open', "$name: a leak is recorded");
+	my $leak_id = recorded($node, $session, 'leak_id');
+	my $will = qr/pgleak: will $action: pid=$session->{pid} .* leak_id=$leak_id$/m;
+	for (1 .. 60_000)
+	{
+		last if log_count($node, $will, $mark);
+		usleep(1000);
+	}
+	crash($scanner, $started_at, $name);
+	is(log_count($node, $will, $mark), 1, "$name: the log tells what was to be done");
+	eventually_is($node,
+		"SELECT count(*), bool_and(leak_id = $leak_id), bool_and(ended_at IS NOT NULL) FROM pgleak.history WHERE pid = $session->{pid}",
+		'1|t|t', "$name: the history has one row, under the number that the log tells");
+	like(recorded($node, $session, 'outcome, last_action'), qr/^(server stopped|cancelled|terminated)\|($action)?$/,
+		"$name: with an end, and nothing that was not to be done");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM t WHERE i = 1'), 0, "$name: nothing was committed");
+	$session->close;
+}
+
+# The scanner dies while the session has not answered, and the recorder has written what there is.
 sub test_killed_scanner
 {
 	my $mark = log_mark($node);
@@ -105,12 +146,7 @@ sub test_killed_scanner
 	eventually_is($node, "SELECT last_action FROM pgleak.history WHERE pid = $session->{pid}", 'cancel',
 		'killed scanner: the action is recorded');
 	my $row = recorded($node, $session, 'leak_id, backend_start, last_action');
-	my $started_at = counters('started_at');
-	kill 'KILL', worker_pid($node, 'scanner');
-	eventually(sub {
-			my ($status, $is_new) = $node->psql('postgres', "SELECT started_at > '$started_at' FROM pgleak.stats");
-			$status == 0 && $is_new eq 't';
-		}, 'killed scanner: the server restarts');
+	crash(worker_pid($node, 'scanner'), counters('started_at'), 'killed scanner');
 	eventually_recorded($node, $session, 'server stopped',
 		'killed scanner: the history has the session, once, as ended by the restart');
 	is(recorded($node, $session, 'leak_id, backend_start, last_action'), $row,
@@ -273,6 +309,8 @@ sub test_standby
 
 test_order();
 test_intention();
+test_killed_at_once('cancelled', 'cancel');
+test_killed_at_once('terminated', 'terminate');
 test_killed_scanner();
 test_replaced_scanner('cancelled', 'cancel', 'cancelled');
 test_replaced_scanner('terminated', 'terminate', 'terminated');

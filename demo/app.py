@@ -1,5 +1,6 @@
 # Owns: a small web shop, an ordinary FastAPI and SQLAlchemy application with the three bugs that leak sessions most.
-# Called by: uvicorn, which demo/run starts with SHOP_DATABASE in the environment; demo/drive.py is its customers.
+# Called by: uvicorn, which demo/run starts with SHOP_DATABASE, and SHOP_POOL_SIZE and SHOP_POOL_OVERFLOW if they are not
+#   to be SQLAlchemy's own, in the environment; demo/drive.py is its customers.
 # Must never: know anything of pgleak. The application is the patient.
 
 import os
@@ -13,10 +14,12 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
 
-# SQLAlchemy's default pool, 5 connections and 10 of overflow; only the patience is shortened, from 30 seconds.
+# SQLAlchemy's default pool is 5 connections and 10 of overflow; its patience is shortened, from 30 seconds.
 engine = create_engine(
     os.environ["SHOP_DATABASE"],
     connect_args={"application_name": "shop-api"},
+    pool_size=int(os.environ.get("SHOP_POOL_SIZE", "5")),
+    max_overflow=int(os.environ.get("SHOP_POOL_OVERFLOW", "10")),
     pool_timeout=2,
 )
 Session = sessionmaker(bind=engine)
@@ -48,6 +51,21 @@ def pool_exhausted(request, error):
 def list_products():
     with Session() as session:  # closed at the end of the block, whatever happens in it
         return session.execute(text("SELECT id, name, price FROM product ORDER BY id")).mappings().all()
+
+
+@app.get("/search")
+def search(word: str):
+    with Session() as session:  # correct, but slow: the pause stands for a query without an index
+        return session.execute(
+            text("SELECT id, name FROM product, pg_sleep(0.6) WHERE name LIKE :word"), {"word": f"%{word}%"}
+        ).mappings().all()
+
+
+@app.post("/delivery")
+def receive_delivery(product: int):
+    with Session.begin() as session:  # commits at the end of the block, or rolls back
+        session.execute(text("UPDATE product SET stock = stock + 10 WHERE id = :id"), {"id": product})
+    return {"received": product}
 
 
 # --- bug 1: a forgotten close -----------------------------------------------------------------------------------------

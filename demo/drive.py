@@ -1,21 +1,27 @@
-# Owns: the customers of the demonstration: real HTTP requests, first until the shop is out of connections, then the
-#   health check alone until its transaction is old.
-# Called by: demo/run, as `drive.py URL SECONDS`; exits with 0 only if the shop ran into its pool's limit.
-# Must never: talk to the database. All it knows is what a customer and a load balancer see.
+# Owns: the visitors of the demonstration's shop: real HTTP requests.
+# Called by: demo/run, as `drive.py URL PART`, one for each function below; exits with 0 if what the story tells has
+#   happened.
+# Must never: talk to the database. All it knows is what a customer, a supplier and a load balancer see.
 
+import collections
 import json
+import os
+import signal
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
 
+CROWD = 16       # customers who search at the same time
+DELIVERIES = 5   # that arrive while a checkout holds the product
+
 
 def call(url, method="GET"):
     """One request: its status, its body and how long it took."""
     start = time.monotonic()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=120) as response:
             status, body = response.status, json.load(response)
     except urllib.error.HTTPError as error:
         status, body = error.code, json.load(error)
@@ -23,60 +29,129 @@ def call(url, method="GET"):
 
 
 def tell(method, path, status, seconds, remark=""):
-    print(f"    {method:4} {path:32} {status}  {seconds * 1000:5.0f} ms", flush=True)
+    print(f"    {method:4} {path:32} {status}  {seconds * 1000:6.0f} ms", flush=True)
     if remark:
         print(f"         {remark}", flush=True)
 
 
-def wait_for_shop(url):
-    """The application needs a moment to start."""
-    for _ in range(200):
+def reason_of(body):
+    """What the shop says with a 503, without SQLAlchemy's link to its manual."""
+    return body["detail"].split(" (Background")[0]
+
+
+def wait(url):
+    """The application needs a moment to start. A page without a session tells when it has."""
+    for _ in range(600):
         try:
-            return call(url + "/products")
+            return 0 if call(url + "/openapi.json")[0] == 200 else 1
         except urllib.error.URLError:
             time.sleep(0.1)
-    sys.exit("the application did not start")
+    return 1
 
 
-def customer_visits(url, customer):
-    """What one customer does; the answers that matter are printed. True as long as the shop works."""
-    visit = [("GET", "/products"), ("GET", f"/orders?customer={customer}")]
-    if customer % 3 == 0:
-        visit.append(("POST", f"/checkout?customer={customer}&product={customer}"))
-    for method, path in visit:
-        status, body, seconds = call(url + path, method)
-        if path != "/products" or status != 200:
-            tell(method, path, status, seconds, body["detail"].split(" (Background")[0] if status != 200 else "")
-        if status != 200:
-            return False
-    return True
+class Crowd:
+    """Customers who search again and again."""
+
+    def __init__(self, url):
+        self.url = url
+        self.statuses = collections.Counter()
+        self.slowest = 0.0
+        self.reason = ""
+        for number in range(CROWD):
+            threading.Thread(target=self.search, args=(number,), daemon=True).start()
+
+    def search(self, number):
+        while True:
+            status, body, seconds = call(f"{self.url}/search?word={number}")
+            self.statuses[status] += 1
+            if status == 200:
+                self.slowest = max(self.slowest, seconds)
+            else:
+                self.reason = reason_of(body)
+
+    def tell(self):
+        print(f"    GET  /search, {CROWD} customers at a time: {self.statuses[200]} answered, the slowest in "
+              f"{self.slowest * 1000:.0f} ms, {self.statuses[503]} refused", flush=True)
+        if self.reason:
+            print(f"         503 {self.reason}", flush=True)
 
 
-def watch_health(url, pause=0.4):
+def crowd_until_stopped(url):
+    """They come until they are sent home, and some are refused."""
+    crowd = Crowd(url)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    stopped.wait()
+    crowd.tell()
+    return 0
+
+
+def crowd_served(url):
+    """The same customers for a moment, and none is refused."""
+    crowd = Crowd(url)
+    while crowd.statuses.total() < 3 * CROWD:
+        time.sleep(0.05)
+    crowd.tell()
+    return 0 if set(crowd.statuses) == {200} else 1
+
+
+def health(url):
     """The load balancer: asks all the time, and never hears that anything is wrong."""
     while True:
         call(url + "/health")
-        time.sleep(pause)
+        time.sleep(0.4)
 
 
-def main(url, seconds):
-    wait_for_shop(url)
-    threading.Thread(target=watch_health, args=(url,), daemon=True).start()
-    started = time.monotonic()
-    print("    (every customer also looks at /products, which is written well and always gives its session back)")
-    works = True
-    for customer in range(1, 100):
-        works = customer_visits(url, customer)
-        if not works:
-            break
-    status, _, took = call(url + "/health")
-    tell("GET", "/health", status, took, "the load balancer sees no trouble: this route holds a connection of its own")
-    time.sleep(max(0.0, started + seconds - time.monotonic()))
-    return 1 if works else 0
+def customers(url):
+    """Seven of them, each with one look at the orders; two buy something."""
+    for customer in range(1, 8):
+        visit = [("GET", "/products"), ("GET", f"/orders?customer={customer}")]
+        if customer % 3 == 0:
+            visit.append(("POST", f"/checkout?customer={customer}&product={customer}"))
+        for method, path in visit:
+            status, body, seconds = call(url + path, method)
+            if path != "/products" or status != 200:
+                tell(method, path, status, seconds, reason_of(body) if status != 200 else "")
+            if status != 200:
+                return 1
+    return 0
 
+
+def deliveries(url):
+    """New stock of the product that customer 3 has bought; tells when all are booked."""
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(call(url + "/delivery?product=3", "POST")))
+               for _ in range(DELIVERIES)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for status, _, seconds in answers:
+        tell("POST", "/delivery?product=3", status, seconds)
+    return 0 if [answer[0] for answer in answers] == [200] * DELIVERIES else 1
+
+
+def refused(url):
+    """Nothing works any more, but for the load balancer."""
+    status, body, seconds = call(url + "/products")
+    tell("GET", "/products", status, seconds, reason_of(body) if status != 200 else "")
+    green, _, seconds = call(url + "/health")
+    tell("GET", "/health", green, seconds, "the load balancer sees no trouble: this route holds a connection of its own")
+    return 0 if (status, green) == (503, 200) else 1
+
+
+def served(url):
+    status, _, seconds = call(url + "/products")
+    tell("GET", "/products", status, seconds)
+    return 0 if status == 200 else 1
+
+
+PARTS = (wait, crowd_until_stopped, crowd_served, health, customers, deliveries, refused, served)
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1], float(sys.argv[2])))
+        result = {part.__name__: part for part in PARTS}[sys.argv[2]](sys.argv[1])
     except KeyboardInterrupt:
-        sys.exit(130)
+        result = 130
+    sys.stdout.flush()
+    os._exit(result)  # some visitors may still wait for an answer

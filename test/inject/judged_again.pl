@@ -26,11 +26,13 @@ use PgleakActions;
 
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $node = new_node('judged', conf => <<'END');
 pgleak.idle_leak_after = '1h'
 autovacuum = off
 log_min_messages = debug1
+max_connections = 15
 END
 
 $node->safe_psql('postgres', q{
@@ -73,23 +75,23 @@ sub slot
 		"SELECT split_part(virtualtransaction, '/', 1) FROM pg_locks WHERE pid = $session->{pid} AND locktype = 'virtualxid'");
 }
 
-# Ends the session; another one gets its slot, and its process id if they can be chosen.
+# Ends the session; another one gets its slot, and its process id if they can be chosen. Up to 16 the slot that was given
+# back last is the next to be taken, from 17 on the one that has been free for longest.
 sub replaced
 {
 	my ($session, $user) = @_;
 	my $slot = slot($session);
-	my @others;
-	$session->close;
-	eventually(sub { !is_running($session->{pid}) }, 'the session is gone');
-	for (1 .. 20)
+	my $other = $session;
+	for (1 .. 100)
 	{
+		my $last = $other;
+		$last->close;
+		usleep(1000) while is_running($last->{pid});
 		choose_pid($session->{pid});
-		push @others, leaking_wire($node, user => $user, query => 'INSERT INTO t VALUES (2)');
-		last if slot($others[-1]) eq $slot;
+		$other = leaking_wire($node, user => $user, query => 'INSERT INTO t VALUES (2)');
+		last if slot($other) eq $slot;
 	}
-	my $other = pop @others;
-	$_->close for @others;
-	is(slot($other), $slot, 'another one has its slot');
+	is(slot($other), $slot, 'another session has its slot');
 	is($other->{pid}, $session->{pid}, 'and its process id') if $ENV{PGLEAK_OWN_PIDS};
 	return $other;
 }

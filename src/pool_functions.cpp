@@ -1,6 +1,7 @@
 // Owns: the C function behind the view pgleak.pools. Called by any session; reads shared memory, takes no
 // lock. Permissions beyond GRANT are checked here.
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/pool_advice.hpp"
@@ -25,7 +26,7 @@ namespace pgleak {
 namespace {
 
 // Ten thousandths of a leak per hour mean nothing to anybody.
-double rounded(double rate) { return static_cast<double>(static_cast<std::int64_t>(rate * 100 + 0.5)) / 100; }
+double rounded(double rate) { return static_cast<double>(std::llround(rate * 100)) / 100; }
 
 void add_number(Row* row, std::int32_t number, bool is_known) {
   is_known ? row->add_int32(number) : row->add_null();

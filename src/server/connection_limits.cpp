@@ -30,7 +30,7 @@ std::int32_t database_limit(Oid database) {
 std::int32_t role_limit(Oid role, bool* is_superuser) {
   HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
   if (!HeapTupleIsValid(tuple)) return 0;
-  const Form_pg_authid form = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple));
+  const FormData_pg_authid* const form = reinterpret_cast<const FormData_pg_authid*>(GETSTRUCT(tuple));
   const std::int32_t limit = form->rolconnlimit;
   *is_superuser = form->rolsuper;
   ReleaseSysCache(tuple);

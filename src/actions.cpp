@@ -80,8 +80,8 @@ void answer_hand_request(int index, ActionResult result) {
   HandRequest& request = session_slots[index].by_hand;
   if (request.phase != HandRequest::Phase::kTaken) return;
   LWLockAcquire(shared->hand_lock, LW_EXCLUSIVE);
-  request.phase = HandRequest::Phase::kAnswered;
-  request.result = result;
+  request.phase = HandRequest::Phase::kFree;
+  shared->hand_answers[request.ticket % kHandAnswers] = HandAnswer{request.ticket, result};
   LWLockRelease(shared->hand_lock);
   ConditionVariableBroadcast(&shared->hand_answered);
 }

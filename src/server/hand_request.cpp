@@ -58,7 +58,7 @@ std::uint64_t put_request(int index, SessionId session, const Block& block, Acti
   const char* const role = GetUserNameFromId(GetUserId(), false);
   HandRequest& request = session_slots[index].by_hand;
   LWLockAcquire(shared->hand_lock, LW_EXCLUSIVE);
-  if (request.phase == HandRequest::Phase::kAsked || request.phase == HandRequest::Phase::kTaken) {
+  if (request.phase != HandRequest::Phase::kFree) {
     LWLockRelease(shared->hand_lock);
     ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
                     errmsg("somebody else is acting on the session with PID %d", session.pid)));
@@ -76,11 +76,11 @@ std::uint64_t put_request(int index, SessionId session, const Block& block, Acti
   return ticket;
 }
 
-bool is_answered(int index, std::uint64_t ticket, ActionResult* result) {
-  const HandRequest& request = session_slots[index].by_hand;
+bool is_answered(std::uint64_t ticket, ActionResult* result) {
   LWLockAcquire(shared->hand_lock, LW_SHARED);
-  const bool is_mine = request.ticket == ticket && request.phase == HandRequest::Phase::kAnswered;
-  if (is_mine) *result = request.result;
+  const HandAnswer& answer = shared->hand_answers[ticket % kHandAnswers];
+  const bool is_mine = answer.ticket == ticket;
+  if (is_mine) *result = answer.result;
   LWLockRelease(shared->hand_lock);
   return is_mine;
 }
@@ -96,11 +96,11 @@ void withdraw_request(int index, std::uint64_t ticket) {
   LWLockRelease(shared->hand_lock);
 }
 
-ActionResult wait_for_answer(int index, std::uint64_t ticket) {
+ActionResult wait_for_answer(std::uint64_t ticket) {
   ActionResult result = ActionResult::kNone;
   const MonotonicTime deadline = monotonic_now() + kPatience;
   ConditionVariablePrepareToSleep(&shared->hand_answered);
-  while (!is_answered(index, ticket, &result) && monotonic_now() < deadline)
+  while (!is_answered(ticket, &result) && monotonic_now() < deadline)
     ConditionVariableTimedSleep(&shared->hand_answered, kPollMs, PG_WAIT_EXTENSION);
   ConditionVariableCancelSleep();
   if (result == ActionResult::kNone)
@@ -115,7 +115,7 @@ ActionResult wait_for_answer(int index, std::uint64_t ticket) {
 ActionResult wait_or_withdraw(int index, std::uint64_t ticket) {
   ActionResult volatile result = ActionResult::kNone;
   PG_TRY();
-  { result = wait_for_answer(index, ticket); }
+  { result = wait_for_answer(ticket); }
   PG_CATCH();
   {
     ConditionVariableCancelSleep();

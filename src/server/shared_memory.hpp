@@ -39,15 +39,22 @@ struct ScannerView {
 // SharedState::hand_lock, which is held for the copying only; the scanner looks here when hand_requests is
 // not 0.
 struct HandRequest {
-  enum class Phase : std::uint8_t { kFree, kAsked, kTaken, kAnswered };
+  enum class Phase : std::uint8_t { kFree, kAsked, kTaken };
   Phase phase;
   Action action;
-  ActionResult result;   // of kAnswered
-  std::uint64_t ticket;  // tells the asker that the answer is his
+  std::uint64_t ticket;  // by which the asker finds the answer
   SessionId session;
   Generation generation;
   char by_role[kNameSize];  // in the encoding of the asker's database
 };
+
+// The answer to a request by hand. Not in the slot: there the next request may be before the asker of this
+// one has read it.
+struct HandAnswer {
+  std::uint64_t ticket;
+  ActionResult result;
+};
+inline constexpr std::uint64_t kHandAnswers = 256;  // an asker that sleeps through so many misses its own
 
 // One per backend, at the index of the backend status array. Aligned to cache lines: the guest writes
 // its half at the end of every transaction.
@@ -107,6 +114,7 @@ struct SharedState {
   // pgleak.cancel() and pgleak.terminate().
   LWLock* hand_lock;
   std::uint64_t last_ticket;                // under hand_lock
+  HandAnswer hand_answers[kHandAnswers];    // that of a ticket at ticket % kHandAnswers; under hand_lock
   std::atomic<std::int32_t> hand_requests;  // slots in phase kAsked
   ConditionVariable hand_answered;
 

@@ -315,6 +315,27 @@ sub test_waiting_session
 	$_->close for $session, $waiting;
 }
 
+# Whoever asked is slow to read the answer, and somebody else has the next transaction of the session cancelled meanwhile.
+sub test_slow_asker
+{
+	my $session = wire($node);
+	$session->do('BEGIN', $spend);
+	my $scanner = worker_pid($node, 'scanner');
+	stop_process($scanner);
+	my $slow = start_act($node, 'cancel', $session);
+	eventually_is($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $slow->{pid}", 'Extension',
+		'slow asker: one has asked');
+	stop_process($slow->{pid});
+	continue_process($scanner);
+	eventually_is($node, "SELECT state FROM pg_stat_activity WHERE pid = $session->{pid}",
+		'idle in transaction (aborted)', 'slow asker: the session is cancelled');
+	$session->do('ROLLBACK', 'BEGIN', $spend);
+	is(cancel($node, $session), 't', 'slow asker: another one has its next transaction cancelled');
+	continue_process($slow->{pid});
+	is($slow->read_answer, 't', 'slow asker: the first one gets his answer');
+	$_->close for $session, $slow;
+}
+
 # Again and again in one session.
 sub test_repeated
 {
@@ -632,6 +653,7 @@ test_large_objects();
 test_prepared_statements();
 test_settings();
 test_waiting_session();
+test_slow_asker();
 test_repeated();
 test_half_message();
 test_pipeline();

@@ -192,7 +192,8 @@ class Client:
             if not self.connection.is_in_transaction():
                 return
             try:
-                if is_first and self.transaction is not None:
+                # A COMMIT that was cancelled before it began leaves the block, but asyncpg will not roll it back.
+                if is_first and self.transaction is not None and not self.is_committing:
                     is_first = False
                     await self.transaction.rollback()
                 else:

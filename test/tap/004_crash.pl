@@ -52,10 +52,7 @@ sub test_killed_worker
 	my ($crowd, $mark) = open_leaks("the $worker is killed");
 	my $started_at = $node->safe_psql('postgres', 'SELECT started_at FROM pgleak.stats');
 	is(kill('KILL', worker_pid($node, $worker)), 1, "the $worker is killed");
-	eventually(sub {
-			my ($status, $is_new) = $node->psql('postgres', "SELECT started_at > '$started_at' FROM pgleak.stats");
-			$status == 0 && $is_new eq 't';
-		}, "the server restarts after the $worker was killed");
+	eventually_restarted($node, $started_at, "the server restarts after the $worker was killed");
 	check_afterwards("the kill of the $worker", $mark, 'server stopped');
 	is(log_count($node, qr/terminated by signal/, $mark), 1, "and nothing but the $worker has crashed");
 }

@@ -58,7 +58,7 @@ sub test_dry_run
 	$listener->do('LISTEN pgleak');
 	configure($node, 'pgleak.dry_run' => 'on');
 	my $mark = log_mark($node);
-	my $role = limited_role(idle_leak_after => '100ms', idle_cancel_after => '200ms', idle_terminate_after => '700ms');
+	my $role = limited_role(idle_leak_after => '100ms', idle_cancel_after => '200ms', idle_terminate_after => '3s');
 	my $session = leaking_wire($node, user => $role, query => 'INSERT INTO t VALUES (1)');
 
 	eventually_is($node, "SELECT last_action, last_action_result FROM pgleak.leaks WHERE pid = $session->{pid}",

@@ -104,10 +104,7 @@ sub crash
 {
 	my ($scanner, $started_at, $name) = @_;
 	kill 'KILL', $scanner;
-	eventually(sub {
-			my ($status, $is_new) = $node->psql('postgres', "SELECT started_at > '$started_at' FROM pgleak.stats");
-			$status == 0 && $is_new eq 't';
-		}, "$name: the server restarts");
+	eventually_restarted($node, $started_at, "$name: the server restarts");
 }
 
 # The scanner dies as soon as it has said what it will do: wherever the message, the session and the recorder are by then.

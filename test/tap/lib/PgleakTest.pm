@@ -48,7 +48,7 @@ our @EXPORT = qw(
   eventually eventually_is holds
   log_mark log_after log_count
   session leak crowd
-  worker_pid eventually_recording eventually_recorded restart_recorder
+  worker_pid eventually_recording eventually_recorded eventually_restarted restart_recorder
 );
 
 # How long anything may take that makes no promise about its time.
@@ -221,6 +221,17 @@ sub eventually_recorded
 	return eventually_is($node,
 		"SELECT string_agg(coalesce(outcome, 'open'), ' ') FROM pgleak.history WHERE pid = $session->{pid}",
 		$outcome, $name, $seconds);
+}
+
+# Test: after a crash the server is back, with statistics that begin later than these. A psql that cannot connect may be gone
+# before it could be written to, as $node->psql would: that ends the test with a broken pipe.
+sub eventually_restarted
+{
+	my ($node, $started_at, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @psql = ('psql', '-XAtq', '-d', $node->connstr('postgres'));
+	my $query = "SELECT started_at > '$started_at' FROM pgleak.stats";
+	return eventually(sub { (run_command([ @psql, '-c', $query ]))[0] eq 't' }, $name);
 }
 
 # Has the recorder end and come back.

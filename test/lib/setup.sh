@@ -94,6 +94,15 @@ unpack_packages() {
   for package in "$dir"/packages/*.deb; do dpkg-deb -x "$package" "$dir"; done
 }
 
+# Install a package that can be done without: try_package PACKAGE. Fails quietly where there is none, or it does not go
+# with what is installed, or packages cannot be installed here.
+try_package() {
+  ! has_package "$1" || return 0
+  command -v apt-get >/dev/null || return 1
+  (apt_update && apt-get install -s --no-install-recommends "$1") >/dev/null 2>&1 || return 1
+  (install_packages "$1")
+}
+
 # Install the distribution's PostgreSQL server and headers, without the cluster Debian would create and start with them.
 install_server() {
   local version conf=/etc/postgresql-common/createcluster.conf ours=

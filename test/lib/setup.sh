@@ -153,7 +153,7 @@ choose_user() {
 }
 
 # Run a command as that user. HOME is the private directory: no ~/.psqlrc, no ~/.pgpass, nothing left behind.
-as_user() { HOME=$temp_dir "${run_as[@]}" "$@"; }
+as_user() { HOME=$temp_dir TMPDIR=$temp_dir "${run_as[@]}" "$@"; }
 
 # Hand a path in the private directory to that user; -h, as the copy of PostgreSQL is full of symbolic links.
 give_to_user() { [ ${#run_as[@]} -eq 0 ] || chown -hR "$server_user:" "$1"; }
@@ -162,7 +162,7 @@ give_to_user() { [ ${#run_as[@]} -eq 0 ] || chown -hR "$server_user:" "$1"; }
 make_temp_dir() {
   local parent
   for parent in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
-    [[ $parent == /* && $parent != *[[:space:]]* && ${#parent} -lt 70 ]] || continue
+    [[ $parent == /* && $parent != *[[:space:]]* && ${#parent} -lt 60 ]] || continue
     temp_dir=$(mktemp -d "$parent/pgleak.XXXXXX") || continue
     give_to_user "$temp_dir"
     if as_user cp /bin/true "$temp_dir/probe" && as_user "$temp_dir/probe"; then rm "$temp_dir/probe"; return; fi
@@ -207,8 +207,14 @@ copy_server() {
   is_complete "$bindir/pg_config" || die "this PostgreSQL cannot be copied: $original"
 }
 
-# Build pgleak as the ordinary user and install it into the private PostgreSQL.
+# Build pgleak as the ordinary user and install it into the private PostgreSQL. A script that test/run calls takes what
+# that has built.
 build_extension() {
+  if [ -n "${PGLEAK_BUILD_DIR:-}" ]; then
+    build_dir=$PGLEAK_BUILD_DIR bindir=$PGLEAK_BINDIR
+    return
+  fi
+  say "building pgleak for $("$(find_pg_config)" --version) in $temp_dir (your own PostgreSQL is not touched)"
   copy_project
   copy_server
   quietly as_user make -C "$build_dir" "PG_CONFIG=$bindir/pg_config" clean    # objects may have come with the copy

@@ -4,9 +4,11 @@ PGHOST and the like; its limits cancel only what blocks others.
 Must never: take psql's own word for how wide a line is on a screen."""
 
 import html
+import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -38,6 +40,7 @@ class Terminal:
     """A terminal of its own, seen through what is on its screen."""
 
     def __init__(self, socket, command):
+        os.environ["TMUX_TMPDIR"] = tempfile.gettempdir()  # it does not look at TMPDIR
         self.tmux = ["tmux", "-u", "-L", socket, "-f", "/dev/null"]
         subprocess.run([*self.tmux, "new-session", "-d", "-x", str(COLUMNS), "-y", "30", command], check=True)
 

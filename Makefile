@@ -1,10 +1,10 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | versions | assert
-#   make package | dist | bump VERSION=1.1
+#   make package | dist | bump VERSION=1.1 | doccheck
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump
+developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump doccheck
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -62,6 +62,10 @@ package:
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
+
+# Every command block of README.md and doc/, run.
+doccheck:
+	test/docs/run
 
 # The next version in every place that names one.
 bump:

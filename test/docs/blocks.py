@@ -1,0 +1,205 @@
+# Owns: the execution of a document: its fenced blocks, in order, as a reader would type them.
+# Called by: test/docs/run, for each document with a fresh cluster:
+#   blocks.py DOCUMENT [--as-root]. PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
+#   Prints "ok - ..." and "not ok - ..." for each block; exit status is the truth.
+# Must never: know what a document says. What it cannot run literally, the document marks; CONTRIBUTING.md has the marks.
+
+import os
+import pathlib
+import re
+import selectors
+import subprocess
+import sys
+import time
+
+PATIENCE = 60  # seconds, for what comes true a little later, and for one block
+RUN_WITH = {"sh": ["bash", "-euo", "pipefail"], "bash": ["bash", "-euo", "pipefail"], "python": ["/usr/bin/python3", "-"],
+            "js": ["node", "--input-type=module", "-"]}
+PSQL = ["psql", "-X"]
+
+
+class Block:
+    """```language mark mark=value, and what is in it."""
+
+    def __init__(self, line, info, text):
+        words = info.split()
+        self.line = line
+        self.language = words[0] if words else ""
+        self.marks = dict((word.split("=", 1) + [""])[:2] for word in words[1:])
+        self.text = text
+
+    def is_output(self):
+        return self.language == "text" and "output" in self.marks
+
+
+def blocks_of(document):
+    lines = document.read_text(encoding="utf-8").split("\n")
+    place = 0
+    while place < len(lines):
+        fence = re.match(r"( *)```(.*)$", lines[place])
+        place += 1
+        if not fence:
+            continue
+        begin = place
+        while lines[place].strip() != "```":
+            place += 1
+        indent = len(fence.group(1))
+        yield Block(begin, fence.group(2), "\n".join(line[indent:] for line in lines[begin:place]) + "\n")
+        place += 1
+
+
+def essence(text):
+    """
+    What two outputs have to agree in: the words, not how wide a table is. Clock times, dates, process ids, ports and other
+    numbers of four and more digits, and fractions of seconds, differ from run to run.
+    """
+    text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(\+\d\d(:\d\d)?)?", "TIME", text)
+    text = re.sub(r"\d\d:\d\d:\d\d(\.\d+)?", "CLOCK", text)
+    text = re.sub(r"\b\d+(\.\d+)?s\b", "SECONDS", text)
+    text = re.sub(r"-?\b\d{4,}\b", "NUMBER", text)
+    text = re.sub(r"-{2,}", "--", text)
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    return "\n".join(line for line in lines if line)
+
+
+def agrees(expected, output):
+    """Whether an output is the expected one; a "..." there stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in essence(expected).split("..."))
+    return re.fullmatch(pattern, essence(output), re.S) is not None
+
+
+class Session:
+    """A psql that stays, as a reader's second terminal does."""
+
+    END = "--end of the block--"
+
+    def __init__(self, name):
+        # Its name is no application_name: documents set that themselves where it matters.
+        self.process = subprocess.Popen([*PSQL, "-P", "pager=off"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, bufsize=0)
+        self.name = name
+
+    def run(self, text):
+        self.process.stdin.write(f"{text}\n\\echo {self.END}\n".encode())
+        output = b""
+        selector = selectors.DefaultSelector()
+        selector.register(self.process.stdout, selectors.EVENT_READ)
+        deadline = time.monotonic() + PATIENCE
+        while self.END.encode() not in output:
+            if not selector.select(deadline - time.monotonic()):
+                return None, output.decode(errors="replace") + "(no answer)"
+            piece = os.read(self.process.stdout.fileno(), 65536)
+            if not piece:
+                break  # psql has left: its connection is lost
+            output += piece
+        text = output.decode(errors="replace").replace(self.END, "")
+        return not re.search(r"^(ERROR|FATAL|PANIC):|server closed the connection", text, re.M), text
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Document:
+    def __init__(self, path, as_root):
+        self.path = path
+        self.as_root = as_root
+        self.sessions = {}
+        self.background = []
+        self.failed = 0
+
+    def ask(self, query):
+        return subprocess.run([*PSQL, "-Atqc", query], capture_output=True, text=True, check=True).stdout.strip()
+
+    def sql(self, block):
+        name = block.marks.get("session")
+        if name is None:
+            return self.command(block, [*PSQL, "-v", "ON_ERROR_STOP=1"])
+        if name not in self.sessions:
+            self.sessions[name] = Session(name)
+        return self.sessions[name].run(block.text)
+
+    def command(self, block, argv):
+        try:
+            result = subprocess.run(argv, input=block.text, capture_output=False, stdout=subprocess.PIPE,
+                                    stderr=subprocess.STDOUT, text=True, timeout=10 * PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            return None, f"{error.output or ''}(takes too long)"
+        return result.returncode == 0, result.stdout
+
+    def start(self, block, argv):
+        """A program that goes on while the reader reads on."""
+        program = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)
+        program.stdin.write(block.text.encode())
+        program.stdin.close()
+        self.background.append(program)
+        return True, ""
+
+    def conf(self, block):
+        """Into postgresql.conf. In the bare root the document itself says how to restart; here what needs it gets it."""
+        with open(self.ask("SHOW config_file"), "a", encoding="utf-8") as file:
+            file.write(block.text)
+        if self.as_root:
+            return True, ""
+        data = self.ask("SHOW data_directory")
+        result = subprocess.run(["pg_ctl", "restart", "-m", "fast", "-w", "-D", data, "-l", data + ".log"],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        return result.returncode == 0, "the server does not restart"
+
+    def execute(self, block):
+        if block.language == "sql":
+            return self.sql(block)
+        if block.language == "conf":
+            return self.conf(block)
+        if block.language in RUN_WITH:
+            return (self.start if "background" in block.marks else self.command)(block, RUN_WITH[block.language])
+        return None, f"no way to run {block.language}"
+
+    def run(self):
+        blocks = list(blocks_of(self.path))
+        for place, block in enumerate(blocks):
+            if block.language in ("text", ""):
+                if block.language == "":
+                    self.say(False, block, "has a language; text is for what is not run")
+                continue
+            if "norun" in block.marks or ("root" in block.marks and not self.as_root):
+                print(f"# {self.path}:{block.line} is not run here: {' '.join(block.marks)}", flush=True)
+                continue
+            expected = blocks[place + 1] if place + 1 < len(blocks) and blocks[place + 1].is_output() else None
+            self.check(block, expected)
+        for program in self.background:
+            os.killpg(program.pid, 9)
+            program.wait()
+        for session in self.sessions.values():
+            session.close()
+        return 1 if self.failed else 0
+
+    def check(self, block, expected):
+        """Runs a block. One that only looks is repeated until it shows what it should."""
+        looks = block.language == "sql" and not re.search(
+            r"\b(BEGIN|COMMIT|UPDATE|INSERT|DELETE|CREATE|ALTER|SET|ROLLBACK|pgleak\.(cancel|terminate))\b", block.text)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            went_well, output = self.execute(block)
+            is_right = went_well is not None and went_well == ("fails" not in block.marks)
+            agreed = expected is None or agrees(expected.text, output)
+            if (is_right and agreed) or not looks or time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        self.say(is_right and agreed, block, "runs" if expected is None else "says what the page shows", output)
+
+    def say(self, holds, block, what, output=""):
+        print(f"{'ok' if holds else 'not ok'} - {self.path}:{block.line}: the block {what}", flush=True)
+        if not holds:
+            self.failed += 1
+            print("\n".join("#   " + line for line in output.split("\n")), flush=True)
+
+
+def main():
+    document = Document(pathlib.Path(sys.argv[1]), "--as-root" in sys.argv[2:])
+    return document.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

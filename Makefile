@@ -1,10 +1,10 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | versions | assert
-#   make package | dist | bump VERSION=1.1 | doccheck
+#   make package | dist | bump VERSION=1.1 | doccheck | reference
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump doccheck
+developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump doccheck reference
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -66,6 +66,10 @@ dist:
 # Every command block of README.md and doc/, run.
 doccheck:
 	test/docs/run
+
+# doc/reference.md, as a server describes itself.
+reference:
+	test/docs/run reference=doc/reference.md
 
 # The next version in every place that names one.
 bump:

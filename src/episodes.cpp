@@ -3,6 +3,7 @@
 #include "actions.hpp"
 #include "server/action_runner.hpp"
 #include "server/backend_status.hpp"
+#include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/holdings.hpp"
 #include "server/leak_log.hpp"
@@ -38,6 +39,14 @@ StatusRead take_sample(int index, StatusEntry* entry, SessionSample* sample) {
   *sample = SessionSample{entry->id,          entry->state,    entry->xact_start,    entry->state_start,
                           report.ended_count, report.last_end, report.last_end_start};
   return StatusRead::kDone;
+}
+
+// When `sample` was taken, as exactly as its clocks need it. What began after the look did must not get the
+// look's own age too, and a look may last: the scanner can be preempted in the middle of one. After the wall
+// clock was set back the clocks are read in vain.
+Now time_of(const SessionSample& sample, Now look) {
+  const bool has_begun_since = sample.state_start > look.wall || sample.xact_start > look.wall;
+  return has_begun_since ? read_clocks() : look;
 }
 
 // What a leak hurts at this look. One that is gone hurts nobody.
@@ -138,7 +147,8 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
   if (slot.scanner.current().episode.is_cancelled &&
       sample.state_start == slot.action.parked_since.load(std::memory_order_relaxed))
     watch.idle.carry_over(sample.state_start);
-  const Ages ages = read_clocks(&watch, sample, current_block(sample), look->now, look->previous);
+  const Ages ages =
+      read_clocks(&watch, sample, current_block(sample), time_of(sample, look->now), look->previous);
   const Harm harm = measure_harm(index, sample.id, ages, look->now);
   const bool was_blocking = slot.scanner.current().episode.worst.blocked > 0;
   slot.scanner.write([&](ScannerView* view) {
@@ -195,7 +205,7 @@ void consider_session(int index, Look* look) {
   if (!block.exists) return;
 
   SessionWatch watch = slot.scanner.current().watch;
-  const Ages ages = read_clocks(&watch, sample, block, look->now, look->previous);
+  const Ages ages = read_clocks(&watch, sample, block, time_of(sample, look->now), look->previous);
   slot.scanner.write([&watch](ScannerView* view) { view->watch = watch; });
 
   Limits limits;
@@ -222,7 +232,7 @@ void consider_request(int index, Look* look) {
     return;
   }
   SessionWatch watch = session_slots[index].scanner.current().watch;
-  const Ages ages = read_clocks(&watch, sample, block, look->now, look->previous);
+  const Ages ages = read_clocks(&watch, sample, block, time_of(sample, look->now), look->previous);
   session_slots[index].scanner.write([&watch](ScannerView* view) { view->watch = watch; });
 
   const Clock clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;

@@ -13,6 +13,7 @@
 #include "server/backend_status.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
+#include "server/injection.hpp"
 #include "server/lock_waits.hpp"
 #include "server/postgres.hpp"
 #include "server/session_limits.hpp"
@@ -63,6 +64,7 @@ Micros scan(PreviousLook* previous) {
   refresh_rules();
   Look look{};
   look.now = read_clocks();
+  stop_at("look");
   look.server_limits = current_limits();
   publish_server_limits(look.server_limits);
   look.watches_transactions = uses_transaction_clock(look.server_limits) || rules_use_transaction_clock() ||

@@ -1,6 +1,7 @@
-# Between judgement and action anything may happen, so the scanner judges again right before it acts. Here it is made to
-# stop in between, in a build that can be told to (test/run inject makes it), and something happens: the session goes on,
-# begins another transaction, or ends and another one takes its place, its slot and its process id. Nothing is sent then.
+# In the middle of a look a session may become idle, and between judgement and action anything may happen, so the scanner
+# judges again right before it acts. Here it is made to stop there, in a build that can be told to (test/run inject makes
+# it), and something happens: the session goes on, begins another transaction, or ends and another one takes its place, its
+# slot and its process id. Nothing is sent then.
 
 use strict;
 use warnings FATAL => 'all';
@@ -43,6 +44,8 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE terminated LOGIN;
 	ALTER ROLE terminated SET pgleak.idle_leak_after = '100ms';
 	ALTER ROLE terminated SET pgleak.idle_terminate_after = '100ms';
+	CREATE ROLE late LOGIN;
+	ALTER ROLE late SET pgleak.idle_leak_after = '1s';
 	CREATE ROLE spared LOGIN;
 	GRANT ALL ON t TO PUBLIC});
 
@@ -82,15 +85,19 @@ sub replaced
 	my ($session, $user) = @_;
 	my $slot = slot($session);
 	my $other = $session;
-	for (1 .. 100)
+	my @fillers;
+	for my $try (1 .. 100)
 	{
 		my $last = $other;
 		$last->close;
 		usleep(1000) while is_running($last->{pid});
+		# Somebody else who left a moment later has given back another one since, which would be taken again and again.
+		push @fillers, wire($node) if $try > 1 && $node->pg_version < 17 && @fillers < 5;
 		choose_pid($session->{pid});
 		$other = leaking_wire($node, user => $user, query => 'INSERT INTO t VALUES (2)');
 		last if slot($other) eq $slot;
 	}
+	$_->close for @fillers;
 	is(slot($other), $slot, 'another session has its slot');
 	is($other->{pid}, $session->{pid}, 'and its process id') if $ENV{PGLEAK_OWN_PIDS};
 	return $other;
@@ -216,6 +223,19 @@ sub test_evidence
 	$_->close for $session, $actor;
 }
 
+# A look that lasts long, as the scanner can be preempted, and a session that becomes idle in the middle of it. How long
+# the look had lasted by then is no part of its idle time.
+sub test_long_look
+{
+	my $name = 'idle since the middle of a look';
+	my $session = wire($node, user => 'late');
+	while_stopped('look', sub { }, sub { $session->do('BEGIN', 'SELECT pg_sleep(1.5)') });
+	eventually_is($node, "SELECT count(*) FROM pgleak.history WHERE role = 'late'", 1, "$name: it becomes a leak");
+	is($node->safe_psql('postgres', "SELECT detected_at - idle_since > leak_after / 2 FROM pgleak.history WHERE role = 'late'"),
+		't', "$name: after the limit, not before");
+	$session->close;
+}
+
 note($ENV{PGLEAK_OWN_PIDS} ? 'process ids are reused, too' : 'process ids cannot be chosen here: slots are reused only');
 for my $action ('cancel', 'terminate')
 {
@@ -228,6 +248,7 @@ for my $action ('cancel', 'terminate')
 }
 test_limit('cancelled', 'cancel');
 test_limit('terminated', 'terminate');
+test_long_look();
 
 no_damage($node, 'no process has complained or crashed');
 $administrator->close;

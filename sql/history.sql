@@ -121,6 +121,7 @@ SELECT payload - 'pid' - 'leak_id' - 'role' - 'duration' AS payload, payload -> 
     payload -> 'leak_id' = to_jsonb(h.leak_id) AS leak_id, payload -> 'role' = to_jsonb(h.role) AS role,
     jsonb_typeof(payload -> 'duration') AS duration
 FROM notification n JOIN history h ON h.session = 'quote'
+WHERE n.payload ->> 'event' <> 'verdict'    -- which comes if a look finds the pool leaking just then
 ORDER BY payload ->> 'event' DESC;
 
 -- Names are those of the login, whatever they hold and whatever becomes of them.

@@ -18,8 +18,8 @@ FROM unnest(ARRAY[NULL, '', 'shop-api', 'svc2', 'app v1.12.3', 'shop - 10.1.2.3:
 -- Two leaks of one application, one of a nameless one.
 
 ALTER DATABASE contrib_regression SET pgleak.idle_leak_after = '50ms';
-CALL pg_temp.connect('first', 'application_name=shop');
-CALL pg_temp.connect('second', 'application_name=shop');
+CALL pg_temp.connect('first', 'application_name=bank');
+CALL pg_temp.connect('second', 'application_name=bank');
 CALL pg_temp.connect('nameless', 'application_name=''''');
 SELECT pg_temp.run('first', '/*route=''/orders/4711''*/ BEGIN; SELECT 1'), pg_temp.run('nameless', 'BEGIN; SELECT 1'),
     pg_temp.run('second', 'BEGIN; SELECT 1 /*controller:orders,action:show*/');
@@ -31,9 +31,9 @@ SELECT application COLLATE "C" AS application, route COLLATE "C" AS route, sessi
 
 -- Their pool is full of leaks; without a limit it is as large as it ever was.
 CALL pg_temp.wait_for($$
-    SELECT count(*) = 1 FROM pgleak.metrics_pools WHERE application = 'shop' AND in_use = 2 AND verdict = 'leaking'$$);
+    SELECT count(*) = 1 FROM pgleak.metrics_pools WHERE application = 'bank' AND in_use = 2 AND verdict = 'leaking'$$);
 SELECT database, role = current_user AS is_mine, application, connections, in_use, capacity, in_use_ratio, verdict
-FROM pgleak.metrics_pools WHERE application = 'shop';
+FROM pgleak.metrics_pools WHERE application = 'bank';
 SELECT database, role, connections >= 4 AS has_connections, in_use = connections AS is_used,
     in_use_ratio BETWEEN 0.01 AND 1 AS has_ratio
 FROM pgleak.metrics_pools WHERE application = 'all';

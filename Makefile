@@ -1,10 +1,11 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | versions | assert
-#   make package | dist | bump VERSION=1.1 | doccheck | reference
+#   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | reference
+#   make versions | assert | sanitize | package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots versions assert package dist bump doccheck reference
+developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck reference \
+  versions assert sanitize package dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -52,7 +53,12 @@ versions:
 
 # Needs root: a server built with assertions.
 assert:
-	PG_CONFIG=$$(test/versions/assert-server) test/run
+	PG_CONFIG=$$(test/versions/build-server assert) test/run
+
+# Needs root: unit tests and fuzzers, then the SQL and TAP tests in a server, all built with the address and undefined
+# behaviour sanitizers.
+sanitize:
+	test/versions/sanitize
 
 # Needs root: the Debian packages, built in one throw-away root and used in another. $(PACKAGES) gets them.
 package:

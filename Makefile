@@ -108,7 +108,7 @@ ifneq ($(PGLEAK_INJECT),)
 PG_CPPFLAGS += -DPGLEAK_INJECT
 endif
 # No exceptions: one that nobody catches would end every session of the server.
-PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow -Wno-register -MMD -MP
+PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -fno-plt -fno-semantic-interposition -Wall -Wextra -Wshadow -Wno-register -MMD -MP
 # Bitcode of a preloaded C++ module buys nothing and needs clang.
 override with_llvm = no
 # PGXS links with the C compiler, which does not know the C++ runtime.

@@ -71,7 +71,9 @@ void publish_end(TransactionEnd how) {
   // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
   // then the server has transactions of its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
-  own_session->guest.publish_end(how, GetCurrentTransactionStartTimestamp());
+  // Only an aborted block has to be known by when its transaction began.
+  own_session->guest.publish_end(
+      how, how == TransactionEnd::kRolledBack ? GetCurrentTransactionStartTimestamp() : 0);
 }
 
 void on_transaction_event(XactEvent event, void*) {

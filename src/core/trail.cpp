@@ -58,7 +58,7 @@ void copy_entry(TrailEntry* target, const TrailEntry& source) {
 
 }  // namespace
 
-TextSpan statement_text(const char* source, int location, int length) {
+TextSpan find_statement_text(const char* source, int location, int length) {
   // A statement whose place is unknown is all there is.
   const char* text = location > 0 ? source + location : source;
   const bool is_open = location < 0 || length <= 0;  // up to the NUL
@@ -70,26 +70,6 @@ TextSpan statement_text(const char* source, int location, int length) {
   const char* end = is_open || limit - text > kTrailTextSize ? text + strnlen(text, kTrailTextSize) : limit;
   while (end > text && is_space(end[-1])) end--;
   return TextSpan{text, static_cast<int>(end - text)};
-}
-
-void TrailRing::add(int capacity, Generation generation, WallTime at, std::uint64_t query_id, TextSpan text) {
-  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_release);
-  if (generation_ != generation) {
-    generation_ = generation;
-    count_.store(0, std::memory_order_relaxed);
-    next_.store(0, std::memory_order_relaxed);
-  }
-  const int place = next_.load(std::memory_order_relaxed);
-  const int count = count_.load(std::memory_order_relaxed);
-  TrailEntry& entry = entries()[place];
-  entry.at = at;
-  entry.query_id = query_id;
-  entry.length = static_cast<std::uint16_t>(text.length);
-  std::memcpy(entry.text, text.text, static_cast<std::size_t>(text.length));
-  next_.store(place + 1 == capacity ? 0 : place + 1, std::memory_order_relaxed);
-  if (count < capacity) count_.store(count + 1, std::memory_order_relaxed);
-  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
 }
 
 int TrailRing::read(int capacity, Generation generation, TrailEntry* copy) const {
@@ -112,15 +92,6 @@ int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
     place = place + 1 == capacity ? 0 : place + 1;
   }
   return count;
-}
-
-void Trail::add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id, TextSpan text) {
-  TrailRing* used = ring(current_);
-  if (used->generation() != generation && used->generation() == kept) {
-    current_ = 1 - current_;
-    used = ring(current_);
-  }
-  used->add(capacity_, generation, at, query_id, text);
 }
 
 int Trail::read(Generation generation, TrailEntry* copy) const {

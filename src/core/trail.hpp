@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -28,6 +29,9 @@ struct TextSpan {
 // of `source`. Comments in front of the first statement belong to it: they tell where it comes from, though
 // newer servers leave them out of its location.
 TextSpan statement_text(const char* source, int location, int length);
+
+// The same, for any of them; the former is quicker with those that are plain.
+TextSpan find_statement_text(const char* source, int location, int length);
 
 // One statement. Its text is in the encoding of the session's database, without a NUL, and may be cut in the
 // middle of a character: the reader, who has time, mends that.
@@ -102,6 +106,49 @@ class Trail {
   std::int32_t capacity_;
   std::int32_t current_;  // the ring in use; the writer's
 };
+
+// What every statement pays for stands here, so that it becomes a part of the hook that calls it.
+
+inline TextSpan statement_text(const char* source, int location, int length) {
+  // Mostly a statement is all that was sent, and begins and ends with what is not white space.
+  const auto is_visible = [](char c) { return static_cast<unsigned char>(c) > ' '; };
+  if (location > 0 || !is_visible(source[0])) return find_statement_text(source, location, length);
+  const bool is_short = location == 0 && length > 0 && length <= kTrailTextSize;
+  const int size = is_short ? length : static_cast<int>(strnlen(source, kTrailTextSize));
+  return is_visible(source[size - 1]) ? TextSpan{source, size}
+                                      : find_statement_text(source, location, length);
+}
+
+inline void TrailRing::add(int capacity, Generation generation, WallTime at, std::uint64_t query_id,
+                           TextSpan text) {
+  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  if (generation_ != generation) {
+    generation_ = generation;
+    count_.store(0, std::memory_order_relaxed);
+    next_.store(0, std::memory_order_relaxed);
+  }
+  const int place = next_.load(std::memory_order_relaxed);
+  const int count = count_.load(std::memory_order_relaxed);
+  TrailEntry& entry = entries()[place];
+  entry.at = at;
+  entry.query_id = query_id;
+  entry.length = static_cast<std::uint16_t>(text.length);
+  std::memcpy(entry.text, text.text, static_cast<std::size_t>(text.length));
+  next_.store(place + 1 == capacity ? 0 : place + 1, std::memory_order_relaxed);
+  if (count < capacity) count_.store(count + 1, std::memory_order_relaxed);
+  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+}
+
+inline void Trail::add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id,
+                       TextSpan text) {
+  TrailRing* used = ring(current_);
+  if (used->generation() != generation && used->generation() == kept) {
+    current_ = 1 - current_;
+    used = ring(current_);
+  }
+  used->add(capacity_, generation, at, query_id, text);
+}
 
 }  // namespace pgleak
 

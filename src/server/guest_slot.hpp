@@ -51,7 +51,7 @@ class GuestSlot {
       own_limits_[i].store(own_limits.value[i], std::memory_order_relaxed);
   }
 
-  // Says that the transaction which began at `xact_start` is over.
+  // Says that the transaction is over. `xact_start`, when it began, counts only if it was rolled back.
   void publish_end(TransactionEnd how, WallTime xact_start) {
     const Generation ending = count_of(ended_.load(std::memory_order_relaxed));
     if (how == TransactionEnd::kRolledBack) last_end_start_.store(xact_start, std::memory_order_relaxed);

@@ -32,7 +32,6 @@ bool is_acting = false;
 MessageGate gate;
 
 CancelledBlock cancelled_block;
-bool has_cancelled_block = false;
 
 bool is_idle_state(BackendState state) {
   return state == STATE_IDLEINTRANSACTION || state == STATE_IDLEINTRANSACTION_ABORTED;
@@ -144,6 +143,8 @@ void install_in_place() {
   // messages.
   CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
 }
+
+bool has_cancelled_block = false;
 
 const CancelledBlock* current_cancelled_block() {
   if (!has_cancelled_block || own_session == nullptr) return nullptr;

@@ -22,6 +22,9 @@ struct CancelledBlock {
 };
 const CancelledBlock* current_cancelled_block();
 
+// Whether this backend ever had a transaction rolled back in place: no other can be in such a block.
+extern bool has_cancelled_block;
+
 }  // namespace pgleak
 
 #endif

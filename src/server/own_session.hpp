@@ -14,9 +14,17 @@ extern SessionSlot* own_session;
 // Its trail; nullptr there too, and if none is kept.
 extern Trail* own_trail;
 
+// Whether this backend is in a block whose transaction is over, not only a subtransaction of it.
+bool is_in_aborted_block();
+
 // The generation of the block this backend is in: of the running transaction, or of the one whose aborted
-// block it still is in. Only inside a transaction block.
-Generation own_block_generation();
+// block it still is in. Only inside a transaction block. Called for every statement, so here.
+inline Generation own_block_generation() {
+  const TransactionReport report = own_session->guest.report();
+  // Nothing but a rollback leaves an aborted block behind.
+  const bool is_over = report.last_end == TransactionEnd::kRolledBack && is_in_aborted_block();
+  return is_over ? report.ended_count - 1 : report.ended_count;
+}
 
 }  // namespace pgleak
 

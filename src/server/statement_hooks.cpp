@@ -1,6 +1,7 @@
 #include "server/statement_hooks.hpp"
 
 #include "server/commit_guard.hpp"
+#include "server/in_place.hpp"
 #include "server/own_session.hpp"
 #include "server/postgres.hpp"
 #include "server/settings.hpp"
@@ -58,10 +59,10 @@ void remember(const PlannedStmt* statement, const char* source) {
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
-  if (context == PROCESS_UTILITY_TOPLEVEL) {
-    if (own_trail != nullptr && is_clients_statement(statement)) remember(statement, query);
-    guard_commit(statement);
-  }
+  // In this order: with neither a trail nor a cancelled block it comes down to two loads.
+  if (own_trail != nullptr && context == PROCESS_UTILITY_TOPLEVEL && is_clients_statement(statement))
+    remember(statement, query);
+  if (has_cancelled_block && context == PROCESS_UTILITY_TOPLEVEL) guard_commit(statement);
   const ProcessUtility_hook_type next =
       previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
   next(statement, query, is_read_only_tree, context, parameters, environment, destination, completion);

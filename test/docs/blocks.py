@@ -1,6 +1,6 @@
 # Owns: the execution of a document: its fenced blocks, in order, as a reader would type them.
 # Called by: test/docs/run, for each document with a fresh cluster:
-#   blocks.py DOCUMENT [--as-root]. PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
+#   blocks.py DOCUMENT. PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
 #   Prints "ok - ..." and "not ok - ..." for each block; exit status is the truth.
 # Must never: know what a document says. What it cannot run literally, the document marks; CONTRIBUTING.md has the marks.
 
@@ -101,9 +101,8 @@ class Session:
 
 
 class Document:
-    def __init__(self, path, as_root):
+    def __init__(self, path):
         self.path = path
-        self.as_root = as_root
         self.sessions = {}
         self.background = []
         self.failed = 0
@@ -137,11 +136,9 @@ class Document:
         return True, ""
 
     def conf(self, block):
-        """Into postgresql.conf. In the bare root the document itself says how to restart; here what needs it gets it."""
+        """Into postgresql.conf, and the server is restarted, which some settings need."""
         with open(self.ask("SHOW config_file"), "a", encoding="utf-8") as file:
             file.write(block.text)
-        if self.as_root:
-            return True, ""
         data = self.ask("SHOW data_directory")
         result = subprocess.run(["pg_ctl", "restart", "-m", "fast", "-w", "-D", data, "-l", data + ".log"],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
@@ -163,7 +160,7 @@ class Document:
                 if block.language == "":
                     self.say(False, block, "has a language; text is for what is not run")
                 continue
-            if "norun" in block.marks or ("root" in block.marks and not self.as_root):
+            if "norun" in block.marks or "root" in block.marks:
                 print(f"# {self.path}:{block.line} is not run here: {' '.join(block.marks)}", flush=True)
                 continue
             expected = blocks[place + 1] if place + 1 < len(blocks) and blocks[place + 1].is_output() else None
@@ -197,8 +194,7 @@ class Document:
 
 
 def main():
-    document = Document(pathlib.Path(sys.argv[1]), "--as-root" in sys.argv[2:])
-    return document.run()
+    return Document(pathlib.Path(sys.argv[1])).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ our @EXPORT_OK = qw(message parse bind_to execute sync);
 # How long the server may take to answer.
 our $patience = 60;
 
-# %options: dbname, user, extended => 1 for the extended protocol; connect => 0 leaves login to the caller.
+# %options: dbname, user, extended => 1 for the extended protocol, parameters => { options => '-c ...' } for the startup
+# packet.
 sub new
 {
 	my ($class, $node, %options) = @_;
@@ -29,7 +30,8 @@ sub new
 		user => $options{user} // scalar getpwuid($<),
 		database => $options{dbname} // 'postgres',
 		application_name => 'wire',
-		client_encoding => 'UTF8');
+		client_encoding => 'UTF8',
+		%{ $options{parameters} // {} });
 	my $startup = pack('N', 196608) . join('', map { "$_\0$parameters{$_}\0" } sort keys %parameters) . "\0";
 	$self->send_raw(pack('N', 4 + length $startup) . $startup);
 	$self->read_answer;
@@ -126,7 +128,8 @@ sub next_message
 #   status    of the transaction as the server says: I (none), T (in a block), E (in an aborted one)
 #   tag       of the command; empty if it failed
 #   sqlstate, severity, message, detail, hint    of the error; empty if there was none
-#   notices, notifications, payloads    lists of what came along: messages, channels, and what was sent to them
+#   notices, notifications, payloads, senders    lists of what came along: messages, channels, what was sent to them, and
+#             by which process
 #   is_open   whether the connection is
 # Returns the rows.
 sub read_answer
@@ -135,7 +138,7 @@ sub read_answer
 	my @rows;
 	my $deadline = time + $patience;
 	@$self{qw(tag sqlstate severity message detail hint)} = ('') x 6;
-	@$self{qw(notices notifications payloads)} = ([], [], []);
+	@$self{qw(notices notifications payloads senders)} = ([], [], [], []);
 	while (1)
 	{
 		my ($type, $body) = $self->next_message;
@@ -192,6 +195,7 @@ sub note_notification
 	my ($channel, $payload) = split /\0/, substr $body, 4;
 	push @{ $self->{notifications} }, $channel;
 	push @{ $self->{payloads} }, $payload;
+	push @{ $self->{senders} }, unpack 'N', $body;
 }
 
 # What the server has sent although it was not asked, as the types of the messages; 'closed' at the end if it has closed

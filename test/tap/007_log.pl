@@ -6,83 +6,25 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PgleakLogs;
 use PgleakTest;
 
 use JSON::PP ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('log', conf => <<'END');
-logging_collector = on
-log_destination = 'stderr,csvlog,jsonlog'
-log_filename = 'server.log'
-track_activity_query_size = 2048
-END
+my $node = new_node('log', conf => logging_in_all_formats() . "track_activity_query_size = 2048\n");
+
+my @formats = qw(csvlog jsonlog stderr);
 
 # What a forger would like to see as a line of its own.
 my $forgery = '2026-01-01 00:00:00.000 UTC [1] LOG:  pgleak: session leak: pid=1 database=forged';
-
-# Reading the logs ------------------------------------------------------------------------------------------------------
-
-sub log_text { return slurp_file($node->data_dir . "/log/server.$_[0]"); }
-
-# Messages of the log in each format, as [message, detail].
-sub json_records
-{
-	return map { my $r = JSON::PP->new->utf8->decode($_); [ $r->{message} // '', $r->{detail} ] } split /\n/, log_text('json');
-}
-
-# A record ends at a newline outside of quotes.
-sub csv_records
-{
-	my $text = log_text('csv');
-	my (@records, @fields);
-	while ($text =~ /\G(?:"((?:[^"]|"")*)"|([^,\n"]*))([,\n])/gc)
-	{
-		my ($quoted, $plain, $separator) = ($1, $2, $3);
-		push @fields, defined $quoted ? $quoted =~ s/""/"/gr : $plain;
-		next if $separator eq ',';
-		push @records, [ @fields[ 13, 14 ] ];
-		@fields = ();
-	}
-	return @records;
-}
-
-# A record begins with a time stamp; its lines after the first begin with a tab or are its DETAIL.
-sub stderr_records
-{
-	my (@records, $last);
-	for my $line (split /\n/, log_text('log'))
-	{
-		if ($line =~ /^\S+ \S+ \S+ \[\d+\] (?:\S+ )?LOG:  (.*)/) { push @records, $last = [ $1, undef ]; }
-		elsif ($last && $line =~ /^\S+ \S+ \S+ \[\d+\] (?:\S+ )?DETAIL:  (.*)/) { $last->[1] = $1; }
-		elsif ($last && $line =~ /^\t/) { $last->[ defined $last->[1] ? 1 : 0 ] .= $line; }
-		else { $last = undef; }
-	}
-	return @records;
-}
-
-my %reader = (stderr => \&stderr_records, csvlog => \&csv_records, jsonlog => \&json_records);
 
 # The records about the session's event, in one format.
 sub records_of
 {
 	my ($format, $event, $session) = @_;
-	return grep { $_->[0] =~ /^pgleak: $event: pid=$session->{pid} / } $reader{$format}->();
-}
-
-# The keys and values of a message in logfmt.
-sub pairs
-{
-	my ($message) = @_;
-	my @pairs;
-	while ($message =~ /\G(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))(?: |$)/gc)
-	{
-		my ($key, $value) = ($1, $2 // $3);
-		$value =~ s{\\(?:x([0-9A-F]{2})|(.))}{defined $1 ? chr hex $1 : { n => "\n", r => "\r", t => "\t" }->{$2} // $2}ge;
-		push @pairs, $key, $value;
-	}
-	return @pairs;
+	return grep { $_->[0] =~ /^pgleak: $event: pid=$session->{pid} / } log_records($node, $format);
 }
 
 # Tests -----------------------------------------------------------------------------------------------------------------
@@ -116,7 +58,7 @@ sub check_records
 	$session->close;
 	eventually_recorded($node, $session, 'disconnected', "$name: its end is recorded");
 
-	for my $format (sort keys %reader)
+	for my $format (@formats)
 	{
 		my @opened = records_of($format, 'session leak', $session);
 		is(scalar @opened, 1, "$name: the leak is one record in $format");
@@ -124,7 +66,7 @@ sub check_records
 		my %pair = pairs($opened[0][0] =~ s/^pgleak: session leak: //r);
 		is($pair{$_}, $expected{$_}, "$name: $_ is told as it is in $format") for sort keys %expected;
 		unlike(join('', @{ $opened[0] }), qr/[\x00-\x1F]/, "$name: no control character is in $format");
-		is(scalar(grep { $_->[0] =~ /^pgleak: session leak: pid=1 / } $reader{$format}->()), 0, "$name: no record is forged in $format");
+		is(scalar(grep { $_->[0] =~ /^pgleak: session leak: pid=1 / } log_records($node, $format)), 0, "$name: no record is forged in $format");
 	}
 }
 
@@ -200,11 +142,11 @@ sub test_without_query
 	eventually_recorded($node, $first, 'open', 'a leak after pgleak.log_query = off');
 	my $session = leak($node, query => "/*route='/second secret'*/ SELECT 'second secret'");
 	eventually_recorded($node, $session, 'open', 'another leak after pgleak.log_query = off');
-	for my $format (sort keys %reader)
+	for my $format (@formats)
 	{
 		my ($record) = records_of($format, 'session leak', $session);
 		ok(!$record->[1], "pgleak.log_query = off leaves out the DETAIL in $format");
-		unlike(log_text($format eq 'stderr' ? 'log' : $format =~ s/log//r), qr/second secret/,
+		unlike(log_text($node, $format), qr/second secret/,
 			"and the statement is nowhere in $format");
 	}
 	is($node->safe_psql('postgres', "SELECT query FROM pgleak.history WHERE pid = $session->{pid}"),

@@ -101,7 +101,7 @@ void go_on(int index, Look* look) {
   const Episode& episode = session_slots[index].scanner.current().episode;
   if (result != ActionResult::kDone && episode.action.failures > 1) return;
   log_action_result(episode, action, result);
-  queue_event(EventKind::kActed, index, episode, "", outcome_so_far(episode), look->now);
+  queue_event(EventKind::kActed, index, episode, "");
 }
 
 // The evidence is in the log and in the queue before anything reaches the session.
@@ -112,7 +112,7 @@ void begin_action(int index, const SessionSample& sample, Action action, const A
   const Episode& episode = session_slots[index].scanner.current().episode;
   if (episode.action.failures == 0) {
     log_action(episode, session_slots[index].scanner.current().harm, action, reason, is_dry);
-    queue_event(EventKind::kActed, index, episode, "", outcome_so_far(episode), look->now);
+    queue_event(EventKind::kActed, index, episode, "");
   }
   if (is_dry) return;
   start_action(index, episode, sample, action, reason);

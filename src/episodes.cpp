@@ -1,6 +1,7 @@
 #include "episodes.hpp"
 
 #include "actions.hpp"
+#include "late_ends.hpp"
 #include "server/action_runner.hpp"
 #include "server/backend_status.hpp"
 #include "server/clock.hpp"
@@ -89,6 +90,7 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   episode.last_state = sample.state;
   episode.worst = measure_harm(index, sample.id, ages, now);
 
+  give_up_late_end(index);
   slot.scanner.write([&episode](ScannerView* view) {
     view->is_open = true;
     view->episode = episode;
@@ -98,19 +100,20 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
   shared->open_leaks++;
   shared->counters.leaks++;
   log_episode_opened(episode, found.age, statement_buffer);
-  queue_event(EventKind::kOpened, index, episode, statement_buffer, Outcome::kNone, now);
+  queue_event(EventKind::kOpened, index, episode, statement_buffer);
 }
 
 void close_episode(int index, Outcome outcome, Now now) {
   SessionSlot& slot = session_slots[index];
   const Episode episode = slot.scanner.current().episode;
+  const Ending ending{outcome, now.wall, now.monotonic - episode.detected_on};
   slot.scanner.write([](ScannerView* view) { view->is_open = false; });
   has_episode[index] = false;
   shared->open_leaks--;
   shared->counters.outcomes[static_cast<int>(outcome)]++;
   forget_actions(index);
-  log_episode_ended(episode, outcome, now.monotonic - episode.detected_on);
-  queue_event(EventKind::kEnded, index, episode, "", outcome, now);
+  log_episode_ended(episode, outcome, ending.lasted);
+  hand_over_end(index, ending);
 }
 
 // What the status array shows of the backend of an open episode; false if that cannot be told now.
@@ -133,10 +136,10 @@ bool trace_backend(int index, const Episode& episode, BackendTrace* trace) {
 }
 
 // The log and the history need not wait for the end to know of a leak that keeps others waiting.
-void report_blocking(int index, Now now) {
+void report_blocking(int index) {
   const ScannerView& view = session_slots[index].scanner.current();
   log_episode_blocking(view.episode, view.harm);
-  queue_event(EventKind::kBlocking, index, view.episode, "", outcome_so_far(view.episode), now);
+  queue_event(EventKind::kBlocking, index, view.episode, "");
 }
 
 // Reads the clocks of an open episode, and what it hurts, and brings it up to date.
@@ -163,7 +166,7 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
     view->harm = harm;
     view->episode.worst = worst_of(view->episode.worst, harm);
   });
-  if (harm.blocked > 0 && !was_blocking) report_blocking(index, look->now);
+  if (harm.blocked > 0 && !was_blocking) report_blocking(index);
   return ages;
 }
 
@@ -246,6 +249,7 @@ void consider_request(int index, Look* look) {
 void prepare_episodes() {
   prepare_leak_log();
   prepare_actions();
+  prepare_late_ends();
   prepare_session_limits();
   statement_buffer = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));

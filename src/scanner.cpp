@@ -7,6 +7,7 @@
 #include "core/detection.hpp"
 #include "core/limits.hpp"
 #include "episodes.hpp"
+#include "late_ends.hpp"
 #include "look.hpp"
 #include "pgleak.hpp"
 #include "pools.hpp"
@@ -75,6 +76,7 @@ Micros scan(PreviousLook* previous) {
   forget_lock_waits();
   look_at_all_sessions(&look);
   serve_requests(&look);
+  hand_over_late_ends();
   sample_pools(look);
 
   previous->at_idle = look.now.monotonic;

@@ -75,6 +75,13 @@ inline Outcome outcome_so_far(const Episode& episode) {
   return episode.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
 }
 
+// How and when an episode ended.
+struct Ending {
+  Outcome outcome;  // kNone: it did not
+  WallTime at;
+  Micros lasted;  // from detection to the end
+};
+
 // What happened to the backend of an episode, as far as the status array shows.
 struct BackendTrace {
   bool is_present;          // the same session is still there: `sample` is valid

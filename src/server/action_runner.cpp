@@ -122,7 +122,7 @@ void prepare_action_runner() {
     if (request.nonce == 0) continue;
     running[i] = RunningAction{request.action, true, now, request.nonce, Handshake{}};
     note_sent(&running[i].handshake, now);
-    }
+  }
 }
 
 void start_action(int index, const Episode& episode, const SessionSample& sample, Action action,

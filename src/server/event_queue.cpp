@@ -35,17 +35,12 @@ Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : pla
 
 const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
 
-void queue_event(EventKind kind, int index, const Episode& episode, const char* statement, Outcome outcome,
-                 Now now) {
+bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
+               const Ending& ending) {
   Event* event = event_queue->start_put();
-  if (event == nullptr) {
-    shared->counters.events_dropped++;
-    return;
-  }
+  if (event == nullptr) return false;
   event->kind = kind;
-  event->outcome = outcome;
-  event->ended_at = kind == EventKind::kEnded ? now.wall : 0;
-  event->lasted = kind == EventKind::kEnded ? now.monotonic - episode.detected_on : 0;
+  event->ending = ending;
   event->episode = episode;
   event->trail_length = read_trail(index, episode.generation, event->trail());
   event->statement_length = static_cast<std::int32_t>(
@@ -53,6 +48,12 @@ void queue_event(EventKind kind, int index, const Episode& episode, const char* 
   event_queue->finish_put();
   shared->counters.events_queued++;
   wake_worker(shared->recorder_proc);
+  return true;
+}
+
+void queue_event(EventKind kind, int index, const Episode& episode, const char* statement) {
+  if (!put_event(kind, index, episode, statement, Ending{outcome_so_far(episode), 0, 0}))
+    shared->counters.events_dropped++;
 }
 
 }  // namespace pgleak

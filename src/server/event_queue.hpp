@@ -17,9 +17,7 @@ enum class EventKind : std::uint8_t { kOpened, kBlocking, kActed, kEnded };
 // One event: the episode as it was, followed in memory by the trail and the statement.
 struct Event {
   EventKind kind;
-  Outcome outcome;    // of kEnded
-  WallTime ended_at;  // of kEnded
-  Micros lasted;      // of kEnded: from detection to the end
+  Ending ending;  // of kEnded; of others the outcome so far
   Episode episode;
   std::int32_t trail_length;      // statements; 0: nothing is known of them
   std::int32_t statement_length;  // bytes, without the NUL
@@ -58,10 +56,13 @@ class EventQueue {
 };
 
 // Scanner: puts an event about `episode`, which is that of slot `index`, into the queue and wakes the
-// recorder; if the queue is full it is dropped and counted. `statement` goes with the first event of an
-// episode, later ones have none; the trail so far goes with each.
-void queue_event(EventKind kind, int index, const Episode& episode, const char* statement, Outcome outcome,
-                 Now now);
+// recorder; false if the queue is full. `statement` goes with the first event of an episode, later ones have
+// none; the trail so far goes with each.
+bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
+               const Ending& ending);
+
+// The same for an event that is dropped if the queue is full, and counted.
+void queue_event(EventKind kind, int index, const Episode& episode, const char* statement);
 
 }  // namespace pgleak
 

@@ -180,9 +180,9 @@ void write_row(const Event& event, const EventText& text) {
     row.add_null();
   else
     row.add(Int64GetDatum(static_cast<std::int64_t>(episode.query_id)));
-  row.add_time(event.ended_at);
-  row.add_duration(event.kind == EventKind::kEnded ? event.lasted : kNotSet);
-  row.add_text(to_string(event.outcome));
+  row.add_time(event.ending.at);
+  row.add_duration(event.kind == EventKind::kEnded ? event.ending.lasted : kNotSet);
+  row.add_text(to_string(event.ending.outcome));
   row.add_text(to_string(episode.action.last));
   row.add_time(episode.action.at);
   row.add_text(to_string(episode.action.result));

@@ -58,8 +58,8 @@ void notify_event(const Event& event, const char* database, const char* role, co
     append_json_pair(&json, "result", to_string(episode.action.result));
   }
   if (event.kind == EventKind::kEnded) {
-    append_json_seconds(&json, "duration", event.lasted);
-    append_json_pair(&json, "outcome", to_string(event.outcome));
+    append_json_seconds(&json, "duration", event.ending.lasted);
+    append_json_pair(&json, "outcome", to_string(event.ending.outcome));
   }
   appendStringInfoChar(&json, '}');
   Async_Notify(kChannel, json.data);

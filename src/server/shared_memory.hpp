@@ -33,6 +33,7 @@ struct ScannerView {
   Harm harm;           // what the open episode hurts, as of the last look
   Action next_action;  // of the open episode; kNone: no limit of an action applies
   WallTime next_action_at;
+  Ending late_end;  // of `episode`, which is not open any more: the queue had no room for it yet
 };
 
 // An action that somebody asks for by hand, on the session of the slot it is in. Under

@@ -20,8 +20,9 @@ namespace pgleak {
 
 namespace {
 
-ProcessUtility_hook_type previous_utility_hook = nullptr;
-ExecutorStart_hook_type previous_executor_hook = nullptr;
+// Another module's, or the server's own.
+ProcessUtility_hook_type next_utility = nullptr;
+ExecutorStart_hook_type next_executor_start = nullptr;
 
 // Whether the client itself asked for `portal`: by a simple query, or by a Bind. Portals are also made by
 // DECLARE CURSOR, EXECUTE and functions that open cursors; counting how deep we are in these instead would
@@ -45,7 +46,7 @@ const void* main_statement(Portal portal) {
 
 // Whether `statement`, which is about to run, is what the client asked for. What functions, triggers and the
 // like run, they run inside of a portal too, but it is not what the portal is for.
-bool is_clients_statement(const PlannedStmt* statement) {
+[[gnu::always_inline]] inline bool is_clients_statement(const PlannedStmt* statement) {
   Portal portal = ActivePortal;
   return portal != nullptr && main_statement(portal) == statement && is_clients_portal(portal);
 }
@@ -56,34 +57,46 @@ void remember(const PlannedStmt* statement, const char* source) {
                  statement_text(source, statement->stmt_location, statement->stmt_len));
 }
 
+// Whether `statement` ends a transaction of which nobody has an episode. Its trail is forgotten the next
+// moment, and while the statement runs it is what the session shows anyway.
+bool ends_unwatched(const PlannedStmt* statement) {
+  if (!IsA(statement->utilityStmt, TransactionStmt)) return false;
+  const TransactionStmtKind kind = reinterpret_cast<TransactionStmt*>(statement->utilityStmt)->kind;
+  if (kind != TRANS_STMT_COMMIT && kind != TRANS_STMT_ROLLBACK && kind != TRANS_STMT_PREPARE) return false;
+  return own_session->guest.watched() != own_block_generation();
+}
+
+// Not a part of the hook, which would have to save all its arguments for it even if there is nothing to do.
+[[gnu::noinline]] void before_utility(const PlannedStmt* statement, const char* query) {
+  if (own_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
+    remember(statement, query);
+  if (has_cancelled_block) guard_commit(statement);
+}
+
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
-  // In this order: with neither a trail nor a cancelled block it comes down to two loads.
-  if (own_trail != nullptr && context == PROCESS_UTILITY_TOPLEVEL && is_clients_statement(statement))
-    remember(statement, query);
-  if (has_cancelled_block && context == PROCESS_UTILITY_TOPLEVEL) guard_commit(statement);
-  const ProcessUtility_hook_type next =
-      previous_utility_hook != nullptr ? previous_utility_hook : standard_ProcessUtility;
-  next(statement, query, is_read_only_tree, context, parameters, environment, destination, completion);
+  // With neither a trail nor a cancelled block it comes down to two loads.
+  if ((own_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
+    before_utility(statement, query);
+  next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
+               completion);
 }
 
 void executor_start(QueryDesc* query, int flags) {
   if (own_trail != nullptr && is_clients_statement(query->plannedstmt))
     remember(query->plannedstmt, query->sourceText);
-  const ExecutorStart_hook_type next =
-      previous_executor_hook != nullptr ? previous_executor_hook : standard_ExecutorStart;
-  next(query, flags);
+  next_executor_start(query, flags);
 }
 
 }  // namespace
 
 void install_statement_hooks() {
-  previous_utility_hook = ProcessUtility_hook;
+  next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
   // The executor's is there for the trail alone.
   if (settings.trail_size == 0) return;
-  previous_executor_hook = ExecutorStart_hook;
+  next_executor_start = ExecutorStart_hook != nullptr ? ExecutorStart_hook : standard_ExecutorStart;
   ExecutorStart_hook = executor_start;
 }
 

@@ -171,8 +171,42 @@ sub test_full_queue
 	$lock->close;
 	eventually_is($node, $balance, '16 rows, 16 episodes, 16 open', 'what the queue held is recorded');
 	is_deeply(recorded_ids(), [ @{ logged_ids('session leak', $mark) }[ 0 .. 15 ] ], 'it held the oldest events');
-	is($crowd->run(['COMMIT'], spread => 3), 30, 'the leaks end while the recorder works');
-	eventually_is($node, $balance, '30 rows, 30 episodes, 0 open', 'an episode whose beginning was dropped is recorded at its end');
+
+	$lock = lock_history();
+	is($crowd->run(['COMMIT']), 30, 'the leaks end while the queue has no room for all of the ends');
+	eventually(sub { @{ logged_ids('session leak ended', $mark) } == 30 }, 'each end is logged');
+	$lock->close;
+	eventually_is($node, $balance, '30 rows, 30 episodes, 0 open', 'no end is lost, and what had no beginning is recorded at its end');
+	is(counters('events_queued, events_written, events_dropped'), '46|46|14', 'no end is dropped or doubled');
+	$crowd->close;
+}
+
+# What waits for room in the queue waits in shared memory, not in the scanner.
+sub test_full_queue_and_scanner
+{
+	my $mark = start_anew();
+	my $crowd = crowd($node, 30);
+	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	eventually_is($node, $balance, '30 rows, 30 episodes, 30 open', 'leaks that nothing keeps from being recorded');
+	my $lock = lock_history();
+	$crowd->run(['ROLLBACK']);
+	eventually(sub { @{ logged_ids('session leak ended', $mark) } == 30 }, 'their ends are too many for the queue');
+	my $old = worker_pid($node, 'scanner');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
+	eventually(sub { worker_pid($node, 'scanner') !~ /^($old)?$/ }, 'the scanner is terminated and comes back');
+	$lock->close;
+	eventually_is($node, $balance, '30 rows, 30 episodes, 0 open', 'the ends are recorded all the same');
+
+	# A session leaks again before there is room: its slot has no place for two.
+	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	eventually_is($node, $balance, '60 rows, 60 episodes, 30 open', 'they leak again');
+	$lock = lock_history();
+	$crowd->run([ 'ROLLBACK', 'BEGIN', 'SELECT 1' ]);
+	eventually_is($node, 'SELECT leaks FROM pgleak.stats', 90, 'and a third time, while nothing can be written');
+	my $dropped = counters('events_dropped');
+	cmp_ok($dropped, '>', 0, "what no longer has a place is counted ($dropped)");
+	$lock->close;
+	$crowd->close;
 }
 
 test_storm();
@@ -180,6 +214,7 @@ test_locked_history();
 test_slow_exit();
 test_failing_history();
 test_full_queue();
+test_full_queue_and_scanner();
 
 $node->stop;
 done_testing();

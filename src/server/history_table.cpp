@@ -71,9 +71,10 @@ Finding find_table(const char* name) {
   return finding;
 }
 
-// Who the recorder is while no table is open.
+// Who the recorder is, and how its settings are nested, while no table is open.
 Oid saved_user = InvalidOid;
 int saved_security_context = 0;
+int settings_level = 0;
 
 // True if the name still means the table that is now locked: it may have been dropped or renamed before.
 bool is_still(Oid table, const char* name) {
@@ -89,9 +90,18 @@ HistoryAccess open_table(const char* name, LOCKMODE lock, Oid* table) {
   if (!ConditionalLockRelationOid(finding.table, lock)) return HistoryAccess::kLocked;
   if (!is_still(finding.table, name)) return HistoryAccess::kNoTable;
 
+  settings_level = NewGUCNestLevel();
   GetUserIdAndSecContext(&saved_user, &saved_security_context);
   SetUserIdAndSecContext(finding.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   return HistoryAccess::kReady;
+}
+
+// What the owner's code has set goes with it: a search_path left behind would have the recorder's own
+// statements, which run as a superuser, find his operators. If there is an ERROR the end of the
+// transaction does both.
+void close_table() {
+  AtEOXact_GUC(false, settings_level);
+  SetUserIdAndSecContext(saved_user, saved_security_context);
 }
 
 }  // namespace
@@ -103,14 +113,14 @@ HistoryAccess open_history() {
 
 HistoryAccess open_policy(Oid* table) { return open_table("policy", AccessShareLock, table); }
 
-void close_policy() { SetUserIdAndSecContext(saved_user, saved_security_context); }
+void close_policy() { close_table(); }
 
 void close_history() {
   SPI_connect();
   if (SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0) != SPI_OK_UTILITY)
     ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not fire deferred triggers")));
   SPI_finish();
-  SetUserIdAndSecContext(saved_user, saved_security_context);
+  close_table();
 }
 
 }  // namespace pgleak

@@ -21,7 +21,8 @@ enum class HistoryAccess {
 HistoryAccess open_history();
 
 // To be called before the commit if open_history() said kReady: fires deferred triggers while the
-// restrictions still hold, then lifts them. After an ERROR the rollback lifts them.
+// restrictions still hold, then lifts them and takes back what the table's code has set. After an ERROR the
+// rollback does so.
 void close_history();
 
 // As open_history(), for reading pgleak.policy; works on a standby too. `*table` is the table if it is there.

@@ -122,9 +122,8 @@ my ($errors, $invalid, $mismatches, $rows) = (0, 0, 0, 0);
 my $is_valid = q{CREATE FUNCTION is_valid(value text) RETURNS boolean LANGUAGE plpgsql AS $f$
 	BEGIN
 		RETURN value IS NULL OR convert_from(textsend(value), getdatabaseencoding()::name) = value
-			AND length(upper(value)) >= 0 AND substr(value, 1, length(value)) = value AND value::bytea IS NOT NULL;
+			AND length(upper(value)) >= 0 AND substr(value, 1, length(value)) = value;
 	EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN RETURN false;
-	WHEN invalid_text_representation THEN RETURN true;    -- of the cast to bytea
 	END $f$};
 
 # Rows as leak_id => digest.

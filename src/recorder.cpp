@@ -41,6 +41,7 @@ constexpr Micros kIdleInterval = kSecond;  // how soon a promotion or a CREATE E
 constexpr Micros kLongestBackoff = 5 * kSecond;
 constexpr Micros kPruneInterval = 10 * kSecond;
 constexpr Micros kRecountInterval = 3600 * kSecond;
+constexpr Micros kSilence = 10 * kSecond;  // without notifications, when there was no room for them
 constexpr int kTimeoutMs = 30000;        // for one transaction
 constexpr int kShutdownTimeoutMs = 500;  // for the last one, while the whole server waits for us
 
@@ -53,6 +54,7 @@ struct Recorder {
   MonotonicTime prune_at;
   Micros backoff;          // 0 after success
   MonotonicTime retry_at;  // after an error: not before that, however many events wake us
+  MonotonicTime silent_until;
   bool is_stopping;        // the whole server is: SIGTERM has come, time-outs bound what we do
 };
 
@@ -115,6 +117,10 @@ bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   recorder.access = access;
   recorder.backoff = error == nullptr ? 0 : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
   recorder.retry_at = monotonic_now() + recorder.backoff;
+  // Any role can fill the queue of notifications, and keep it full by a LISTEN in an open transaction. That
+  // must not keep events from being recorded.
+  if (error != nullptr && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+    recorder.silent_until = monotonic_now() + kSilence;
   shared->is_recording.store(is_done, std::memory_order_relaxed);
   return is_done;
 }
@@ -150,7 +156,7 @@ bool write_batch(int timeout_ms) {
   const std::uint64_t waiting = event_queue->waiting();
   const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
   if (count == 0) return false;
-  const bool notifies = settings.notify;
+  const bool notifies = settings.notify && monotonic_now() >= recorder.silent_until;
   std::uint64_t opened = 0;  // each of these makes a row
   for (std::uint64_t i = 0; i < count; i++) opened += event_queue->peek(i)->kind == EventKind::kOpened;
   return with_history(

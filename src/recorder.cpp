@@ -42,8 +42,8 @@ constexpr Micros kLongestBackoff = 5 * kSecond;
 constexpr Micros kPruneInterval = 10 * kSecond;
 constexpr Micros kRecountInterval = 3600 * kSecond;
 constexpr Micros kSilence = 10 * kSecond;  // without notifications, when there was no room for them
-constexpr int kTimeoutMs = 30000;        // for one transaction
-constexpr int kShutdownTimeoutMs = 500;  // for the last one, while the whole server waits for us
+constexpr int kTimeoutMs = 30000;          // for one transaction
+constexpr int kShutdownTimeoutMs = 500;    // for the last one, while the whole server waits for us
 
 struct Recorder {
   MemoryContext context;     // reset every turn
@@ -55,7 +55,7 @@ struct Recorder {
   Micros backoff;          // 0 after success
   MonotonicTime retry_at;  // after an error: not before that, however many events wake us
   MonotonicTime silent_until;
-  bool is_stopping;        // the whole server is: SIGTERM has come, time-outs bound what we do
+  bool is_stopping;  // the whole server is: SIGTERM has come, time-outs bound what we do
 };
 
 Recorder recorder;

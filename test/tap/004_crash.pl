@@ -48,12 +48,12 @@ sub check_afterwards
 
 sub test_killed_worker
 {
-	my ($worker) = @_;
-	my ($crowd, $mark) = open_leaks("the $worker is killed");
+	my ($worker, $signal) = @_;
+	my ($crowd, $mark) = open_leaks("the $worker gets SIG$signal");
 	my $started_at = $node->safe_psql('postgres', 'SELECT started_at FROM pgleak.stats');
-	is(kill('KILL', worker_pid($node, $worker)), 1, "the $worker is killed");
-	eventually_restarted($node, $started_at, "the server restarts after the $worker was killed");
-	check_afterwards("the kill of the $worker", $mark, 'server stopped');
+	is(kill($signal, worker_pid($node, $worker)), 1, "the $worker gets SIG$signal");
+	eventually_restarted($node, $started_at, "the server restarts after SIG$signal of the $worker");
+	check_afterwards("SIG$signal of the $worker", $mark, 'server stopped');
 	is(log_count($node, qr/terminated by signal/, $mark), 1, "and nothing but the $worker has crashed");
 }
 
@@ -100,8 +100,8 @@ sub test_stop_in_batch
 	$node->safe_psql('postgres', 'DROP TRIGGER dawdle ON pgleak.history');
 }
 
-test_killed_worker('recorder');
-test_killed_worker('scanner');
+test_killed_worker($_, 'KILL') for 'recorder', 'scanner';
+test_killed_worker($_, 'SEGV') for 'recorder', 'scanner';
 test_immediate_stop();
 test_fast_stop();
 test_stop_in_batch();

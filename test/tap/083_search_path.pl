@@ -139,6 +139,10 @@ sub test_use
 		report_cell => q('a', 'b', 'c'), report => q('1 day'), report_lane => q('x', '{wire}', 'yesterday', 'tomorrow', ''),
 		report_timeline => q('yesterday', 'tomorrow'), report_offenders => q('yesterday'), report_actions => q('yesterday'),
 		limits_for => $victim->{pid}, cancel => $victim->{pid}, terminate => 0);
+	# Temporary objects come before all others, unless a path says where.
+	$victim->do('SET search_path = pg_temp, public, pg_catalog',
+		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history policy leaks pools stats top)),
+		map({ "CREATE DOMAIN pg_temp.$_ AS pg_catalog.int4 CHECK (public.spring() IS NULL)" } qw(text inet jsonb xid name)));
 	# Whoever tries is a leak himself, has history, and has been acted on.
 	sql(q(INSERT INTO pgleak.policy (idle_leak_after, note) VALUES ('1ms', 'all')));
 	my $leak = leaking_wire($node, query => '/*controller:a,action:b*/ SELECT 1');

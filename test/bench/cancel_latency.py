@@ -1,5 +1,5 @@
 # Owns: how long a cancel in place takes, from the decision until the locks are free.
-# Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Prints a table, then CSV.
+# Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 #
 # One session updates a row and stays idle in its transaction; another one waits for that row. Times are of the server's
 # clock, and of those who have to wait:
@@ -15,6 +15,8 @@ import threading
 import time
 
 import psycopg2
+
+import rows
 
 TARGETS = {"median": 1.0, "p99": 5.0}  # milliseconds, on an idle machine
 LIMIT = 0.05  # seconds
@@ -102,12 +104,6 @@ def percentile(sorted_values, share):
     return sorted_values[max(0, -(-int(share * len(sorted_values) * 1000) // 1000) - 1)]
 
 
-def figures(values):
-    values = sorted(values)
-    return {"n": len(values), "median": percentile(values, 0.5), "p95": percentile(values, 0.95),
-            "p99": percentile(values, 0.99), "max": values[-1]}
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=500)
@@ -116,29 +112,23 @@ def main():
     random.seed(options.seed)
 
     bench = Bench()
-    rows = {}
+    results = {}
     for role, name in (("by_hand", "asked by hand"), ("by_limit", "limit met")):
         if role == "by_limit":
             bench.look_often()
         for _ in range(20):
             bench.round(role)  # caches
-        results = [bench.round(role) for _ in range(options.rounds)]
-        rows[f"{name}: until the waiter goes on"] = figures([result[0] for result in results])
+        rounds = [bench.round(role) for _ in range(options.rounds)]
+        results[f"cancel, {name}: until the waiter goes on"] = [result[0] for result in rounds]
         if role == "by_hand":
-            rows[f"{name}: until pgleak.cancel() returns"] = figures([result[1] for result in results])
+            results[f"cancel, {name}: until pgleak.cancel() returns"] = [result[1] for result in rounds]
 
-    columns = ("n", "median", "p95", "p99", "max")
-    width = max(map(len, rows))
-    print(f"\n{'milliseconds':{width}} " + "".join(f"{column:>9}" for column in columns))
-    for name, row in rows.items():
-        print(f"{name:{width}} {row['n']:9d}" + "".join(f"{row[column]:9.3f}" for column in columns[1:]))
-    first = next(iter(rows.values()))
-    missed = [f"{column} {first[column]:.3f} > {most}" for column, most in TARGETS.items() if first[column] > most]
-    print("targets of the first line: " + ("missed: " + ", ".join(missed) if missed else "met")
-          + f" (median {TARGETS['median']} ms, p99 {TARGETS['p99']} ms, on an idle machine)")
-    print("\nmeasure," + ",".join(columns))
-    for name, row in rows.items():
-        print(f"{name}," + ",".join(f"{row[column]:.3f}" if column != "n" else str(row[column]) for column in columns))
+    for place, (name, values) in enumerate(results.items()):
+        values.sort()
+        for column, share in (("median", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            value, most = percentile(values, share), TARGETS.get(column) if place == 0 else None
+            rows.add(f"{name}, {column} of {len(values)}", "ms", [value],
+                     target="" if most is None else f"<= {most:g} ms", met=None if most is None else value <= most)
 
 
 main()

@@ -1,5 +1,5 @@
 # Owns: what pgleak costs a client backend: instructions for each transaction, counted by callgrind in one backend.
-# Called by: test/bench/run, with the programs' directory and a private directory. Prints a table, then CSV.
+# Called by: test/bench/run, with the programs' directory and a private directory. Adds rows to the table.
 #
 # A transaction is BEGIN; SELECT 1; END, three simple queries. One server after another runs under callgrind, each with
 # settings of its own; the instructions of a session of 200 transactions and of one of 3000 are counted, and the difference
@@ -14,6 +14,8 @@ import sys
 import time
 
 import psycopg2
+
+import rows
 
 STATEMENTS = ("BEGIN", "SELECT 1", "END")
 FEW, MANY = 200, 3000
@@ -111,20 +113,13 @@ def main():
     bindir, directory = sys.argv[1:]
     server = Server(bindir, directory)
     counts = {}
-    rows = []
     for name, settings, base, most in VARIANTS:
         counts[name] = measure(server, settings)
-        more = None if base is None else (counts[name] / counts[base] - 1) * 100
-        met = "" if most is None else "yes" if more <= most else "no"
-        rows.append((name, f"{counts[name]:.0f}", "" if more is None else f"{more:+.2f}",
-                     "" if most is None else f"{most:+.1f}", met))
-    columns = ("instructions for each transaction", "count", "percent", "at most", "met")
-    width = max(len(row[0]) for row in rows + [columns])
-    for row in (columns, *rows):
-        print(f"{row[0]:{width}}" + "".join(f"{field:>10}" for field in row[1:]))
-    print("\n" + ",".join(("variant", *columns[1:])))
-    for row in rows:
-        print(",".join(field.replace(",", "") for field in row))
+        if base is None:
+            continue
+        more = (counts[name] / counts[base] - 1) * 100
+        rows.add(f"BEGIN; SELECT 1; END: {name} ({more:+.2f} %)", "instructions", [counts[name]], base, [counts[base]],
+                 "" if most is None else f"<= {most:+.1f} %", None if most is None else more <= most)
 
 
 main()

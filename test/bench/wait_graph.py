@@ -1,5 +1,5 @@
 # Owns: measuring what it costs to know how many sessions wait behind a leak. What is measured: README.md here.
-# Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Prints a table, then CSV.
+# Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 import argparse
 import statistics
 import sys
@@ -8,7 +8,10 @@ import time
 import psycopg2
 import psycopg2.extensions
 
-LOOKS = 200
+import rows
+
+LOOKS = 100  # of each repetition
+REPETITIONS = 5
 PATIENCE = 300  # seconds
 TARGET_US = 300
 TARGET_RATIO = 30
@@ -70,10 +73,10 @@ class Bench:
         for waiter in waiters:
             waiter.cursor().execute(wait_statement)
         self.wait_for("SELECT count(*)::int FROM pg_stat_activity WHERE wait_event_type = 'Lock'", self.sessions)
-        # One half before and one after, so that both are measured under the same load.
-        everybody = self.looks()
-        classic = min(self.blocking_pids() for _ in range(3))
-        everybody += self.looks()
+        costs, classic = [], []
+        for _ in range(REPETITIONS):
+            costs.append(max(1, statistics.median(self.looks()) - statistics.median(nobody)))
+            classic.append(self.blocking_pids())
         blocked = self.ask("SELECT blocked FROM pgleak.leaks")
         if blocked != self.sessions:
             sys.exit(f"{blocked} sessions are blocked, not {self.sessions}")
@@ -82,15 +85,7 @@ class Bench:
                  " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
         self.wait_for("SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend'", 1)
         self.wait_for("SELECT pgleak.scan()::int", 0)
-        cost = max(1, statistics.median(everybody) - statistics.median(nobody))
-        return {
-            "look: nobody waits (median)": statistics.median(nobody),
-            "look: all wait (median)": statistics.median(everybody),
-            "look: all wait (95 % within)": sorted(everybody)[int(0.95 * len(everybody))],
-            "knowing who waits": cost,
-            "pg_blocking_pids() for each (best of 3)": classic,
-            "ratio": classic / cost,
-        }
+        return costs, classic
 
 
 def main():
@@ -102,18 +97,11 @@ def main():
         "table": bench.measure("SELECT * FROM hot", "ALTER TABLE hot ALTER id SET NOT NULL"),
         "advisory": bench.measure("SELECT pg_advisory_xact_lock(1)", "SELECT pg_advisory_lock(1)"),
     }
-    measures = next(iter(results.values())).keys()
-    width = max(map(len, measures))
-    print(f"\n{'microseconds':{width}} " + "".join(f"{name:>10}" for name in results))
-    for measure in measures:
-        print(f"{measure:{width}} " + "".join(f"{result[measure]:10.0f}" for result in results.values()))
-    missed = [name for name, result in results.items()
-              if result["knowing who waits"] > TARGET_US or result["ratio"] < TARGET_RATIO]
-    print("targets: " + ("missed: " + ", ".join(missed) if missed else "met")
-          + f" (at most {TARGET_US} us, ratio at least {TARGET_RATIO})")
-    print("\nmeasure," + ",".join(results))
-    for measure in measures:
-        print(f"{measure}," + ",".join(f"{result[measure]:.0f}" for result in results.values()))
+    for kind, (costs, classic) in results.items():
+        met = (statistics.median(costs) <= TARGET_US
+               and statistics.median(rows.ratios(costs, classic)) >= TARGET_RATIO)
+        rows.add(f"knowing that {bench.sessions} wait behind a leak: {kind}", "us", costs, "pg_blocking_pids() for each",
+                 classic, f"<= {TARGET_US} us, >= {TARGET_RATIO}x", met)
 
 
 main()

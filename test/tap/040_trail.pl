@@ -10,6 +10,7 @@ use PgleakTest;
 use PgleakActions;
 use PgleakActions::Wire qw(message parse bind_to execute sync);
 
+use POSIX qw(ceil);
 use Test::More;
 
 my $node = new_node('trail', conf => "pgleak.scan_interval = '50ms'");
@@ -181,6 +182,7 @@ sub restart_with
 	$node->append_conf('postgresql.conf', "pgleak.trail_size = $size");
 	$node->restart;
 	eventually_recording($node, "recording with a trail of $size");
+	test_memory();
 }
 
 sub test_sizes
@@ -218,11 +220,20 @@ sub test_none
 	$session->close;
 }
 
-# The formula of the README.
+# The formula of the README: what is there is what it says, within a hundredth, at this and that setting.
 sub test_memory
 {
-	my $slots = $node->safe_psql('postgres', "SELECT allocated_size / 2560 FROM pg_shmem_allocations WHERE name = 'pgleak trails'");
-	cmp_ok($slots, '<=', 200, 'the trails of the default size take 2.5 kB for each connection');
+	my $slots = $node->safe_psql('postgres', q{SELECT sum(setting::int) + 1 FROM pg_settings WHERE name IN
+		('max_connections', 'max_worker_processes', 'max_wal_senders', CASE WHEN EXISTS (SELECT FROM pg_settings
+		WHERE name = 'autovacuum_worker_slots') THEN 'autovacuum_worker_slots' ELSE 'autovacuum_max_workers' END)});
+	my %setting = map { $_ => $node->safe_psql('postgres', "SELECT setting FROM pg_settings WHERE name = '$_'") }
+		qw(pgleak.trail_size pgleak.queue_size track_activity_query_size);
+	my $trail_size = $setting{'pgleak.trail_size'};
+	my $trail = $trail_size ? 128 * ceil((56 + 304 * $trail_size) / 128) : 0;
+	my $computed = 480_000 + $slots * (1152 + $trail) +
+		$setting{'pgleak.queue_size'} * (496 + $setting{track_activity_query_size} + 152 * $trail_size);
+	my $taken = $node->safe_psql('postgres', "SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'pgleak %'");
+	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as the README says");
 }
 
 test_extended_protocol();

@@ -7,10 +7,11 @@
 import os
 import pathlib
 import re
-import selectors
 import subprocess
 import sys
 import time
+
+from sessions import Session
 
 PATIENCE = 60  # seconds, for what comes true a little later, and for one block
 RUN_WITH = {"sh": ["bash", "-euo", "pipefail"], "bash": ["bash", "-euo", "pipefail"], "python": ["/usr/bin/python3", "-"],
@@ -68,38 +69,6 @@ def agrees(expected, output):
     return re.fullmatch(pattern, essence(output), re.S) is not None
 
 
-class Session:
-    """A psql that stays, as a reader's second terminal does."""
-
-    END = "--end of the block--"
-
-    def __init__(self, name):
-        # Its name is no application_name: documents set that themselves where it matters.
-        self.process = subprocess.Popen([*PSQL, "-P", "pager=off"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, bufsize=0)
-        self.name = name
-
-    def run(self, text):
-        self.process.stdin.write(f"{text}\n\\echo {self.END}\n".encode())
-        output = b""
-        selector = selectors.DefaultSelector()
-        selector.register(self.process.stdout, selectors.EVENT_READ)
-        deadline = time.monotonic() + PATIENCE
-        while self.END.encode() not in output:
-            if not selector.select(deadline - time.monotonic()):
-                return None, output.decode(errors="replace") + "(no answer)"
-            piece = os.read(self.process.stdout.fileno(), 65536)
-            if not piece:
-                break  # psql has left: its connection is lost
-            output += piece
-        text = output.decode(errors="replace").replace(self.END, "")
-        return not re.search(r"^(ERROR|FATAL|PANIC):|server closed the connection", text, re.M), text
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-
-
 class Document:
     def __init__(self, path):
         self.path = path
@@ -110,13 +79,11 @@ class Document:
     def ask(self, query):
         return subprocess.run([*PSQL, "-Atqc", query], capture_output=True, text=True, check=True).stdout.strip()
 
-    def sql(self, block):
-        name = block.marks.get("session")
-        if name is None:
-            return self.command(block, [*PSQL, "-v", "ON_ERROR_STOP=1"])
+    def in_session(self, block):
+        name = block.language, block.marks["session"]
         if name not in self.sessions:
-            self.sessions[name] = Session(name)
-        return self.sessions[name].run(block.text)
+            self.sessions[name] = Session(block.language, PSQL)
+        return self.sessions[name].run(block.text, PATIENCE)
 
     def command(self, block, argv):
         try:
@@ -145,8 +112,10 @@ class Document:
         return result.returncode == 0, "the server does not restart"
 
     def execute(self, block):
+        if "session" in block.marks:
+            return self.in_session(block)
         if block.language == "sql":
-            return self.sql(block)
+            return self.command(block, [*PSQL, "-v", "ON_ERROR_STOP=1"])
         if block.language == "conf":
             return self.conf(block)
         if block.language in RUN_WITH:

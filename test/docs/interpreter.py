@@ -1,0 +1,36 @@
+# Owns: a Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed.
+# Called by: sessions.py, as interpreter.py END: a line END on its input ends a block, and is printed after its output.
+# Must never: end because a block fails.
+
+import ast
+import asyncio
+import inspect
+import sys
+import traceback
+
+
+def run(text, names, loop):
+    code = compile(text, "<block>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    result = eval(code, names)
+    if inspect.iscoroutine(result):
+        loop.run_until_complete(result)
+
+
+def main():
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    names = {"__name__": "__main__"}
+    block = []
+    for line in sys.stdin:
+        if line.rstrip("\n") != sys.argv[1]:
+            block.append(line)
+            continue
+        try:
+            run("".join(block), names, loop)
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+        block = []
+        print(sys.argv[1], flush=True)
+
+
+main()

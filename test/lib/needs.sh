@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# Owns: what a test or a document says it needs beyond the server: packages, daemons that are only unpacked, node-pg, a
+#   Java compiler.
+# Called by: test/clients/run and test/docs/run, which source it after setup.sh.
+# Must never: start a daemon, or install one whose package would.
+
+node_path=        # where node-pg is, set by find_node_pg
+
+# Install what is named; false if it is something that cannot be had everywhere: meet_needs NEED... A need is a package,
+# daemon:PACKAGE, node-pg, or java-compiler.
+meet_needs() {
+  local need ordinary=() daemons=()
+  for need in "$@"; do
+    case $need in
+      node-pg) find_node_pg || return 1 ;;
+      java-compiler) command -v javac >/dev/null || ordinary+=(default-jdk-headless) ;;
+      daemon:*) daemons+=("${need#*:}") ;;
+      *) ordinary+=("$need") ;;
+    esac
+  done
+  [ ${#ordinary[@]} -eq 0 ] || install_packages "${ordinary[@]}"
+  [ ${#daemons[@]} -eq 0 ] || unpack_with_libraries "${daemons[@]}"
+}
+
+# Unpack daemons, and install the libraries that their packages ask for: those start nothing.
+unpack_with_libraries() {
+  local package libraries
+  unpack_packages "$@"
+  for package in "$temp_dir"/unpacked/packages/*.deb; do
+    [ -e "$package" ] || continue
+    mapfile -t libraries < <(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ :|(]*\).*/\1/p')
+    [ ${#libraries[@]} -eq 0 ] || install_packages "${libraries[@]}"
+  done
+}
+
+# Find node-pg, or get it: the distribution's, or through npm for a Node.js from elsewhere, with which the
+# distribution's packages do not go. False if it cannot be had; the rest is worth testing without it.
+find_node_pg() {
+  [ -z "$node_path" ] || return 0
+  if try_package node-pg; then
+    node_path=/usr/share/nodejs
+    return
+  fi
+  mkdir -p "$temp_dir/node"
+  give_to_user "$temp_dir/node"
+  command -v node >/dev/null && command -v npm >/dev/null &&
+    quietly as_user npm install --prefix "$temp_dir/node" --no-audit --no-fund --no-save pg@8 ||
+    { say 'node-pg is skipped: it cannot be installed'; return 1; }
+  node_path=$temp_dir/node/node_modules
+}

@@ -1,7 +1,7 @@
 # In the middle of a look a session may become idle, and between judgement and action anything may happen, so the scanner
 # judges again right before it acts. Here it is made to stop there, in a build that can be told to (test/run inject makes
 # it), and something happens: the session goes on, begins another transaction, or ends and another one takes its place, its
-# slot and its process id. Nothing is sent then.
+# slot and its process id. Nothing is sent then. With PGLEAK_REUSES=N a session is replaced N times more than usual.
 
 use strict;
 use warnings FATAL => 'all';
@@ -50,6 +50,7 @@ $node->safe_psql('postgres', q{
 	GRANT ALL ON t TO PUBLIC});
 
 my $administrator = wire($node);
+my ($reuses, $wrong_signals) = (0, 0);
 
 sub counters
 {
@@ -100,6 +101,7 @@ sub replaced
 	$_->close for @fillers;
 	is(slot($other), $slot, 'another session has its slot');
 	is($other->{pid}, $session->{pid}, 'and its process id') if $ENV{PGLEAK_OWN_PIDS};
+	$reuses++ if $other->{pid} == $session->{pid};
 	return $other;
 }
 
@@ -118,9 +120,10 @@ sub is_untouched
 {
 	my ($session, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	like(activity($node, $session), qr/^idle in transaction\|\d+\|/, "$name: the session has its transaction");
-	is($session->unasked, '', "$name: its client hears nothing");
-	answers($session, 'COMMIT', 'COMMIT I', "$name: its COMMIT succeeds");
+	my $untouched = like(activity($node, $session), qr/^idle in transaction\|\d+\|/, "$name: the session has its transaction");
+	$untouched &= is($session->unasked, '', "$name: its client hears nothing");
+	$untouched &= answers($session, 'COMMIT', 'COMMIT I', "$name: its COMMIT succeeds");
+	$wrong_signals++ unless $untouched;
 }
 
 # Test: the action on the session with this process id is counted and logged as escaped, and nothing else is.
@@ -246,10 +249,15 @@ for my $action ('cancel', 'terminate')
 	}
 	test_evidence($action);
 }
+for my $again (1 .. $ENV{PGLEAK_REUSES} // 0)
+{
+	test_idle($again % 2 ? 'cancel' : 'terminate', ('check', 'message', 'wake-up')[ $again % 3 ], 'is replaced');
+}
 test_limit('cancelled', 'cancel');
 test_limit('terminated', 'terminate');
 test_long_look();
 
+note("signals: $reuses sessions replaced by others with their process ids, $wrong_signals wrong signals");
 no_damage($node, 'no process has complained or crashed');
 $administrator->close;
 $node->stop;

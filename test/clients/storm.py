@@ -138,6 +138,14 @@ class Client:
         self.connection = await connect(self.role, "storm", server_settings=settings)
         self.connection.add_log_listener(self.hear)
         self.pid = self.connection.get_server_pid()
+        while True:
+            try:
+                await self.prepare()
+                return
+            except asyncpg.QueryCanceledError:  # a session that comes back in the middle of the storm is hit at once
+                self.storm.retries["57014"] += 1
+
+    async def prepare(self):
         self.add = await self.connection.prepare("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
         self.note = await self.connection.prepare(
             "INSERT INTO transfers (id, source, target, amount) VALUES ($1, $2, $3, $4)")

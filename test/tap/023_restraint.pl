@@ -10,6 +10,7 @@ use PgleakTest;
 use PgleakActions;
 
 use JSON::PP ();
+use List::Util qw(min);
 use PostgreSQL::Test::Utils;
 use POSIX ();
 use Test::More;
@@ -567,21 +568,22 @@ sub race_transaction
 {
 	my ($session, $client, $number, $limit) = @_;
 	my ($longest, $since);
-	# A session cannot have become idle before its statement was sent and had its time, nor stay so after the next answer.
+	# A session cannot have become idle before its statement was sent, or said what time it was, nor stay so after the next
+	# answer. That pg_sleep() lasts for as long as it was told is not for us to rely on.
 	my $ask = sub {
-		my ($statement, $lasts) = @_;
+		my ($statement) = @_;
 		my $sent = time;
-		$session->ask($statement);
+		my $clock = $session->ask($statement);
 		my $idle = defined $since ? time - $since : 0;
 		$longest = $idle if !defined $longest || $idle > $longest;
-		$since = $sent + ($lasts // 0);
+		$since = $clock =~ /^\|([\d.]+)$/ ? $1 : $sent;
 		return $session->{sqlstate} eq '';
 	};
 	my $works = $ask->('BEGIN');
 	for my $step (1 .. 1 + int rand 4)
 	{
 		my $busy = rand() < 0.5 ? 0 : rand(1.5) * $limit;
-		$works &&= $ask->("SELECT pg_sleep($busy)", $busy) && $ask->("INSERT INTO done VALUES ($client, $number)");
+		$works &&= $ask->("SELECT pg_sleep($busy), extract(epoch FROM clock_timestamp())") && $ask->("INSERT INTO done VALUES ($client, $number)");
 		usleep(1e6 * $limit * (rand() < 0.6 ? 0 : 0.8 + rand 0.4)) if $works;
 		$works &&= $ask->('SELECT 1');
 	}
@@ -591,10 +593,11 @@ sub race_transaction
 }
 
 # One client of the race. Returns its counts; innocent are transactions cancelled that cannot have been idle for the limit.
+# With them is the shortest time, in us, that one that was cancelled had been idle for at most.
 sub race
 {
 	my ($client, $limit, $seconds) = @_;
-	my %count = (committed => 0, cancelled => 0, innocent => 0, strange => 0);
+	my %count = (committed => 0, cancelled => 0, innocent => 0, strange => 0, shortest => 1e6);
 	my $session = wire($node, user => 'racer', extended => $client % 2);
 	my $deadline = time + $seconds;
 	srand($client);
@@ -604,10 +607,18 @@ sub race
 		$count{committed}++ if $end eq 'COMMIT';
 		$count{cancelled}++ if $end eq '40000';
 		$count{innocent}++ if $end eq '40000' && $longest < $limit;
+		$count{shortest} = 1e6 * $longest if $end eq '40000' && 1e6 * $longest < $count{shortest};
 		$count{strange}++ if "$before $end" !~ /^( COMMIT|(25P02)? 40000)$/ || $session->{status} ne 'I';
 	}
 	$session->close;
 	return \%count;
+}
+
+sub add_counts
+{
+	my ($sum, $count) = @_;
+	$sum->{shortest} = min($sum->{shortest}, delete $count->{shortest});
+	$sum->{$_} += $count->{$_} for keys %$count;
 }
 
 # Runs all clients at the same time, each in a process of its own; returns the sums of their counts.
@@ -620,15 +631,15 @@ sub run_race
 		my $child = open(my $pipe, '-|') // die "fork: $!";
 		push @pipes, $pipe;
 		next if $child;
-		my $count = eval { race($client, $limit, $seconds) } // { strange => 1 };
+		my $count = eval { race($client, $limit, $seconds) } // { strange => 1, shortest => 1e6 };
 		syswrite STDOUT, JSON::PP->new->encode($count) . "\n";
 		POSIX::_exit(0);
 	}
-	my %sum;
+	my %sum = (shortest => 1e6);
 	for my $pipe (@pipes)
 	{
 		my $count = JSON::PP->new->decode(scalar readline $pipe);
-		$sum{$_} += $count->{$_} for keys %$count;
+		add_counts(\%sum, $count);
 		close $pipe;
 	}
 	return \%sum;
@@ -644,15 +655,14 @@ sub test_race
 		TRUNCATE done;
 		SELECT pgleak.reset()));
 	configure($node, 'pgleak.scan_interval' => '10ms');
-	my %sum;
+	my %sum = (shortest => 1e6);
 	for my $round (1 .. 10)
 	{
-		my $count = run_race(10, $limit, 4);
-		$sum{$_} += $count->{$_} for keys %$count;
+		add_counts(\%sum, run_race(10, $limit, 4));
 		last if count_of('escaped') > 0;
 	}
 	my ($cancels, $failed, $escaped) = split /\|/, count_of('cancels, cancels_failed, escaped');
-	note("race: $sum{committed} committed, $sum{cancelled} cancelled; counted are $cancels cancels, $failed failed, $escaped escaped");
+	note("race: $sum{committed} committed, $sum{cancelled} cancelled, after $sum{shortest} us at least; counted are $cancels cancels, $failed failed, $escaped escaped");
 	cmp_ok($sum{committed}, '>', 0, 'race: transactions commit');
 	cmp_ok($sum{cancelled}, '>', 0, 'race: and are cancelled');
 	is($sum{innocent}, 0, 'race: none was cancelled that had not been idle for the limit');

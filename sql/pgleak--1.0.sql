@@ -655,6 +655,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; font-weight: 600; font-size: 13px; color: var(--soft); }
 th, td { padding: 7px 12px 7px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.time { overflow-wrap: normal; font-variant-numeric: tabular-nums; }
 code { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", monospace; }
 td code { display: block; margin-top: 2px; color: var(--soft); }
 .verdict { white-space: nowrap; font-weight: 600; }
@@ -906,7 +907,7 @@ AS $function$
             || pgleak.report_cell('Longest idle', coalesce(pgleak.format_duration(longest), '-'), 'number')
             || pgleak.report_cell('Blocked', coalesce(blocked, 0)::text, 'number')
             || pgleak.report_cell('Others waited', coalesce(pgleak.format_duration(nullif(blocked_for, interval '0')), '-'), 'number')
-            || pgleak.report_cell('Last seen', pgleak.report_time(last_seen))
+            || pgleak.report_cell('Last seen', pgleak.report_time(last_seen), 'time')
             || '</tr>', '' ORDER BY blocked_for DESC NULLS LAST, total DESC NULLS LAST)
         || '</tbody></table>', '<p class="soft">No session leaked.</p>')
     FROM grouped
@@ -964,7 +965,7 @@ AS $function$
             FROM (SELECT count(*) AS n, last_action || ': ' || last_action_result AS what FROM acted GROUP BY 2) AS c)
         || '.</p><table><thead><tr><th>When</th><th>Action</th><th>Who</th><th>Last statement</th></tr></thead><tbody>'
         || (SELECT string_agg('<tr>'
-            || pgleak.report_cell('When', pgleak.report_time(last_action_at))
+            || pgleak.report_cell('When', pgleak.report_time(last_action_at), 'time')
             || pgleak.report_cell('Action', last_action || ': ' || last_action_result)
             || pgleak.report_cell('Who', pgleak.report_escape(coalesce(nullif(application_name, ''), '(no application_name)'))
                 || '<br><span class="soft">' || pgleak.report_escape(role || '@' || database) || ', pid ' || pid || '</span>')

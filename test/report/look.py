@@ -20,6 +20,7 @@ EVIL_STATEMENT = "/*route='%3Cimg src=x onerror=alert(1)%3E'*/ SELECT $$</title>
 SIZES = {"wide": 1280, "narrow": 390}
 
 # Text that sticks out of the page or lies on other text: the labels of the axis, and what stands in each lane and cell.
+# And times that are broken anywhere but between date and time.
 FIND_OVERLAPS = """
 const found = [];
 if (document.documentElement.scrollWidth > window.innerWidth) found.push('the page is wider than the window');
@@ -43,6 +44,8 @@ check([...document.querySelectorAll('.legend > span')], 'legend');
 check([...document.querySelectorAll('td, th')], 'cell');
 for (const e of document.querySelectorAll('.tile, td > div, .lane > div'))
   if (visible(e) && e.scrollWidth > e.clientWidth + 1) found.push('text is cut: ' + e.textContent);
+for (const e of document.querySelectorAll('td.time > div'))
+  if (visible(e) && e.clientHeight > 2.5 * parseFloat(getComputedStyle(e).lineHeight)) found.push('broken: ' + e.textContent);
 return found.slice(0, 5);
 """
 

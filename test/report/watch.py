@@ -134,7 +134,8 @@ def main():
         picture = [line for line in terminal.screen() if line.strip()]
         last = max(i for i, line in enumerate(picture) if "(every 1s)" in line)
         previous = max(i for i, line in enumerate(picture[:last]) if "(every 1s)" in line)
-        shown = [line for line in picture[previous:last] if WIDE[0] not in line]  # for want of a font
+        # One row is left out for want of a font, and with it their number.
+        shown = [line for line in picture[previous:last] if WIDE[0] not in line and not line.startswith("(")]
         (pictures / "top.html").write_text(PAGE.format(html.escape("\n".join(shown))), "utf-8")
     finally:
         terminal.close()

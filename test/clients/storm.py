@@ -9,6 +9,7 @@
 import argparse
 import asyncio
 import itertools
+import os
 import random
 import re
 import sys
@@ -85,6 +86,7 @@ class Storm:
 
     def __init__(self):
         self.is_over = False
+        self.log_begin = 0  # where the log begins to be about the storm
         self.ids = itertools.count(1)
         self.transfers = {}  # id -> (source, target, amount), of every attempt
         self.committed = set()  # COMMIT returned without an exception
@@ -434,11 +436,12 @@ async def check_ledger(storm, checks, admin):
     return rows
 
 
-def read_log(path):
-    """Transactions rolled back in place, sessions lost in deadlocks, and the entries that should not be there."""
+def read_log(path, begin):
+    """From this place on: transactions rolled back in place, sessions lost in deadlocks, and entries that should not be there."""
     rolled_back, lost, bad = [], set(), []
     last_error = {}
     with open(path, encoding="utf-8", errors="replace") as log:
+        log.seek(begin)
         for line in log:
             entry = LOG_ENTRY.match(line)
             if NOT_ENTRIES.search(line):
@@ -486,7 +489,7 @@ async def check_afterwards(storm, checks, clients, workers, arguments):
     checks.check(await wait_until_quiet(pgleak), "no episode stays open, no transaction prepared")
     checks.check(await pgleak.fetch(SESSIONS_OF_WORKERS) == workers, "scanner and recorder are the ones they were")
 
-    rolled_back, lost, bad = read_log(arguments.log)
+    rolled_back, lost, bad = read_log(arguments.log, storm.log_begin)
     checks.check(storm.lost <= lost and storm.missing <= lost,
                  "no client lost its connection but in a deadlock of the server's own caches",
                  [f"lost: {storm.lost - lost}, not found by pgleak.cancel(): {storm.missing - lost}"])
@@ -531,6 +534,8 @@ async def main(arguments):
     workers = await pgleak.fetch(SESSIONS_OF_WORKERS)
     await pgleak.close()
 
+    # To make a database the server ends an autovacuum worker that is in its way, with a FATAL.
+    storm.log_begin = os.path.getsize(arguments.log)
     clients = [Client(storm, number) for number in range(arguments.clients)]
     for client in clients:
         await client.open()

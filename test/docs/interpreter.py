@@ -1,4 +1,5 @@
-# Owns: a Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed.
+# Owns: a Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed: tasks
+#   go on between blocks. A block without await runs outside of the loop, as some libraries refuse to work inside of one.
 # Called by: sessions.py, as interpreter.py END: a line END on its input ends a block, and is printed after its output.
 # Must never: end because a block fails.
 
@@ -21,7 +22,8 @@ def main():
     asyncio.set_event_loop(loop)
     names = {"__name__": "__main__"}
     block = []
-    for line in sys.stdin:
+    # The loop runs while the next line is waited for.
+    while line := loop.run_until_complete(loop.run_in_executor(None, sys.stdin.readline)):
         if line.rstrip("\n") != sys.argv[1]:
             block.append(line)
             continue

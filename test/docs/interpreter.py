@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import sys
 import traceback
+import types
 
 
 def run(text, names, loop):
@@ -20,7 +21,9 @@ def run(text, names, loop):
 def main():
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    names = {"__name__": "__main__"}
+    # Some libraries import what they are told by name, also from what is typed.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    names = vars(sys.modules["__main__"])
     block = []
     # The loop runs while the next line is waited for.
     while line := loop.run_until_complete(loop.run_in_executor(None, sys.stdin.readline)):

@@ -36,7 +36,8 @@ app = FastAPI(title="shop-api", dependencies=[Depends(note_route)])
 @event.listens_for(engine, "before_cursor_execute", retval=True)
 def name_the_route(connection, cursor, statement, parameters, context, executemany):
     """Put the route into each statement, as sqlcommenter does: the database then knows which code is talking."""
-    return f"/*route='{quote(current_route.get())}'*/ {statement}", parameters
+    # psycopg takes a % for a placeholder.
+    return f"/*route='{quote(current_route.get()).replace('%', '%%')}'*/ {statement}", parameters
 
 
 @app.exception_handler(PoolTimeout)

@@ -41,7 +41,9 @@ def note_route(get_response):
 
 
 def name_the_route(execute, sql, params, many, context):
-    return execute(f"/*route='{quote(getattr(current, 'route', ''))}'*/ {sql}", params, many, context)
+    # psycopg2 takes a % in a statement with parameters for a placeholder.
+    tag = f"/*route='{quote(getattr(current, 'route', ''))}'*/ "
+    return execute((tag if params is None else tag.replace("%", "%%")) + sql, params, many, context)
 
 
 @receiver(connection_created)

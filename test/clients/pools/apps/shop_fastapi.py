@@ -32,7 +32,8 @@ app = FastAPI(dependencies=[Depends(note_route)])
 
 @event.listens_for(engine, "before_cursor_execute", retval=True)
 def name_the_route(connection, cursor, statement, parameters, context, executemany):
-    return f"/*route='{quote(current_route.get())}'*/ {statement}", parameters
+    # A % is a placeholder for psycopg2.
+    return f"/*route='{quote(current_route.get()).replace('%', '%%')}'*/ {statement}", parameters
 
 
 @app.get("/good")

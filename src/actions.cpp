@@ -221,10 +221,11 @@ void act_by_limits(int index, const SessionSample& sample, const Ages& ages, Loo
   if (exempts) return;
 
   look->next_due_in = Min(look->next_due_in, plan.next_in);
-  if (plan.due == Action::kNone || !is_open_for(episode, plan.due, look) || !hurts_enough(index) ||
-      !passes_rate_limit(look))
-    return;
-  begin_action(index, sample, plan.due, reason_for(episode, ages, limits, plan.due), look);
+  if (plan.due == Action::kNone || !is_open_for(episode, plan.due, look) || !hurts_enough(index)) return;
+  do_within(&look->actions, index, [&] {
+    if (passes_rate_limit(look))
+      begin_action(index, sample, plan.due, reason_for(episode, ages, limits, plan.due), look);
+  });
 }
 
 // Does what somebody asks for by hand; false if nobody does.

@@ -190,7 +190,7 @@ void follow_episode(int index, Look* look) {
     outcome = judge_open(slot.scanner.current().episode, trace, slot.guest.watched_end());
   }
   if (outcome != Outcome::kNone) {
-    close_episode(index, outcome, look->now);
+    do_within(&look->records, index, [=] { close_episode(index, outcome, look->now); });
     return;
   }
   // What a rollback in place does to the session's state is understood only when it has said that it is done.
@@ -217,7 +217,8 @@ void consider_session(int index, Look* look) {
   const Detection found = detect_leak(ages, limits);
   look->next_due_in = Min(look->next_due_in, found.next_due_in);
   if (!found.is_leak) return;
-  open_episode(index, sample, block, found, ages, entry, look->now);
+  do_within(&look->records, index,
+            [&] { open_episode(index, sample, block, found, ages, entry, look->now); });
   if (has_episode[index]) follow_episode(index, look);  // an action may be due at the same moment
 }
 

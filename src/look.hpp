@@ -4,7 +4,9 @@
 
 #include "core/detection.hpp"
 #include "core/limits.hpp"
+#include "core/ration.hpp"
 #include "core/time.hpp"
+#include "server/clock.hpp"
 
 namespace pgleak {
 
@@ -15,7 +17,20 @@ struct Look {
   bool watches_transactions;  // look at active sessions too
   PreviousLook previous;
   Micros next_due_in;  // in and out: the earliest moment at which something will be due
+  Ration records;      // opening and closing episodes
+  Ration actions;      // beginning actions that limits demand; a kind of its own, as those must not wait
+
+  bool has_left_work() const { return records.has_left_work() || actions.has_left_work(); }
 };
+
+// Runs work() on the session of slot `index` if `ration` allows it; else the next look will.
+template <typename Work>
+void do_within(Ration* ration, int index, Work work) {
+  if (!ration->allows(index)) return;
+  const MonotonicTime began = monotonic_now();
+  work();
+  ration->spend(monotonic_now() - began);
+}
 
 }  // namespace pgleak
 

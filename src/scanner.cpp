@@ -32,9 +32,8 @@ namespace pgleak {
 
 namespace {
 
-void look_at_all_sessions(Look* look) {
-  const int slots = shared->slot_count;
-  for (int i = 0; i < slots; i++) {
+void look_at_sessions(int from, int to, Look* look) {
+  for (int i = from; i < to; i++) {
     if (has_open_episode(i)) {
       follow_episode(i, look);
       // Once it is over the session may be in its next transaction already, which this look must not miss.
@@ -53,14 +52,25 @@ void serve_requests(Look* look) {
     if (!has_open_episode(i)) consider_request(i, look);
 }
 
+int first_slot_left(const Look& look) {
+  if (look.records.has_left_work()) return look.records.first_left();
+  return look.actions.has_left_work() ? look.actions.first_left() : 0;
+}
+
 // For pgleak.limits_for(): the values of its own session need not be the server's.
 void publish_server_limits(const LimitValues& limits) {
   for (int i = 0; i < kLimitCount; i++)
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
+// What one look hands on to the next.
+struct Progress {
+  PreviousLook previous;  // as of the last look that left no work
+  int first_slot;         // where the next one begins: with what was left, so that nothing is left for ever
+};
+
 // One look; returns the time until the next one is due.
-Micros scan(PreviousLook* previous) {
+Micros scan(Progress* progress) {
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
   refresh_rules();
   Look look{};
@@ -70,21 +80,24 @@ Micros scan(PreviousLook* previous) {
   publish_server_limits(look.server_limits);
   look.watches_transactions = uses_transaction_clock(look.server_limits) || rules_use_transaction_clock() ||
                               shared->own_transaction_limits.load(std::memory_order_relaxed);
-  look.previous = *previous;
+  look.previous = progress->previous;
   look.next_due_in = settings.scan_interval * kMillisecond;
 
   forget_lock_waits();
-  look_at_all_sessions(&look);
+  look_at_sessions(progress->first_slot, shared->slot_count, &look);
+  look_at_sessions(0, progress->first_slot, &look);
   serve_requests(&look);
   hand_over_late_ends();
   sample_pools(look);
 
-  previous->at_idle = look.now.monotonic;
-  previous->at_transaction = look.watches_transactions ? look.now.monotonic : 0;
   shared->counters.scans++;
   shared->last_scan_at = look.now.wall;
   const Micros duration = monotonic_now() - look.now.monotonic;
   shared->last_scan_duration = duration;
+  progress->first_slot = first_slot_left(look);
+  if (look.has_left_work()) return 0;
+  progress->previous.at_idle = look.now.monotonic;
+  progress->previous.at_transaction = look.watches_transactions ? look.now.monotonic : 0;
   if (shared->scans_served.exchange(requested) != requested) ConditionVariableBroadcast(&shared->scan_served);
   return look.next_due_in - duration;
 }
@@ -95,9 +108,9 @@ void run_scanner() {
 
   warn_about_contradictory_limits();
 
-  PreviousLook previous{};
+  Progress progress{};
   while (!worker_should_stop()) {
-    const Micros next_due_in = scan(&previous);
+    const Micros next_due_in = scan(&progress);
     if (sleep_worker(next_due_in, wait_event)) warn_about_contradictory_limits();
   }
 }

@@ -119,7 +119,7 @@ struct SharedState {
   std::atomic<std::int32_t> hand_requests;  // slots in phase kAsked
   ConditionVariable hand_answered;
 
-  // pgleak.scan(): a number is asked for, and served by a scan that began after that.
+  // pgleak.scan(): a number is asked for, and served by a scan that began after that and left no work.
   std::atomic<std::uint64_t> scans_requested;
   std::atomic<std::uint64_t> scans_served;
   ConditionVariable scan_served;

@@ -1,11 +1,12 @@
 # Many sessions: leaks in the middle of a storm of new connections are all found, once, and soon after their limit; so are
-# hundreds at the same moment. What comes and goes is none.
+# hundreds at the same moment, and a look asked for by then knows of them all. What comes and goes is none.
 
 use strict;
 use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PgleakActions;
 use PgleakTest;
 
 use IPC::Run ();
@@ -97,8 +98,54 @@ sub test_many
 	$crowd->close;
 }
 
+# Does $change while the scanner is stopped, and has pgleak.scan() wait for it then: the answer is of the first looks after
+# that.
+sub scan_after
+{
+	my ($change) = @_;
+	my $scanner = worker_pid($node, 'scanner');
+	my $asker = wire($node);
+	stop_process($scanner);
+	$change->($scanner);
+	$asker->start('SELECT pgleak.scan()');
+	eventually_is($node, q(SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pgleak.scan()' AND wait_event_type = 'Extension'),
+		1, 'at once: a look is asked for');
+	continue_process($scanner);
+	my ($count) = $asker->read_answer;
+	is($asker->{message}, '', 'at once: it is answered');
+	return $count;
+}
+
+# The looks that find and end them are more than one, and nothing but themselves makes the next one come.
+sub test_at_once
+{
+	my $mark = log_mark($node);
+	configure($node, 'pgleak.scan_interval' => '1h');
+	my $crowd = crowd($node, $many);
+	is($crowd->run([ 'BEGIN', 'SELECT 1' ]), $many, "at once: $many sessions sit in a transaction, long before their limit");
+	my $pids = join ',', @{ $crowd->{pids} };
+	my $looks = ask('SELECT scans FROM pgleak.stats');
+	my $found = scan_after(sub {
+		my ($scanner) = @_;
+		configure($node, 'pgleak.idle_leak_after' => '10ms');
+		eventually(sub { has_pending($scanner, 1) }, 'at once: the limit is lowered');
+	});
+	is($found, $many, 'at once: pgleak.scan() finds them all');
+	is(ask(qq(SELECT count(*) FROM pgleak.leaks WHERE pid IN ($pids))), $many, 'at once: the live view has them all');
+	note('at once: that took ' . (ask('SELECT scans FROM pgleak.stats') - $looks) . ' looks');
+	my %times;
+	$times{$_}++ for log_after($node, $mark) =~ /pgleak: session leak: pid=(\d+) /g;
+	is(scalar(grep { $times{$_} != 1 } @{ $crowd->{pids} }), 0, 'at once: each is logged once');
+
+	is(scan_after(sub { $crowd->run(['COMMIT']) }), 0, 'at once: pgleak.scan() knows that all have ended');
+	have_ended($pids, $many, 'committed', 'at once');
+	configure($node, 'pgleak.scan_interval' => undef, 'pgleak.idle_leak_after' => undef);
+	$crowd->close;
+}
+
 test_storm();
 test_many();
+test_at_once();
 is(ask('SELECT recorder_errors, events_dropped, events_queued - events_written FROM pgleak.stats'), '0|0|0', 'nothing was an error or is left over');
 
 $node->stop;

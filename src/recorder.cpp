@@ -55,7 +55,8 @@ struct Recorder {
   Micros backoff;          // 0 after success
   MonotonicTime retry_at;  // after an error: not before that, however many events wake us
   MonotonicTime silent_until;
-  bool is_stopping;  // the whole server is: SIGTERM has come, time-outs bound what we do
+  std::uint64_t tried;  // so many of the oldest events may have been written already
+  bool is_stopping;     // the whole server is: SIGTERM has come, time-outs bound what we do
 };
 
 Recorder recorder;
@@ -157,11 +158,15 @@ bool write_batch(int timeout_ms) {
   const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
   if (count == 0) return false;
   const bool notifies = settings.notify && monotonic_now() >= recorder.silent_until;
+  // An error can come after the commit as well, if rarely, and a recorder can end there.
+  const bool are_new = recorder.tried == 0;
+  recorder.tried = Max(recorder.tried, count);
   std::uint64_t opened = 0;  // each of these makes a row
   for (std::uint64_t i = 0; i < count; i++) opened += event_queue->peek(i)->kind == EventKind::kOpened;
   return with_history(
-      timeout_ms, [count, notifies] { write_events(count, notifies); },
+      timeout_ms, [count, are_new, notifies] { write_events(count, are_new, notifies); },
       [count, opened] {
+        recorder.tried -= count;
         recorder.rows += opened;
         event_queue->finish_oldest(count);
         shared->counters.events_written += count;
@@ -233,6 +238,7 @@ void record_shutdown() {
 void run_recorder() {
   const std::uint32_t wait_event = compat::new_wait_event("PgleakRecorder");
   recorder.context = AllocSetContextCreate(TopMemoryContext, "pgleak recorder", ALLOCSET_DEFAULT_SIZES);
+  recorder.tried = event_queue->waiting();
   pgstat_report_activity(STATE_IDLE, nullptr);
 
   while (!worker_should_stop()) sleep_worker(take_turn(), wait_event);

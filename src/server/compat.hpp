@@ -7,6 +7,7 @@
 
 extern "C" {
 #include "access/transam.h"
+#include "access/tupdesc.h"
 #include "access/twophase.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
@@ -200,6 +201,15 @@ inline void* guc_extra_allocate(std::size_t size) {
   return guc_malloc(LOG, size);
 #else
   return malloc(size);
+#endif
+}
+
+// To be called when all columns of a tuple's description are set. Never ereports.
+inline void finish_description(TupleDesc description) {
+#if PG_VERSION_NUM >= 190000
+  TupleDescFinalize(description);
+#else
+  (void)description;
 #endif
 }
 

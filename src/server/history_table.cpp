@@ -3,13 +3,16 @@
 #include "core/version.hpp"
 
 extern "C" {
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "rewrite/prs2lock.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 }
 
@@ -71,6 +74,8 @@ Finding find_table(const char* name) {
   return finding;
 }
 
+Oid history = InvalidOid;  // as last opened
+
 // Who the recorder is, and how its settings are nested, while no table is open.
 Oid saved_user = InvalidOid;
 int saved_security_context = 0;
@@ -106,9 +111,16 @@ void close_table() {
 
 }  // namespace
 
-HistoryAccess open_history() {
-  Oid table = InvalidOid;
-  return open_table("history", RowExclusiveLock, &table);
+HistoryAccess open_history() { return open_table("history", RowExclusiveLock, &history); }
+
+bool has_history_rules() {
+  bool found = false;
+  Relation relation = table_open(history, NoLock);
+  const RuleLock* const rules = relation->rd_rules;
+  for (int i = 0; rules != nullptr && i < rules->numLocks; i++)
+    found |= rules->rules[i]->event == CMD_INSERT || rules->rules[i]->event == CMD_UPDATE;
+  table_close(relation, NoLock);
+  return found;
 }
 
 HistoryAccess open_policy(Oid* table) { return open_table("policy", AccessShareLock, table); }

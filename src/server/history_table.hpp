@@ -20,6 +20,10 @@ enum class HistoryAccess {
 // pg_catalog alone, so that a trigger on the table gains nothing from us.
 HistoryAccess open_history();
 
+// True if rewrite rules of the table's owner would go off on an INSERT or an UPDATE. Only if open_history()
+// said kReady.
+bool has_history_rules();
+
 // To be called before the commit if open_history() said kReady: fires deferred triggers while the
 // restrictions still hold, then lifts them and takes back what the table's code has set. After an ERROR the
 // rollback does so.

@@ -1,40 +1,29 @@
 #include "server/history_writer.hpp"
 
-#include "server/encoding.hpp"
+#include "server/history_row.hpp"
+#include "server/history_table.hpp"
 #include "server/notification.hpp"
 #include "server/postgres.hpp"
 #include "server/shared_memory.hpp"
-#include "server/tags_json.hpp"
-#include "server/trail_json.hpp"
 
 extern "C" {
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/builtins.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 }
 
 namespace pgleak {
 
 namespace {
 
-// One statement writes every kind of event: the first that arrives makes the row, a later one completes it,
-// and one that arrives twice changes nothing.
-constexpr char kWriteEvent[] =
-    "INSERT INTO pgleak.history AS h (system_identifier, leak_id, pid, database, role, application_name,"
-    " client_addr, client_port, backend_start, xact_start, state, idle_since, idle_for, transaction_age, "
-    "clock,"
-    " detected_at, leak_after, limit_source, query, query_id, ended_at, duration, outcome,"
-    " last_action, last_action_at, last_action_result, tags,"
-    " holds_xid, holds_xmin, xmin_age, locks, blocked, blocked_for, impact, trail)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7::pg_catalog.inet, $8, $9, $10, $11, $12,"
-    " $13 * interval '1 microsecond', $14 * interval '1 microsecond', $15, $16,"
-    " $17 * interval '1 microsecond', $18, $19, $20, $21, $22 * interval '1 microsecond', $23, $24, $25, $26,"
-    " $27::pg_catalog.jsonb, $28, $29, $30, $31, $32, $33 * interval '1 microsecond', $34,"
-    " $35::pg_catalog.jsonb)"
+// What later events change of a row. One that arrives twice changes nothing.
+constexpr char kIfThere[] =
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
     " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
@@ -45,13 +34,8 @@ constexpr char kWriteEvent[] =
     " trail = coalesce(EXCLUDED.trail, h.trail)"
     " WHERE h.ended_at IS NULL";
 
-const Oid kWriteEventTypes[] = {
-    INT8OID,   INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,   TEXTOID,
-    INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, FLOAT8OID, FLOAT8OID,
-    TEXTOID,   TIMESTAMPTZOID, FLOAT8OID,      TEXTOID,        TEXTOID,        INT8OID,   TIMESTAMPTZOID,
-    FLOAT8OID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,   XIDOID,
-    XIDOID,    INT8OID,        INT4OID,        INT4OID,        FLOAT8OID,      TEXTOID,   TEXTOID};
-constexpr int kWriteEventColumns = static_cast<int>(sizeof(kWriteEventTypes) / sizeof(kWriteEventTypes[0]));
+// By which name the statement that makes new rows knows them.
+constexpr char kNewRows[] = "new_rows";
 
 constexpr char kCompleteOpenRows[] =
     "UPDATE pgleak.history SET ended_at = greatest($2, detected_at),"
@@ -108,117 +92,94 @@ void with_spi(Body body) {
   SPI_finish();
 }
 
-// The values of one row in the order of kWriteEvent.
-struct Row {
-  Datum values[kWriteEventColumns];
-  char nulls[kWriteEventColumns];
-  int count;
-
-  void add(Datum value) {
-    values[count] = value;
-    nulls[count++] = ' ';
+// Writes a row whatever is there already: the first event that arrives makes it, a later one completes it.
+void write_row(HistoryRow* row) {
+  static SPIPlanPtr plan = nullptr;
+  if (plan == nullptr) {
+    StringInfoData statement;
+    initStringInfo(&statement);
+    appendStringInfoString(&statement, "INSERT INTO pgleak.history AS h (");
+    append_history_columns(&statement);
+    appendStringInfoString(&statement, ") VALUES (");
+    for (int i = 1; i <= kHistoryColumnCount; i++)
+      appendStringInfo(&statement, "%s$%d", i > 1 ? ", " : "", i);
+    appendStringInfo(&statement, ")%s", kIfThere);
+    kept_plan(&plan, statement.data, kHistoryColumnCount, kHistoryTypes);
   }
-  void add_null() {
-    values[count] = 0;
-    nulls[count++] = 'n';
-  }
-  void add_xid(TransactionId xid) { xid == 0 ? add_null() : add(TransactionIdGetDatum(xid)); }
-  void add_time(WallTime time) { time == 0 ? add_null() : add(TimestampTzGetDatum(time)); }
-  void add_duration(Micros us) { us < 0 ? add_null() : add(Float8GetDatum(static_cast<double>(us))); }
-  void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
-};
-
-// The names, the statement, its tags and the trail of an event, valid in this database.
-struct EventText {
-  const char* database;
-  const char* role;
-  const char* application_name;
-  const char* statement;
-  const char* tags;   // as JSON, or nullptr
-  const char* trail;  // likewise
-};
-
-EventText convert_text(const Event& event) {
-  const SessionIdentity& who = event.episode.who;
-  const auto convert = [&who](const char* name) {
-    return to_database_encoding(name, static_cast<int>(strlen(name)), who.encoding);
-  };
-  return EventText{convert(who.database),
-                   convert(who.role),
-                   convert(who.application_name),
-                   to_database_encoding(event.statement(), event.statement_length, who.encoding),
-                   tags_json(event.statement(), event.statement_length, who.encoding),
-                   trail_json(event.trail(), event.trail_length, who.encoding)};
+  char nulls[kHistoryColumnCount];
+  for (int i = 0; i < kHistoryColumnCount; i++) nulls[i] = row->nulls[i] ? 'n' : ' ';
+  execute(plan, row->values, nulls, SPI_OK_INSERT);
 }
 
-void write_row(const Event& event, const EventText& text) {
-  const Episode& episode = event.episode;
-  Row row{};
-  row.add(Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())));
-  row.add(Int64GetDatum(episode.leak_id));
-  row.add(Int32GetDatum(episode.session.pid));
-  row.add_text(text.database);
-  row.add_text(text.role);
-  row.add_text(text.application_name);
-  row.add_text(episode.who.client_address[0] != '\0' ? episode.who.client_address : nullptr);
-  if (episode.who.client_port == kPortUnknown)
-    row.add_null();
-  else
-    row.add(Int32GetDatum(episode.who.client_port));
-  row.add_time(episode.session.backend_start);
-  row.add_time(episode.xact_start);
-  row.add_text(to_string(episode.state));
-  row.add_time(episode.idle_since);
-  row.add_duration(episode.longest_idle);
-  row.add_duration(episode.transaction_age);
-  row.add_text(to_string(episode.clock));
-  row.add_time(episode.detected_at);
-  row.add_duration(episode.leak_after);
-  row.add_text(name_of(episode.limit_source, episode.rule_id).text);
-  row.add_text(event.statement_length > 0 ? text.statement : nullptr);
-  if (episode.query_id == 0)
-    row.add_null();
-  else
-    row.add(Int64GetDatum(static_cast<std::int64_t>(episode.query_id)));
-  row.add_time(event.ending.at);
-  row.add_duration(event.kind == EventKind::kEnded ? event.ending.lasted : kNotSet);
-  row.add_text(to_string(event.ending.outcome));
-  row.add_text(to_string(episode.action.last));
-  row.add_time(episode.action.at);
-  row.add_text(to_string(episode.action.result));
-  row.add_text(text.tags);
-  row.add_xid(episode.worst.xid);
-  row.add_xid(episode.worst.xmin);
-  if (episode.worst.xmin_age < 0)
-    row.add_null();
-  else
-    row.add(Int64GetDatum(episode.worst.xmin_age));
-  row.add(Int32GetDatum(episode.worst.locks));
-  row.add(Int32GetDatum(episode.worst.blocked));
-  row.add_duration(episode.worst.blocked_for);
-  row.add_text(to_string(episode.worst.impact));
-  row.add_text(text.trail);
+// Rows that are known to be new and are written together: an INSERT of many costs half of what as many of
+// one row do, and without ON CONFLICT less is logged for each. It reads them as a trigger reads its
+// transition tables.
+struct NewRows {
+  Tuplestorestate* rows;  // nullptr: none
+  TupleDesc description;
+};
 
+void add_new_row(NewRows* waiting, HistoryRow* row) {
+  if (waiting->rows == nullptr) waiting->rows = tuplestore_begin_heap(false, false, work_mem);
+  tuplestore_putvalues(waiting->rows, waiting->description, row->values, row->nulls);
+}
+
+void register_new_rows(EphemeralNamedRelation relation, const NewRows& waiting) {
+  relation->md.name = const_cast<char*>(kNewRows);
+  relation->md.tupdesc = waiting.description;
+  relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+  relation->md.enrtuples = static_cast<double>(tuplestore_tuple_count(waiting.rows));
+  relation->reldata = waiting.rows;
+  if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to its history")));
+}
+
+// Writes those that wait, if any do. An error if one of them is there already.
+void write_new_rows(NewRows* waiting) {
+  if (waiting->rows == nullptr) return;
+  EphemeralNamedRelationData relation{};
+  register_new_rows(&relation, *waiting);
   static SPIPlanPtr plan = nullptr;
-  kept_plan(&plan, kWriteEvent, kWriteEventColumns, kWriteEventTypes);
-  execute(plan, row.values, row.nulls, SPI_OK_INSERT);
+  if (plan == nullptr) {
+    StringInfoData statement;
+    initStringInfo(&statement);
+    appendStringInfoString(&statement, "INSERT INTO pgleak.history (");
+    append_history_columns(&statement);
+    appendStringInfo(&statement, ") SELECT * FROM %s", kNewRows);
+    kept_plan(&plan, statement.data, 0, nullptr);
+  }
+  execute(plan, nullptr, nullptr, SPI_OK_INSERT);
+  SPI_unregister_relation(kNewRows);
+  tuplestore_end(waiting->rows);
+  waiting->rows = nullptr;
 }
 
 }  // namespace
 
-void write_events(std::uint64_t count, bool notifies) {
-  with_spi([count, notifies] {
+void write_events(std::uint64_t count, bool are_new, bool notifies) {
+  // ON CONFLICT has the server refuse a table that has such rules, whose work could not be told from ours.
+  const bool writes_together = are_new && !has_history_rules();
+  with_spi([count, writes_together, notifies] {
+    NewRows waiting{nullptr, describe_history_row()};
     MemoryContext row_context =
         AllocSetContextCreate(CurrentMemoryContext, "pgleak event", ALLOCSET_DEFAULT_SIZES);
-    MemoryContext outer_context = MemoryContextSwitchTo(row_context);
+    MemoryContext outer_context = CurrentMemoryContext;
     for (std::uint64_t i = 0; i < count; i++) {
       const Event& event = *event_queue->peek(i);
-      const EventText text = convert_text(event);
-      write_row(event, text);
-      if (notifies) notify_event(event, text.database, text.role, text.application_name);
+      HistoryRow row;
+      MemoryContextSwitchTo(row_context);
+      make_history_row(event, &row);
+      if (notifies) notify_event(event, row.database, row.role, row.application_name);
+      MemoryContextSwitchTo(outer_context);
+      if (writes_together && event.kind == EventKind::kOpened) {
+        add_new_row(&waiting, &row);
+      } else {
+        write_new_rows(&waiting);
+        write_row(&row);
+      }
       MemoryContextReset(row_context);
     }
-    MemoryContextSwitchTo(outer_context);
+    write_new_rows(&waiting);
   });
 }
 

@@ -11,8 +11,9 @@
 namespace pgleak {
 
 // Writes the `count` oldest events of the queue, which stay there: the caller finishes them after the commit.
-// Writing an event again changes nothing. Sends one NOTIFY for each if `notifies`.
-void write_events(std::uint64_t count, bool notifies);
+// Sends one NOTIFY for each if `notifies`. If none of them can have been written before they `are_new`: that
+// is quicker, and an error if it is wrong. Else writing an event again changes nothing.
+void write_events(std::uint64_t count, bool are_new, bool notifies);
 
 // Completes rows of this server that are still open as 'server stopped' at `ended_at`, but at least at their
 // detection. Only when no episode of the running server can be among them, or at its stop.

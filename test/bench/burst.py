@@ -1,4 +1,4 @@
-# Owns: what it takes to record 1,000 leaks that are detected by one look. What is measured: README.md here.
+# Owns: what it takes to record 1,000 leaks that are detected at the same moment. What is measured: README.md here.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 
 import statistics

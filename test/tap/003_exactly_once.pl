@@ -154,6 +154,29 @@ sub test_failing_history
 	is(counters('events_queued, events_written, events_dropped'), '10|10|0', 'no event is lost or doubled');
 }
 
+# Rows that are there already, as when the recorder ended between its commit and its saying so.
+sub test_written_already
+{
+	my $mark = start_anew();
+	my $crowd = crowd($node, 5);
+	$crowd->run([ 'BEGIN', 'SELECT 1' ], to => 1);
+	eventually_is($node, $balance, '1 rows, 1 episodes, 1 open', 'a leak whose number tells that of the next ones');
+	$node->safe_psql('postgres', q{
+		CREATE TEMP TABLE copy AS SELECT * FROM pgleak.history;
+		UPDATE copy SET leak_id = leak_id + 3, ended_at = now(), outcome = 'committed';
+		INSERT INTO pgleak.history SELECT * FROM copy});
+	$crowd->run([ 'BEGIN', 'SELECT 1' ], from => 1);
+	eventually(sub { @{ logged_ids('session leak', $mark) } == 5 }, 'four more, and there is a row for the third of these');
+	eventually_is($node, 'SELECT count(*), count(*) FILTER (WHERE outcome IS NULL) FROM pgleak.history', '5|4',
+		'it stays as it is, and the others are recorded');
+	is_deeply(recorded_ids(), logged_ids('session leak', $mark), 'each once');
+	is(counters('events_written, events_queued - events_written, last_error LIKE $$duplicate key%$$'), '5|0|t',
+		'after an error that says so');
+	is(log_count($node, qr/WARNING:  pgleak recorder: could not write history: duplicate key/, $mark), 1, 'once');
+	$crowd->close;
+	eventually_is($node, 'SELECT count(*) FROM pgleak.history WHERE outcome IS NULL', 0, 'and recording goes on');
+}
+
 sub test_full_queue
 {
 	$node->append_conf('postgresql.conf', 'pgleak.queue_size = 16');
@@ -213,6 +236,7 @@ test_storm();
 test_locked_history();
 test_slow_exit();
 test_failing_history();
+test_written_already();
 test_full_queue();
 test_full_queue_and_scanner();
 

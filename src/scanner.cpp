@@ -110,6 +110,7 @@ void run_scanner() {
 
   Progress progress{};
   while (!worker_should_stop()) {
+    while (times_another_look()) scan(&progress);
     const Micros next_due_in = scan(&progress);
     if (sleep_worker(next_due_in, wait_event)) warn_about_contradictory_limits();
   }

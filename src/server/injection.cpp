@@ -2,6 +2,9 @@
 
 #ifdef PGLEAK_INJECT
 
+#include <algorithm>
+#include <ctime>
+
 #include "core/time.hpp"
 #include "server/compat.hpp"
 #include "server/postgres.hpp"
@@ -9,15 +12,46 @@
 
 extern "C" {
 #include "utils/guc.h"
+#include "utils/memutils.h"
 }
 
 namespace pgleak {
 
 namespace {
 
+constexpr int kMostTimedLooks = 1000;
+constexpr Size kMoreThanAllCaches = Size{128} << 20;
+constexpr Size kCacheLine = 64;
+
 char* wanted_point = nullptr;
+int timed_looks = 0;
+
+// The looks that are timed: one more to warm up, then the warm ones, then the cold ones.
+struct {
+  int begun;
+  std::int64_t began_at;  // ns
+  std::int64_t lasted[2][kMostTimedLooks];
+} stopwatch;
 
 bool is_wanted(const char* point) { return strcmp(wanted_point, point) == 0; }
+
+std::int64_t now_ns() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
+}
+
+// Written to, so that the caches have to give up what they hold of others.
+void fill_caches() {
+  static volatile char* const memory =
+      static_cast<char*>(MemoryContextAllocHuge(TopMemoryContext, kMoreThanAllCaches));
+  for (Size i = 0; i < kMoreThanAllCaches; i += kCacheLine) memory[i]++;
+}
+
+long long median_ns(std::int64_t* lasted) {
+  std::nth_element(lasted, lasted + timed_looks / 2, lasted + timed_looks);
+  return lasted[timed_looks / 2];
+}
 
 }  // namespace
 
@@ -28,9 +62,27 @@ void stop_at(const char* point) {
   ereport(LOG, (errmsg("pgleak injection: going on from \"%s\"", point)));
 }
 
+bool times_another_look() {
+  if (timed_looks == 0) return false;
+  const int ended = stopwatch.begun - 2;  // of those that count; the one before the first does not
+  if (ended >= 0) stopwatch.lasted[ended / timed_looks][ended % timed_looks] = now_ns() - stopwatch.began_at;
+  if (ended + 1 == 2 * timed_looks) {
+    stopwatch.begun = 0;
+    ereport(LOG, (errmsg("pgleak injection: looks took %lld ns, with cold caches %lld ns",
+                         median_ns(stopwatch.lasted[0]), median_ns(stopwatch.lasted[1]))));
+    return false;
+  }
+  if (stopwatch.begun > timed_looks) fill_caches();
+  stopwatch.begun++;
+  stopwatch.began_at = now_ns();
+  return true;
+}
+
 void define_injection_settings() {
   DefineCustomStringVariable("pgleak.stop_at", "Where the scanner stops and waits.", nullptr, &wanted_point,
                              "", PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.timed_looks", "How many looks the scanner times when it is woken.", nullptr,
+                          &timed_looks, 0, 0, kMostTimedLooks, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
 }
 
 }  // namespace pgleak

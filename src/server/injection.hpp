@@ -1,6 +1,7 @@
 // Owns: places at which a test can make the scanner stop and wait, to have something happen in the middle of
-// a look, or between judgement and action. Only in a build with PGLEAK_INJECT (test/run makes one); in any
-// other nothing of it exists. Must never be called with a lock held.
+// a look, or between judgement and action; and a stop-watch for looks, for test/bench. Only in a build with
+// PGLEAK_INJECT (test/run makes one); in any other nothing of it exists. Must never be called with a lock
+// held.
 #ifndef PGLEAK_SERVER_INJECTION_HPP
 #define PGLEAK_SERVER_INJECTION_HPP
 
@@ -13,11 +14,17 @@ namespace pgleak {
 // of these. May ereport.
 void stop_at(const char* point);
 
+// To be asked before each of some looks in a row; false when there are enough, which is at once unless the
+// setting pgleak.timed_looks says how many. So many are timed with whatever is in the caches, and as many
+// right after something else has filled all of these. The log tells the medians. May ereport.
+bool times_another_look();
+
 void define_injection_settings();
 
 #else
 
 inline void stop_at(const char*) {}
+inline bool times_another_look() { return false; }
 inline void define_injection_settings() {}
 
 #endif

@@ -1,4 +1,5 @@
-# Owns: what several benchmarks put beside what they measure: idle sessions, a client that polls, the CPU time of a process.
+# Owns: what several benchmarks put beside what they measure: idle sessions, a client that polls, the CPU time of a process,
+# the time of a query inside the server.
 # Called by: the benchmarks here, with PGHOST and PGPORT of a throw-away cluster.
 
 import concurrent.futures
@@ -11,6 +12,10 @@ import psycopg2
 
 CLASSIC = """SELECT pid, usename, application_name, state_change, query FROM pg_stat_activity
               WHERE state = 'idle in transaction' AND clock_timestamp() - state_change > '100ms'"""
+# Backends there can be: the server's MaxBackends, of its settings.
+SLOTS = """SELECT (sum(setting::int) + 1)::int FROM pg_settings WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders')
+               OR name = CASE WHEN current_setting('autovacuum_worker_slots', true) IS NULL THEN 'autovacuum_max_workers'
+                              ELSE 'autovacuum_worker_slots' END"""
 PERIOD = 0.01  # seconds between two polls, as between two looks of the scanner
 
 
@@ -30,6 +35,18 @@ def wait_for(cursor, query, expected, patience=120):
             return
         assert time.monotonic() < deadline, f"{query}: {found}, not {expected}"
         time.sleep(0.05)
+
+
+def read_us(cursor, query, reads):
+    """Microseconds for each of some reads in a loop inside the server."""
+    cursor.execute(f"""DO $$
+        DECLARE started timestamptz := clock_timestamp(); r record;
+        BEGIN
+            FOR i IN 1..{reads} LOOP FOR r IN {query} LOOP END LOOP; END LOOP;
+            PERFORM set_config('bench.us', (extract(epoch FROM clock_timestamp() - started) * 1e6 / {reads})::text, false);
+        END $$""")
+    cursor.execute("SELECT current_setting('bench.us')::float8")
+    return cursor.fetchone()[0]
 
 
 def cpu_ms(pids):

@@ -6,26 +6,11 @@ import time
 
 import psycopg2
 
+import beside
 import rows
 
 SESSIONS, LEAKS, PAIRS, READS = 1000, 10, 11, 20
-# Backends there can be: the server's MaxBackends, of its settings.
-SLOTS = """SELECT sum(setting::int) + 1 FROM pg_settings WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders')
-               OR name = CASE WHEN current_setting('autovacuum_worker_slots', true) IS NULL THEN 'autovacuum_max_workers'
-                              ELSE 'autovacuum_worker_slots' END"""
 CLASSIC = "SELECT * FROM pg_stat_activity WHERE state = 'idle in transaction' AND clock_timestamp() - state_change > '100ms'"
-
-
-def read_us(cursor, query):
-    """Microseconds for each of some reads in a loop inside the server."""
-    cursor.execute(f"""DO $$
-        DECLARE started timestamptz := clock_timestamp(); r record;
-        BEGIN
-            FOR i IN 1..{READS} LOOP FOR r IN {query} LOOP END LOOP; END LOOP;
-            PERFORM set_config('bench.us', (extract(epoch FROM clock_timestamp() - started) * 1e6 / {READS})::text, false);
-        END $$""")
-    cursor.execute("SELECT current_setting('bench.us')::float8")
-    return cursor.fetchone()[0]
 
 
 def main():
@@ -44,13 +29,13 @@ def main():
         time.sleep(0.1)
     for view, most in (("leaks", 300), ("pools", 1000)):
         query = f"SELECT * FROM pgleak.{view}"
-        read_us(cursor, query)
-        pairs = [(read_us(cursor, query), read_us(cursor, CLASSIC)) for _ in range(PAIRS)]
+        beside.read_us(cursor, query, READS)
+        pairs = [(beside.read_us(cursor, query, READS), beside.read_us(cursor, CLASSIC, READS)) for _ in range(PAIRS)]
         ours, theirs = zip(*pairs)
         rows.add(f"reading pgleak.{view}, {LEAKS} leaks among {SESSIONS} sessions", "us", ours, "pg_stat_activity", theirs,
                  f"<= {most} us", statistics.median(ours) <= most)
 
-    cursor.execute(f"""SELECT sum(allocated_size)::float8 / ({SLOTS}) FROM pg_shmem_allocations
+    cursor.execute(f"""SELECT sum(allocated_size)::float8 / ({beside.SLOTS}) FROM pg_shmem_allocations
                         WHERE name IN ('pgleak sessions', 'pgleak trails')""")
     size = cursor.fetchone()[0]
     rows.add("shared memory for each backend slot", "bytes", [size], target="<= 4096 bytes", met=size <= 4096)

@@ -1,6 +1,7 @@
 #include "episodes.hpp"
 
 #include "actions.hpp"
+#include "core/prefetch.hpp"
 #include "late_ends.hpp"
 #include "server/action_runner.hpp"
 #include "server/backend_status.hpp"
@@ -174,8 +175,20 @@ Ages update_episode(int index, const SessionSample& sample, Look* look) {
 
 bool has_open_episode(int index) { return has_episode[index]; }
 
+const bool* open_episodes() { return has_episode; }
+
+void fetch_next_episode(int from) {
+  const bool* const next = static_cast<const bool*>(
+      memchr(has_episode + from, true, static_cast<std::size_t>(shared->slot_count - from)));
+  if (next == nullptr) return;
+  const int index = static_cast<int>(next - has_episode);
+  fetch_status(index);
+  fetch(&session_slots[index]);
+}
+
 void follow_episode(int index, Look* look) {
   SessionSlot& slot = session_slots[index];
+  fetch_next_episode(index + 1);
   // First of all: a session that was rolled back in place says so before its client can end the block.
   continue_action(index, look);
 

@@ -13,6 +13,12 @@ void prepare_episodes();
 
 bool has_open_episode(int index);
 
+// has_open_episode() of each slot.
+const bool* open_episodes();
+
+// Has the processor fetch what follow_episode() will read for the first open episode from slot `from` on.
+void fetch_next_episode(int from);
+
 // Closes the open episode of slot `index` if it is over; else brings it up to date and acts if that is due.
 void follow_episode(int index, Look* look);
 

@@ -33,7 +33,11 @@ namespace pgleak {
 namespace {
 
 void look_at_sessions(int from, int to, Look* look) {
-  for (int i = from; i < to; i++) {
+  const auto next = [to, look](int after) {
+    return next_at_a_glance(after, to, look->watches_transactions, open_episodes());
+  };
+  fetch_next_episode(from);
+  for (int i = next(from); i < to; i = next(i + 1)) {
     if (has_open_episode(i)) {
       follow_episode(i, look);
       // Once it is over the session may be in its next transaction already, which this look must not miss.

@@ -11,12 +11,18 @@
 
 namespace pgleak {
 
-// What a caller may look for with the one-field glance at an entry.
+// What the state field of an entry says, read alone and unsynchronised: it may be stale or belong to a
+// backend that has gone.
 enum class Glance : std::uint8_t { kNothing, kIdleInTransaction, kActive };
-
-// The state field of entry `index` alone, unsynchronised: it may be stale or belong to a backend that
-// has gone. One load; all that a session without a transaction costs.
 Glance glance_at(int index);
+
+// The first entry from `from` on that is not kNothing at a glance (kActive counts only if `wants_active`), or
+// that is marked in `marked`; `count`, the number of entries, if there is none. One load for each; all that a
+// session without a transaction costs.
+int next_at_a_glance(int from, int count, bool wants_active, const bool* marked);
+
+// Has the processor fetch entry `index`, which is going to be read soon.
+void fetch_status(int index);
 
 // Changes whenever entry `index` does: what was read between two calls that returned the same belongs
 // together.

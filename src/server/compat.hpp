@@ -158,17 +158,18 @@ void for_each_waiter(LOCK* lock, Visit visit) {
 #endif
 }
 
-// Number of relation locks that `proc` holds outside of the lock table. Three bits for each (lock.c).
-inline int fast_path_lock_count(PGPROC* proc) {
+// Number of relation locks that `proc` holds outside of the lock table. Three bits for each (lock.c). Read
+// without fpInfoLock: each word is whole, and nobody who was stopped while he held the lock is waited for.
+inline int fast_path_lock_count(const PGPROC* proc) {
   int count = 0;
-  LWLockAcquire(&proc->fpInfoLock, LW_SHARED);
 #if PG_VERSION_NUM >= 180000
   for (int group = 0; group < FastPathLockGroupsPerBackend; group++)
-    for (uint64 bits = proc->fpLockBits[group]; bits != 0; bits >>= 3) count += (bits & 7) != 0;
+    for (uint64 bits = static_cast<const volatile uint64*>(proc->fpLockBits)[group]; bits != 0; bits >>= 3)
+      count += (bits & 7) != 0;
 #else
-  for (uint64 bits = proc->fpLockBits; bits != 0; bits >>= 3) count += (bits & 7) != 0;
+  for (uint64 bits = *const_cast<const volatile uint64*>(&proc->fpLockBits); bits != 0; bits >>= 3)
+    count += (bits & 7) != 0;
 #endif
-  LWLockRelease(&proc->fpInfoLock);
   return count;
 }
 

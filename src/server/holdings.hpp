@@ -1,7 +1,7 @@
 // Owns: what one backend holds: its xid and snapshot, its locks, and who waits for them.
 // Called by the scanner, for every open leak at every look and for others that a rule asks about. Takes locks
-// of the server's lock table, one at a time, shared, and only where the session has locks or somebody waits.
-// Allocates nothing, never ereports.
+// of the server's lock table, one at a time, shared: those of the partitions in which the session has locks
+// and, if somebody waits for one of these, in which anybody waits. Allocates nothing, never ereports.
 #ifndef PGLEAK_SERVER_HOLDINGS_HPP
 #define PGLEAK_SERVER_HOLDINGS_HPP
 

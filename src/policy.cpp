@@ -1,5 +1,6 @@
 #include "policy.hpp"
 
+#include "server/change_watch.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/history_table.hpp"
@@ -22,12 +23,12 @@ namespace {
 
 constexpr int kTimeoutMs = 30000;
 
-// How often the recorder hears what the server tells of changed catalogs: a few microseconds' work.
+// How often the recorder hears what the server tells of changed catalogs, if there may be something to hear.
 constexpr Micros kListenInterval = kSecond;
 
-// How often it looks although nobody told it anything: changes that fire no trigger, such as a restore with
-// triggers off or COMMIT PREPARED. On a standby, which sees no triggers at all, and while the table is locked
-// the short interval counts.
+// How often it looks although nobody told it anything, if any transaction has written something meanwhile:
+// changes that fire no trigger, such as a restore with triggers off or COMMIT PREPARED. On a standby, which
+// sees no triggers at all, and while the table is locked the short interval counts.
 constexpr Micros kPollInterval = 5 * kSecond;
 constexpr Micros kShortPollInterval = kSecond;
 
@@ -36,6 +37,8 @@ struct Policy {
   bool are_roles_stale;   // some role or membership has changed
   Oid table;              // as last seen
   std::uint64_t changes;  // of the table, as of the last reading
+  ChangeWatch news;       // to hear of
+  ChangeWatch rows;       // to look for
   MonotonicTime listen_at;
   MonotonicTime read_at;   // also if nothing seems to have changed
   MonotonicTime retry_at;  // not before that; 0: the last reading went well
@@ -123,6 +126,13 @@ void read_rules_anew(MemoryContext context) {
   policy.retry_at = now + (error != nullptr ? kPollInterval : kShortPollInterval);
 }
 
+// True if it is time to look although nobody has told anything, and there may be something to find.
+bool is_due(MonotonicTime now) {
+  if (now < policy.read_at) return false;
+  policy.read_at = now + kPollInterval;
+  return may_find_news(&policy.rows, now);
+}
+
 }  // namespace
 
 void prepare_policy() {
@@ -139,12 +149,12 @@ Micros keep_rules_current(MemoryContext context) {
   MonotonicTime now = monotonic_now();
   if (now >= policy.listen_at) {
     // An empty transaction handles the messages that have come in.
-    (void)run_in_transaction(context, kTimeoutMs, [] {});
+    if (may_find_news(&policy.news, now)) (void)run_in_transaction(context, kTimeoutMs, [] {});
     policy.listen_at = now + kListenInterval;
   }
   const bool is_told = shared_rules->changes.load(std::memory_order_acquire) != policy.changes;
   const bool is_stale = policy.is_stale || policy.are_roles_stale;
-  if ((is_told || is_stale || now >= policy.read_at) && now >= policy.retry_at) read_rules_anew(context);
+  if (now >= policy.retry_at && (is_told || is_stale || is_due(now))) read_rules_anew(context);
   now = monotonic_now();
   return Max(Min(policy.listen_at, Max(policy.read_at, policy.retry_at)) - now, 0);
 }

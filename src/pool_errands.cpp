@@ -1,5 +1,6 @@
 #include "pool_errands.hpp"
 
+#include "server/change_watch.hpp"
 #include "server/clock.hpp"
 #include "server/compat.hpp"
 #include "server/connection_limits.hpp"
@@ -40,10 +41,14 @@ bool run_errand(MemoryContext context, Body body) {
 
 void look_up_limits(MemoryContext context) {
   static MonotonicTime due_at = 0;
+  static ChangeWatch catalogs{};
+  static std::uint64_t known = 0;  // as many pools had begun when all was well last
   const MonotonicTime now = monotonic_now();
   if (now < due_at) return;
   due_at = now + kLimitsInterval;
-  run_errand(context, [] { publish_connection_limits(); });
+  const std::uint64_t begun = shared->pools.begun.load(std::memory_order_acquire);
+  if (!may_find_news(&catalogs, now) && begun == known) return;
+  known = run_errand(context, [] { publish_connection_limits(); }) ? begun : 0;
 }
 
 void send_notifications(MemoryContext context) {

@@ -25,6 +25,7 @@ void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& wh
     pool->database_oid = database_oid;
     pool->who = who;
   });
+  shared->pools.begun.fetch_add(1, std::memory_order_release);
 }
 
 void note_move(SessionTrack* track, int pool, MonotonicTime now) {

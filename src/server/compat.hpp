@@ -187,6 +187,16 @@ inline TransactionId next_transaction_id() {
   return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
 }
 
+// How many transactions that have an id have ended since the server started, as the server counts them to
+// know whether a snapshot is still good. Read without ProcArrayLock: it only has to differ after one more.
+inline std::uint64_t ended_transactions() {
+#if PG_VERSION_NUM >= 170000
+  return *const_cast<const volatile uint64*>(&TransamVariables->xactCompletionCount);
+#else
+  return *const_cast<const volatile uint64*>(&ShmemVariableCache->xactCompletionCount);
+#endif
+}
+
 // Connections that roles without privileges can have together.
 inline int ordinary_connection_limit() {
 #if PG_VERSION_NUM >= 160000

@@ -68,6 +68,7 @@ class NoticeQueue {
 };
 
 struct PoolMemory {
+  std::atomic<std::uint64_t> begun;  // entries of `pools` that were taken for a new pool, so far
   Versioned<Pool> pools[kPoolEntryCount];
   Versioned<PoolLimits> limits[kPoolCount];
   NoticeQueue notices;

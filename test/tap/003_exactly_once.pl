@@ -47,9 +47,12 @@ sub test_storm
 	eventually(sub { @{ logged_ids('session leak', $mark) } == 200 }, 'each leak is logged');
 
 	restart_recorder($node);
+	my $recorder = worker_pid($node, 'recorder');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($recorder)");
 	$crowd->run(['COMMIT'], from => 0, to => 100);
 	$crowd->run(['ROLLBACK'], from => 100, to => 150);
 	$crowd->close_sessions(from => 150, to => 200);
+	eventually(sub { worker_pid($node, 'recorder') !~ /^($recorder)?$/ }, 'they end while the recorder is away');
 	restart_recorder($node);
 
 	eventually_is($node, $balance, '200 rows, 200 episodes, 0 open', 'a storm of 200 leaks makes exactly 200 rows, all ended');
@@ -141,6 +144,12 @@ sub test_failing_history
 	eventually_is($node, 'SELECT recorder_errors >= 2 FROM pgleak.stats', 't', 'a failing statement is tried again');
 	is(counters('is_recording, last_error, last_error_at IS NOT NULL, events_written'), 'f|no room today|t|0',
 		'pgleak.stats tells the error');
+	# The first pauses are of 1 and 2 s, all later ones longer.
+	my $attempts = 'recorder_errors, extract(epoch FROM last_error_at)';
+	my ($count, $at) = split /\|/, counters($attempts);
+	my ($more, $later);
+	eventually(sub { ($more, $later) = split /\|/, counters($attempts); $more > $count && $later > $at }, 'and once more');
+	cmp_ok($later - $at, '>=', 1.9 * ($more - $count), 'and not again and again: there are pauses');
 	is(log_count($node, qr/WARNING:  pgleak recorder: could not write history: no room today/, $mark), 1,
 		'the error is one line in the log, not one each time');
 	is(worker_pid($node, 'recorder'), $recorder, 'the recorder survives the error');

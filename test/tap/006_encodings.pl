@@ -80,7 +80,13 @@ sub leak_everywhere
 	return @leaks;
 }
 
-sub ask { my ($database, $query) = @_; return $node->safe_psql($database, $query); }
+# The answer, or the error: a text that is not valid is one.
+sub ask
+{
+	my ($database, $query) = @_;
+	my ($status, $answer, $error) = $node->psql($database, $query);
+	return $status == 0 ? $answer : $error;
+}
 
 # All are recorded in $database, valid in its $encoding, and the live view shows them alike.
 sub check_validity

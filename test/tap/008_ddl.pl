@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PgleakActions;
 use PgleakTest;
 
 use PostgreSQL::Test::Utils;
@@ -54,6 +55,37 @@ sub test_recreation
 	check_recording('after the extension came and went');
 	is($node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT (pid, backend_start, xact_start)) FROM pgleak.history'),
 		0, 'no episode has two rows');
+}
+
+# DROP EXTENSION in the middle of a batch, which is held there by a lock that each of its rows needs.
+sub test_drop_in_batch
+{
+	my $mark = log_mark($node);
+	my ($holder, $dropper) = map { wire($node) } 1 .. 2;
+	$_->do('SET pgleak.idle_leak_after = 0') for $holder, $dropper;
+	$holder->do(q{
+		CREATE FUNCTION wait_for_lock() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS
+			$$BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(1); RETURN NEW; END$$;
+		CREATE TRIGGER wait_for_lock BEFORE INSERT ON pgleak.history FOR EACH ROW EXECUTE FUNCTION wait_for_lock()},
+		'SELECT pg_advisory_lock(1)');
+	my $waits = 'SELECT wait_event FROM pg_stat_activity WHERE pid = ';
+	my $recorder = worker_pid($node, 'recorder');
+	my $crowd = crowd($node, 10);
+	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	eventually_is($node, $waits . $recorder, 'advisory', 'the recorder is in the middle of a batch');
+	$dropper->start('DROP EXTENSION pgleak');
+	eventually_is($node, $waits . $dropper->{pid}, 'relation', 'when somebody drops the extension');
+	$holder->do('SELECT pg_advisory_unlock(1)');
+	$dropper->read_answer;
+	is($dropper->{tag}, 'DROP EXTENSION', 'which is done after the batch');
+	$dropper->do('CREATE EXTENSION pgleak', 'DROP FUNCTION wait_for_lock()');
+	$crowd->run(['COMMIT']);
+	eventually_is($node, q(SELECT count(*), count(DISTINCT pid) FROM pgleak.history WHERE outcome = 'committed'), '10|10',
+		'what was dropped with it is recorded in the new one, when it ends');
+	is(recorder_errors(), '0|', 'and that was no error for the recorder');
+	is(worker_pid($node, 'recorder'), $recorder, 'it is the same');
+	is(log_count($node, qr/ERROR|FATAL|PANIC|WARNING/, $mark), 0, 'and has not complained');
+	$_->close for $crowd, $holder, $dropper;
 }
 
 sub test_drop_database
@@ -141,6 +173,7 @@ sub test_foreign_history
 }
 
 test_recreation();
+test_drop_in_batch();
 test_drop_database();
 test_imposed_settings();
 test_renamed_history();

@@ -5,6 +5,8 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PgleakActions;
+use PgleakActions::Wire qw(parse bind_to execute sync);
 use PgleakTest;
 
 use PostgreSQL::Test::Utils;
@@ -62,6 +64,21 @@ sub test_stalled_copy
 	$session->send_line("1\n\\.");
 	$session->do('COMMIT');
 	eventually_recorded($node, $session, 'committed', 'which ends with its transaction');
+	$session->close;
+}
+
+# The client has sent a part of its statements and no Sync: again it is the client that is waited for.
+sub test_stalled_pipeline
+{
+	my $session = wire($node);
+	$session->do('BEGIN');
+	$session->send_raw(parse('', 'SELECT 1') . bind_to('', '') . execute('', 0));
+	eventually(sub { is_past_limit("pid = $session->{pid} AND state = 'active' AND wait_event = 'ClientRead'") },
+		'a pipeline waits for its client');
+	check_no_leak('nor is it idle');
+	$session->send_raw(sync());
+	$session->read_answer;
+	$session->do('COMMIT');
 	$session->close;
 }
 
@@ -156,6 +173,7 @@ sub test_ordinary_role
 
 test_walsender();
 test_stalled_copy();
+test_stalled_pipeline();
 test_parallel_workers();
 test_own_limits();
 test_set_local();

@@ -105,12 +105,17 @@ sub test_publication_of_all_tables
 		FROM (SELECT count(*) AS n FROM pgleak.history GROUP BY system_identifier) AS servers);
 	eventually_is($subscriber, $by_server, '1 2', 'the history of both servers is in one table');
 
+	# The subscriber has had a leak already with the number that the publisher's next one gets.
+	my $next = 1 + $publisher->safe_psql('postgres', 'SELECT max(leak_id) FROM pgleak.history');
+	$subscriber->safe_psql('postgres', qq(INSERT INTO pgleak.history SELECT (jsonb_populate_record(h, jsonb_build_object(
+		'leak_id', $next, 'ended_at', now(), 'outcome', 'committed'))).* FROM pgleak.history h WHERE pid = $own->{pid}));
+
 	# Leaks on both sides, opened and ended, go on arriving: a duplicate key would have stopped them.
 	records_leaks($_->[0], $_->[1])
 	  for [ $publisher, 'the publisher' ], [ $subscriber, 'the subscriber' ], [ $publisher, 'the publisher, once more,' ];
 	$open->close;
 	$own->close;
-	eventually_is($subscriber, $by_server, '2 4', 'no key of the two servers collides');
+	eventually_is($subscriber, $by_server, '3 4', 'no key of the two servers collides');
 	eventually_is($subscriber, 'SELECT count(*) FROM pgleak.history WHERE outcome IS NULL', 0, 'ends are replicated as well');
 	is(log_count($subscriber, qr/duplicate key/), 0, 'the subscription has met no conflict');
 	is($subscriber->safe_psql('postgres', $rules), '1 nobody 01:00:00', 'a rule of the publisher is a row at the subscriber');

@@ -14,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $limit = 0.5;      # of those that leak, in seconds
+my $far = 3;          # of those that do not: sessions take each other's places for longer
 my $interval = 0.1;
 my $many = 300;
 
@@ -32,6 +33,7 @@ ask(qq{
 	CREATE ROLE leaking LOGIN;
 	ALTER ROLE leaking SET pgleak.idle_leak_after = '${limit}s';
 	CREATE ROLE passing LOGIN;
+	ALTER ROLE passing SET pgleak.idle_leak_after = '${far}s';
 	CREATE TABLE t (i int);
 	GRANT ALL ON t TO leaking, passing});
 

@@ -1,4 +1,4 @@
-# Hundreds of leaks at once, a recorder that cannot write, a queue that is full: the log has a line for each event and no more
+# A thousand leaks at once, a recorder that cannot write, a queue that is full: the log has a line for each event and no more
 # however long it lasts, and the history stays as small as its retention.
 
 use strict;
@@ -11,10 +11,10 @@ use PgleakTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $many = 250;
+my $many = 1000;
 
 my $node = new_node('growth', conf => <<'END');
-max_connections = 300
+max_connections = 1100
 pgleak.scan_interval = '20ms'
 pgleak.queue_size = 64
 pgleak.max_actions_per_minute = 10
@@ -47,14 +47,17 @@ sub look_often
 	PgleakTest::poll(sub { ask('SELECT scans FROM pgleak.stats') >= $scans }, 60) or die 'no looks';
 }
 
+# As many sessions as leak at once; a process can hold 500 of them.
+sub sessions { my (%options) = @_; return map { crowd($node, $many / 2, %options) } 1 .. 2; }
+
 # The recorder fails, again and again; more events come than the queue holds.
 sub test_failing_recorder
 {
 	ask(q{CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'not now'; END$$;
 		CREATE TRIGGER fail BEFORE INSERT ON pgleak.history FOR EACH ROW EXECUTE FUNCTION fail()});
 	my $mark = log_mark($node);
-	my $crowd = crowd($node, $many);
-	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	my @crowds = sessions();
+	$_->run([ 'BEGIN', 'SELECT 1' ]) for @crowds;
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', $many, "$many leaks are open at once");
 	eventually_is($node, 'SELECT recorder_errors > 2, events_dropped > 0 FROM pgleak.stats', 't|t',
 		'the recorder has failed several times, and events were dropped');
@@ -63,14 +66,14 @@ sub test_failing_recorder
 		'one line for each leak, one for the recorder, and no more however many looks see them');
 
 	$mark = log_mark($node);
-	$crowd->run(['COMMIT']);
+	$_->run(['COMMIT']) for @crowds;
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', 0, 'the leaks have ended');
 	look_often(50);
 	is_deeply(lines_since($mark), { 'LOG pgleak: session leak ended' => $many }, 'one line for each end');
 	ask('DROP TRIGGER fail ON pgleak.history');
 	eventually_is($node, 'SELECT events_queued - events_written FROM pgleak.stats', 0, 'what the queue held is written');
 	is(ask('SELECT count(*) FROM pgleak.history WHERE outcome IS NULL'), 0, 'and no row stays open');
-	$crowd->close;
+	$_->close for @crowds;
 }
 
 # Limits want to act on all at once.
@@ -78,8 +81,8 @@ sub test_actions
 {
 	ask(q(CREATE ROLE app LOGIN; ALTER ROLE app SET pgleak.idle_cancel_after = '300ms'));
 	my $mark = log_mark($node);
-	my $crowd = crowd($node, $many, user => 'app');
-	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	my @crowds = sessions(user => 'app');
+	$_->run([ 'BEGIN', 'SELECT 1' ]) for @crowds;
 	eventually_is($node, 'SELECT cancels FROM pgleak.stats', 10, 'as many actions as a minute may have');
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', $many, 'of all that are due');
 	look_often(100);
@@ -89,7 +92,7 @@ sub test_actions
 			'LOG pgleak: session leak' => $many, 'LOG pgleak: will cancel' => 10, 'LOG pgleak: cancel' => 10,
 			'WARNING pgleak: more than 10 actions within a minute, no more for a minute' => 1 },
 		'one line for each leak, two for each action, one for those that are held back');
-	$crowd->close;
+	$_->close for @crowds;
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', 0, 'they end');
 }
 

@@ -1,11 +1,11 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | reference
-#   make versions | assert | sanitize | valgrind | package | dist | bump VERSION=1.1
+#   make versions | assert | sanitize | valgrind | naive | package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
 developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck reference \
-  versions assert sanitize valgrind package dist bump
+  versions assert sanitize valgrind naive package dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -63,6 +63,10 @@ sanitize:
 # Needs root: TAP tests on a server under valgrind.
 valgrind:
 	test/versions/valgrind
+
+# Every promise of doc/faults.md has a test that can fail.
+naive:
+	test/naive/run
 
 # Needs root: the Debian packages, built in one throw-away root and used in another. $(PACKAGES) gets them.
 package:

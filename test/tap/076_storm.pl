@@ -71,7 +71,7 @@ sub test_storm
 	unlink $script;
 	append_to_file($script, "BEGIN;\nINSERT INTO t VALUES (1);\nSELECT 1;\nCOMMIT;\n");
 	my $crowd = crowd($node, 40, user => 'leaking');
-	my $storm = IPC::Run::start([ 'pgbench', '-n', '-C', '-c', 20, '-T', 8, '-f', $script, '-d', $node->connstr('postgres') . ' user=passing' ],
+	my $storm = IPC::Run::start([ 'pgbench', '-n', '-C', '-c', 20, '-j', 20, '-T', 8, '-f', $script, '-d', $node->connstr('postgres') . ' user=passing' ],
 		'>', \my $out, '2>', \my $err);
 	$crowd->run([ 'BEGIN', 'INSERT INTO t VALUES (2)' ], spread => 5);
 	my $pids = are_found($crowd, $mark, 'storm');

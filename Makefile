@@ -1,10 +1,10 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
-#   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | reference
+#   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | newcomer | reference
 #   make versions | assert | sanitize | valgrind | naive | package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
-developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck reference \
+developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck newcomer reference \
   versions assert sanitize valgrind naive package dist bump
 .PHONY: $(developer_targets)
 
@@ -77,9 +77,13 @@ dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
 
-# Every command block of README.md and doc/, run.
+# Every command block of README.md and doc/, run, but for those that change the machine,
 doccheck:
 	test/docs/run
+
+# which are run here, in bare roots: what a newcomer does. Needs root.
+newcomer:
+	test/docs/newcomer
 
 # doc/reference.md, as a server describes itself.
 reference:

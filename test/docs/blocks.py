@@ -1,6 +1,8 @@
 # Owns: the execution of a document: its fenced blocks, in order, as a reader would type them.
-# Called by: test/docs/run, for each document with a fresh cluster:
-#   blocks.py DOCUMENT. PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
+# Called by: test/docs/run, for each document with a fresh cluster: blocks.py DOCUMENT [SECTION]...; all sections unless named.
+#   PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
+#   And by test/docs/newcomer, with PGLEAK_DOCS_ROOT: then all of it is run in that root, by the user postgres, and what is
+#   marked root is run too, by the user newcomer; what is marked root=WAY only if PGLEAK_DOCS_WAY says so.
 #   Prints "ok - ..." and "not ok - ..." for each block; exit status is the truth.
 # Must never: know what a document says. What it cannot run literally, the document marks; CONTRIBUTING.md has the marks.
 
@@ -17,6 +19,17 @@ PATIENCE = 60  # seconds, for what comes true a little later, and for one block
 RUN_WITH = {"sh": ["bash", "-euo", "pipefail"], "bash": ["bash", "-euo", "pipefail"], "python": ["/usr/bin/python3", "-"],
             "js": ["node", "--input-type=module", "-"]}
 PSQL = ["psql", "-X"]
+ROOT = os.environ.get("PGLEAK_DOCS_ROOT")
+CONF_IN_ROOT = "/etc/postgresql/15/main/postgresql.conf"
+
+
+def at_place(argv, user="postgres"):
+    """The command that runs another one where the document's blocks are run."""
+    if ROOT is None:
+        return argv
+    directory = "/home/newcomer/pgleak" if user == "newcomer" else "/tmp"
+    return ["chroot", ROOT, "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive",
+            "runuser", "-u", user, "--", "env", "-C", directory, *argv]
 
 
 class Block:
@@ -29,14 +42,25 @@ class Block:
         self.marks = dict((word.split("=", 1) + [""])[:2] for word in words[1:])
         self.text = text
 
+    def is_to_be_run(self):
+        if "norun" in self.marks:
+            return False
+        if "root" not in self.marks:
+            return True
+        return ROOT is not None and self.marks["root"] in ("", os.environ.get("PGLEAK_DOCS_WAY"))
+
     def is_output(self):
         return self.language == "text" and "output" in self.marks
 
 
-def blocks_of(document):
+def blocks_of(document, sections):
+    """Those of the named sections, of all if none is named."""
     lines = document.read_text(encoding="utf-8").split("\n")
     place = 0
+    section = None
     while place < len(lines):
+        if lines[place].startswith("## "):
+            section = lines[place][3:]
         fence = re.match(r"( *)```(.*)$", lines[place])
         place += 1
         if not fence:
@@ -45,7 +69,8 @@ def blocks_of(document):
         while lines[place].strip() != "```":
             place += 1
         indent = len(fence.group(1))
-        yield Block(begin, fence.group(2), "\n".join(line[indent:] for line in lines[begin:place]) + "\n")
+        if not sections or section in sections:
+            yield Block(begin, fence.group(2), "\n".join(line[indent:] for line in lines[begin:place]) + "\n")
         place += 1
 
 
@@ -70,19 +95,20 @@ def agrees(expected, output):
 
 
 class Document:
-    def __init__(self, path):
+    def __init__(self, path, sections):
         self.path = path
+        self.sections = sections
         self.sessions = {}
         self.background = []
         self.failed = 0
 
     def ask(self, query):
-        return subprocess.run([*PSQL, "-Atqc", query], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(at_place([*PSQL, "-Atqc", query]), capture_output=True, text=True, check=True).stdout.strip()
 
     def in_session(self, block):
         name = block.language, block.marks["session"]
         if name not in self.sessions:
-            self.sessions[name] = Session(block.language, PSQL)
+            self.sessions[name] = Session(block.language, at_place(PSQL))
         return self.sessions[name].run(block.text, PATIENCE)
 
     def command(self, block, argv):
@@ -103,7 +129,9 @@ class Document:
         return True, ""
 
     def conf(self, block):
-        """Into postgresql.conf, and the server is restarted, which some settings need."""
+        """Into postgresql.conf, and the server is restarted, which some settings need; a newcomer does that himself."""
+        if ROOT is not None:
+            return self.command(block, at_place(["tee", "-a", CONF_IN_ROOT]))
         with open(self.ask("SHOW config_file"), "a", encoding="utf-8") as file:
             file.write(block.text)
         data = self.ask("SHOW data_directory")
@@ -115,21 +143,22 @@ class Document:
         if "session" in block.marks:
             return self.in_session(block)
         if block.language == "sql":
-            return self.command(block, [*PSQL, "-v", "ON_ERROR_STOP=1"])
+            return self.command(block, at_place([*PSQL, "-v", "ON_ERROR_STOP=1"]))
         if block.language == "conf":
             return self.conf(block)
         if block.language in RUN_WITH:
-            return (self.start if "background" in block.marks else self.command)(block, RUN_WITH[block.language])
+            argv = at_place(RUN_WITH[block.language], "newcomer" if "root" in block.marks else "postgres")
+            return (self.start if "background" in block.marks else self.command)(block, argv)
         return None, f"no way to run {block.language}"
 
     def run(self):
-        blocks = list(blocks_of(self.path))
+        blocks = list(blocks_of(self.path, self.sections))
         for place, block in enumerate(blocks):
             if block.language in ("text", ""):
                 if block.language == "":
                     self.say(False, block, "has a language; text is for what is not run")
                 continue
-            if "norun" in block.marks or "root" in block.marks:
+            if not block.is_to_be_run():
                 print(f"# {self.path}:{block.line} is not run here: {' '.join(block.marks)}", flush=True)
                 continue
             expected = blocks[place + 1] if place + 1 < len(blocks) and blocks[place + 1].is_output() else None
@@ -163,7 +192,7 @@ class Document:
 
 
 def main():
-    return Document(pathlib.Path(sys.argv[1])).run()
+    return Document(pathlib.Path(sys.argv[1]), sys.argv[2:]).run()
 
 
 if __name__ == "__main__":

@@ -158,8 +158,9 @@ void read_stats(ReturnSetInfo* result) {
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels_failed)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.terminates)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.escaped)));
-  row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_queued)));
-  row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_written)));
+  const EventCounts events = event_queue->counts();
+  row.add_int64(static_cast<std::int64_t>(events.queued));
+  row.add_int64(static_cast<std::int64_t>(events.written));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.events_dropped)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.recorder_errors)));
   add_last_error(&row);
@@ -214,11 +215,11 @@ Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
   require_preloading();
   Counters& counters = shared->counters;
   std::atomic<std::uint64_t>* const all[] = {
-      &counters.scans,          &counters.leaks,          &counters.cancels,       &counters.cancels_failed,
-      &counters.terminates,     &counters.escaped,        &counters.events_queued, &counters.events_written,
-      &counters.events_dropped, &counters.recorder_errors};
+      &counters.scans,      &counters.leaks,   &counters.cancels,        &counters.cancels_failed,
+      &counters.terminates, &counters.escaped, &counters.events_dropped, &counters.recorder_errors};
   for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
   for (std::atomic<std::uint64_t>& counter : counters.outcomes) counter.store(0, std::memory_order_relaxed);
+  event_queue->count_from_now();
   LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
   shared->last_error = LastError{};
   LWLockRelease(shared->error_lock);

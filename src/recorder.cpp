@@ -169,7 +169,6 @@ bool write_batch(int timeout_ms) {
         recorder.tried -= count;
         recorder.rows += opened;
         event_queue->finish_oldest(count);
-        shared->counters.events_written += count;
       });
 }
 

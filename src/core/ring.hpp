@@ -19,6 +19,10 @@ class Ring {
     return head_.load(std::memory_order_acquire) - tail_.load(std::memory_order_acquire);
   }
 
+  // Events ever put in, and ever taken out.
+  std::uint64_t put_in() const { return head_.load(std::memory_order_acquire); }
+  std::uint64_t taken_out() const { return tail_.load(std::memory_order_acquire); }
+
   // Producer: number of the event to write next. Only if !is_full().
   std::uint64_t next_to_write() const { return head_.load(std::memory_order_relaxed); }
   bool is_full(std::uint64_t capacity) const { return size() >= capacity; }

@@ -35,6 +35,14 @@ Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : pla
 
 const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
 
+EventCounts EventQueue::counts() const {
+  const std::uint64_t from = counted_from_.load(std::memory_order_relaxed);
+  // In this order, as each only grows.
+  const std::uint64_t taken_out = ring_.taken_out();
+  const std::uint64_t put_in = ring_.put_in();
+  return EventCounts{put_in - from, taken_out - from};
+}
+
 bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
                const Ending& ending) {
   Event* event = event_queue->start_put();
@@ -46,7 +54,6 @@ bool put_event(EventKind kind, int index, const Episode& episode, const char* st
   event->statement_length = static_cast<std::int32_t>(
       strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));
   event_queue->finish_put();
-  shared->counters.events_queued++;
   wake_worker(shared->recorder_proc);
   return true;
 }

@@ -3,6 +3,7 @@
 #ifndef PGLEAK_SERVER_EVENT_QUEUE_HPP
 #define PGLEAK_SERVER_EVENT_QUEUE_HPP
 
+#include <atomic>
 #include <cstdint>
 
 #include "core/episode.hpp"
@@ -29,6 +30,12 @@ struct Event {
   const char* statement() const { return reinterpret_cast<const char*>(trail() + trail_length); }
 };
 
+// Of the events that were put into the queue, those that wait included, how many were written.
+struct EventCounts {
+  std::uint64_t queued;
+  std::uint64_t written;  // <= queued
+};
+
 class EventQueue {
  public:
   // Bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes
@@ -47,10 +54,15 @@ class EventQueue {
 
   std::uint64_t waiting() const { return ring_.size(); }
 
+  // Since the server started or count_from_now(), which goes on counting those that wait.
+  EventCounts counts() const;
+  void count_from_now() { counted_from_.store(ring_.taken_out(), std::memory_order_relaxed); }
+
  private:
   Event* place(std::uint64_t number) const;
 
   Ring ring_;
+  std::atomic<std::uint64_t> counted_from_;  // number of the first event that counts
   std::uint64_t capacity_;
   std::uint64_t stride_;  // bytes from one event to the next
 };

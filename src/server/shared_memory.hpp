@@ -66,7 +66,7 @@ struct alignas(PG_CACHE_LINE_SIZE) SessionSlot {
   HandRequest by_hand;
 };
 
-// Counted since the server started or pgleak.reset().
+// Counted since the server started or pgleak.reset(). Other events are counted by the queue itself.
 struct Counters {
   std::atomic<std::uint64_t> scans;
   std::atomic<std::uint64_t> leaks;
@@ -74,8 +74,6 @@ struct Counters {
   std::atomic<std::uint64_t> cancels_failed;
   std::atomic<std::uint64_t> terminates;
   std::atomic<std::uint64_t> escaped;
-  std::atomic<std::uint64_t> events_queued;
-  std::atomic<std::uint64_t> events_written;
   std::atomic<std::uint64_t> events_dropped;
   std::atomic<std::uint64_t> recorder_errors;
   std::atomic<std::uint64_t> outcomes[kOutcomeCount];  // episodes that ended, by Outcome

@@ -157,6 +157,8 @@ sub test_failing_history
 	$crowd->close;
 	eventually(sub { @{ logged_ids('session leak ended', $mark) } == 5 }, 'the scanner goes on meanwhile');
 	is($node->safe_psql('postgres', $balance), '0 rows, 0 episodes, 0 open', 'nothing is in the history yet');
+	$node->safe_psql('postgres', 'SELECT pgleak.reset()');
+	is(counters('events_queued, events_written'), '10|0', 'pgleak.reset() goes on counting events that wait');
 	$node->safe_psql('postgres', 'DROP TRIGGER refuse ON pgleak.history');
 	eventually_is($node, $balance, '5 rows, 5 episodes, 0 open', 'the rows arrive once the cause is gone');
 	is(worker_pid($node, 'recorder'), $recorder, 'and still from the same recorder');

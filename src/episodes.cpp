@@ -29,6 +29,10 @@ char* statement_buffer = nullptr;
 // read, since the views themselves are a cache miss each.
 bool* has_episode = nullptr;
 
+// The position of the process of each open episode in ProcGlobal->allProcs, to have it fetched ahead. 0 for
+// those that an earlier scanner has opened.
+std::int32_t* proc_of = nullptr;
+
 // One entry of the status array together with what its guest published, taken at the same moment. kBusy also
 // if a transaction ended in between: the next look will see it whole.
 StatusRead take_sample(int index, StatusEntry* entry, SessionSample* sample) {
@@ -98,6 +102,7 @@ void open_episode(int index, const SessionSample& sample, const Block& block, co
     view->harm = episode.worst;
   });
   has_episode[index] = true;
+  proc_of[index] = owner.proc_index;
   shared->open_leaks++;
   shared->counters.leaks++;
   log_episode_opened(episode, found.age, statement_buffer);
@@ -184,6 +189,7 @@ void fetch_next_episode(int from) {
   const int index = static_cast<int>(next - has_episode);
   fetch_status(index);
   fetch(&session_slots[index]);
+  fetch_holdings(proc_of[index]);
 }
 
 void follow_episode(int index, Look* look) {
@@ -269,6 +275,8 @@ void prepare_episodes() {
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   has_episode = static_cast<bool*>(
       MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(bool)));
+  proc_of = static_cast<std::int32_t*>(
+      MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(std::int32_t)));
   for (int i = 0; i < shared->slot_count; i++) has_episode[i] = session_slots[i].scanner.current().is_open;
 }
 

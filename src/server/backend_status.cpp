@@ -16,8 +16,11 @@ namespace {
 constexpr int kReadTries = 1000;
 
 // Glances are so short that the processor would wait for memory most of the time if it were not told where
-// they go next: so many entries ahead.
-constexpr int kGlanceAhead = 16;
+// they go next: so many entries ahead. To find out where the page is in which that lies takes longer, and is
+// begun earlier, for one of so many entries; there are about ten on a page.
+constexpr int kGlanceAhead = 24;
+constexpr int kPageAhead = 160;
+constexpr int kPageStep = 8;
 
 // The array itself is private to the server; the position of the own entry in it is not.
 volatile PgBackendStatus* entry_at(int index) { return MyBEEntry - compat::my_status_index() + index; }
@@ -106,6 +109,8 @@ int next_at_a_glance(int from, int count, bool wants_active, const bool* marked)
   for (int i = from; i < count; i++) {
     // Past the end of the array it does nothing.
     __builtin_prefetch(const_cast<const BackendState*>(&first[i + kGlanceAhead].st_state));
+    if (i % kPageStep == 0)
+      __builtin_prefetch(const_cast<const BackendState*>(&first[i + kPageAhead].st_state));
     if (marked[i] || (bit_of(first[i].st_state) & wanted)) return i;
   }
   return count;

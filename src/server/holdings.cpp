@@ -43,12 +43,13 @@ HeldLocks read_locks(PGPROC* proc) {
 
 }  // namespace
 
+void fetch_holdings(int proc_index) { fetch(&ProcGlobal->allProcs[proc_index]); }
+
 bool read_holdings(int index, SessionId session, Holdings* holdings) {
   GuestOwner owner;
   if (!session_slots[index].guest.read_owner(session, &owner)) return false;
   PGPROC* const proc = &ProcGlobal->allProcs[owner.proc_index];
 
-  fetch(proc);
   const HeldLocks locks = read_locks(proc);
   const Blocked blocked = locks.may_block ? blocked_behind(owner.proc_index) : Blocked{0, 0};
   // The next transaction id last, so that those held are older.

@@ -14,6 +14,10 @@ namespace pgleak {
 // behind it, directly or through others, as of the present look: see server/lock_waits.
 bool read_holdings(int index, SessionId session, Holdings* holdings);
 
+// Has the processor fetch what read_holdings() will read of the process at `proc_index` in
+// ProcGlobal->allProcs.
+void fetch_holdings(int proc_index);
+
 }  // namespace pgleak
 
 #endif

@@ -38,12 +38,17 @@ def wait_for(cursor, query, expected, patience=120):
 
 
 def read_us(cursor, query, reads):
-    """Microseconds for each of some reads in a loop inside the server."""
+    """Microseconds for a read in a loop inside the server: the median, as others may take the processor meanwhile."""
     cursor.execute(f"""DO $$
-        DECLARE started timestamptz := clock_timestamp(); r record;
+        DECLARE started timestamptz; spent interval[]; r record;
         BEGIN
-            FOR i IN 1..{reads} LOOP FOR r IN {query} LOOP END LOOP; END LOOP;
-            PERFORM set_config('bench.us', (extract(epoch FROM clock_timestamp() - started) * 1e6 / {reads})::text, false);
+            FOR i IN 1..{reads} LOOP
+                started := clock_timestamp();
+                FOR r IN {query} LOOP END LOOP;
+                spent := spent || (clock_timestamp() - started);
+            END LOOP;
+            PERFORM set_config('bench.us', (SELECT extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY s)) * 1e6
+                                              FROM unnest(spent) s)::text, false);
         END $$""")
     cursor.execute("SELECT current_setting('bench.us')::float8")
     return cursor.fetchone()[0]

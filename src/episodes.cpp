@@ -184,7 +184,7 @@ const bool* open_episodes() { return has_episode; }
 
 void fetch_next_episode(int from) {
   const bool* const next = static_cast<const bool*>(
-      memchr(has_episode + from, true, static_cast<std::size_t>(shared->slot_count - from)));
+      memchr(has_episode + from, 1, static_cast<std::size_t>(shared->slot_count - from)));
   if (next == nullptr) return;
   const int index = static_cast<int>(next - has_episode);
   fetch_status(index);

@@ -121,7 +121,8 @@ inline TextSpan statement_text(const char* source, int location, int length) {
 
 inline void TrailRing::add(int capacity, Generation generation, WallTime at, std::uint64_t query_id,
                            TextSpan text) {
-  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  const std::uint32_t version = version_.load(std::memory_order_relaxed);
+  version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
   if (generation_ != generation) {
     generation_ = generation;
@@ -137,7 +138,7 @@ inline void TrailRing::add(int capacity, Generation generation, WallTime at, std
   std::memcpy(entry.text, text.text, static_cast<std::size_t>(text.length));
   next_.store(place + 1 == capacity ? 0 : place + 1, std::memory_order_relaxed);
   if (count < capacity) count_.store(count + 1, std::memory_order_relaxed);
-  version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  version_.store(version + 2, std::memory_order_release);
 }
 
 inline void Trail::add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id,

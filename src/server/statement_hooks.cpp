@@ -27,7 +27,7 @@ ExecutorStart_hook_type next_executor_start = nullptr;
 // Whether the client itself asked for `portal`: by a simple query, or by a Bind. Portals are also made by
 // DECLARE CURSOR, EXECUTE and functions that open cursors; counting how deep we are in these instead would
 // cost a setjmp for every statement (as in pg_stat_statements).
-bool is_clients_portal(const PortalData* portal) {
+[[gnu::always_inline]] inline bool is_clients_portal(const PortalData* portal) {
   // Nobody else may leave the name empty, and nobody else gives the name of a prepared statement.
   if (portal->name[0] == '\0' || portal->prepStmtName != nullptr) return true;
   // A Bind of the unnamed statement to a named portal. DECLARE CURSOR has no cached plan, EXECUTE hides its

@@ -135,7 +135,7 @@ sub test_missing_database
 		'and shows in the live view');
 	like(log_after($node, $mark), qr/HINT:  Create the database, or set "pgleak.database"/, 'the log has a hint what to do');
 	# Longer than it takes to try twice more.
-	holds(sub { log_count($node, qr/$complaint|FATAL/, $mark) <= 2 }, 'the missing database is one line in the log, and one of the server', 10);
+	holds(sub { log_count($node, qr/$complaint|FATAL:  database "later"/, $mark) <= 2 }, 'the missing database is one line in the log, and one of the server', 10);
 
 	$node->safe_psql('postgres', 'CREATE DATABASE later');
 	$node->safe_psql('later', 'CREATE EXTENSION pgleak');

@@ -120,7 +120,7 @@ CREATE FUNCTION pgleak.reset()
 RETURNS void
 AS 'MODULE_PATHNAME', 'pgleak_reset_counters'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION pgleak.reset() IS 'sets the counters of pgleak.stats to zero; history and open leaks stay';
+COMMENT ON FUNCTION pgleak.reset() IS 'sets the counters of pgleak.stats to zero; history, open leaks and events that wait stay';
 REVOKE ALL ON FUNCTION pgleak.reset() FROM PUBLIC;
 
 -- Their permissions are checked inside, by the rules of pg_cancel_backend and pg_terminate_backend.

@@ -42,7 +42,7 @@ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pgleak'::regna
 
 -- Every column of the rules has one.
 SELECT attname FROM pg_attribute
-WHERE attrelid = 'pgleak.policy'::regclass AND attnum > 0 AND col_description(attrelid, attnum) IS NULL;
+WHERE attrelid = 'pgleak.rules'::regclass AND attnum > 0 AND col_description(attrelid, attnum) IS NULL;
 
 -- pg_dump takes the rules along, all of them, and no rows of history.
 SELECT c."table"::regclass, c.condition

@@ -8,7 +8,7 @@ ALTER DATABASE contrib_regression SET pgleak.idle_leak_after = '50ms';
 CALL pg_temp.wait_for('SELECT pgleak.scan() = 0 AND events_written >= events_queued FROM pgleak.stats');
 SELECT pgleak.reset();
 SELECT leaks, events_queued, events_written, events_dropped, recorder_errors, last_error, last_error_at, cancels,
-    cancels_failed, terminates, escaped
+    cancels_failed, terminates, skipped
 FROM pgleak.stats;
 
 -- The row is there while the leak is open, and is completed when it ends.

@@ -37,7 +37,7 @@ void note_action(int index, Action action, ActionResult result, Now now) {
     state.last = action;
     state.result = result;
     state.at = now.wall;
-    const bool has_failed = result == ActionResult::kEscaped || result == ActionResult::kUnsafe;
+    const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
     if (has_failed && state.failures < UINT8_MAX) state.failures++;
     // A backend that was told to go may take its time; one that does not go is told again. An active session
     // whose query was cancelled may have caught that in a savepoint and go on.
@@ -53,8 +53,8 @@ void count_result(Action action, ActionResult result) {
   Counters& counters = shared->counters;
   if (result == ActionResult::kDone)
     (action == Action::kCancel ? counters.cancels : counters.terminates)++;
-  else if (result == ActionResult::kEscaped)
-    counters.escaped++;
+  else if (result == ActionResult::kSkipped)
+    counters.skipped++;
   else if (result == ActionResult::kUnsafe)
     counters.cancels_failed++;
 }
@@ -86,7 +86,7 @@ void answer_hand_request(int index, ActionResult result) {
   ConditionVariableBroadcast(&shared->hand_answered);
 }
 
-// Goes on with the action that runs on slot `index`. It is logged and queued when it is over; what escaped or
+// Goes on with the action that runs on slot `index`. It is logged and queued when it is over; what was skipped or
 // could not be done safely is tried again, so only the first failure is.
 void go_on(int index, Look* look) {
   const Action action = session_slots[index].scanner.current().episode.action.last;
@@ -108,7 +108,7 @@ void go_on(int index, Look* look) {
 void begin_action(int index, const SessionSample& sample, Action action, const ActionReason& reason,
                   Look* look) {
   const bool is_dry = settings.dry_run && reason.by_role[0] == '\0';
-  note_action(index, action, is_dry ? ActionResult::kWould : ActionResult::kRequested, look->now);
+  note_action(index, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested, look->now);
   const Episode& episode = session_slots[index].scanner.current().episode;
   if (episode.action.failures == 0) {
     log_action(episode, session_slots[index].scanner.current().harm, action, reason, is_dry);
@@ -129,7 +129,7 @@ bool is_exempt(int index, SessionId session) {
 bool is_open_for(const Episode& episode, Action action, Look* look) {
   const ActionState& state = episode.action;
   if (state.last != action) return true;
-  if (state.result == ActionResult::kWould) return !settings.dry_run;
+  if (state.result == ActionResult::kDryRun) return !settings.dry_run;
   const Micros pause = state.retry_at - look->now.monotonic;
   if (pause <= 0) return true;
   look->next_due_in = Min(look->next_due_in, pause);
@@ -139,8 +139,8 @@ bool is_open_for(const Episode& episode, Action action, Look* look) {
 // True if the leak hurts as much as an action needs. What it does not do yet it may do later: look again
 // then.
 bool hurts_enough(int index) {
-  const int own = session_slots[index].guest.own_act_when();
-  const Impact least = own == kActWhenNotSet ? current_act_when() : static_cast<Impact>(own);
+  const int own = session_slots[index].guest.own_action_min_impact();
+  const Impact least = own == kMinImpactNotSet ? current_action_min_impact() : static_cast<Impact>(own);
   return session_slots[index].scanner.current().harm.impact >= least;
 }
 
@@ -156,7 +156,7 @@ bool know_whom_to_spare(Now now) {
   if (now.monotonic - first_asked_at < kPatience) return false;
   if (!has_said_so)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("pgleak: the rules of pgleak.policy are not known, limits act without them"),
+                      errmsg("pgleak: the rules of pgleak.rules are not known, limits act without them"),
                       errhint("Find out from the log why the pgleak recorder cannot read them.")));
   has_said_so = true;
   return true;
@@ -234,7 +234,7 @@ bool act_by_hand(int index, const SessionSample& sample, const Ages& ages, Look*
   if (!take_hand_request(index, &request)) return false;
   const Episode& episode = session_slots[index].scanner.current().episode;
   if (request.session != episode.session || request.generation != episode.generation) {
-    answer_hand_request(index, ActionResult::kEscaped);
+    answer_hand_request(index, ActionResult::kSkipped);
     return true;
   }
   ActionReason reason{};
@@ -269,12 +269,12 @@ bool is_asked_for(int index, SessionId session, Generation generation) {
 
 void refuse_request(int index) {
   HandRequest request;
-  if (take_hand_request(index, &request)) answer_hand_request(index, ActionResult::kEscaped);
+  if (take_hand_request(index, &request)) answer_hand_request(index, ActionResult::kSkipped);
 }
 
 void forget_actions(int index) {
   drop_action(index);
-  answer_hand_request(index, ActionResult::kEscaped);
+  answer_hand_request(index, ActionResult::kSkipped);
 }
 
 }  // namespace pgleak

@@ -157,7 +157,7 @@ void read_stats(ReturnSetInfo* result) {
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels_failed)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.terminates)));
-  row.add_int64(static_cast<std::int64_t>(read_counter(counters.escaped)));
+  row.add_int64(static_cast<std::int64_t>(read_counter(counters.skipped)));
   const EventCounts events = event_queue->counts();
   row.add_int64(static_cast<std::int64_t>(events.queued));
   row.add_int64(static_cast<std::int64_t>(events.written));
@@ -216,7 +216,7 @@ Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
   Counters& counters = shared->counters;
   std::atomic<std::uint64_t>* const all[] = {
       &counters.scans,      &counters.leaks,   &counters.cancels,        &counters.cancels_failed,
-      &counters.terminates, &counters.escaped, &counters.events_dropped, &counters.recorder_errors};
+      &counters.terminates, &counters.skipped, &counters.events_dropped, &counters.recorder_errors};
   for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
   for (std::atomic<std::uint64_t>& counter : counters.outcomes) counter.store(0, std::memory_order_relaxed);
   event_queue->count_from_now();

@@ -33,7 +33,7 @@ void note_transaction_limits(const LimitValues& own) {
 void publish_limits() {
   if (own_session == nullptr) return;
   const LimitValues own = own_limits();
-  own_session->guest.publish_limits(own, own_act_when());
+  own_session->guest.publish_limits(own, own_action_min_impact());
   note_transaction_limits(own);
 }
 
@@ -55,7 +55,7 @@ void take_slot() {
   copy_login_names(owner.database, owner.role);
 
   const LimitValues own = own_limits();
-  session_slots[index].guest.claim(owner, own, own_act_when());
+  session_slots[index].guest.claim(owner, own, own_action_min_impact());
   note_transaction_limits(own);
   own_session = &session_slots[index];
   own_trail = trail_of(index);

@@ -75,10 +75,10 @@ void read_rules_into(RuleSet* set, Reading* reading) {
   // The server has told all that was committed by now, and the snapshots to come will see it.
   const bool were_roles_stale = policy.are_roles_stale;
   policy.is_stale = policy.are_roles_stale = false;
-  reading->access = open_policy(&policy.table);
+  reading->access = open_rules(&policy.table);
   if (reading->access != HistoryAccess::kReady) return;
-  read_policy_table(set);
-  close_policy();
+  read_rules_table(set);
+  close_rules();
   const RuleSet& in_force = shared_rules->set.current();
   if (were_roles_stale || !have_same_rules(in_force, *set)) {
     reading->roles_left_out = read_role_members(set);
@@ -120,7 +120,7 @@ void read_rules_anew(MemoryContext context) {
     use_reading(*policy.set, reading);
     return;
   }
-  if (error != nullptr && !worker_should_stop()) report_policy_error(error);
+  if (error != nullptr && !worker_should_stop()) report_rules_error(error);
   // What was in the way may be gone soon, but it is not run into at every wake-up.
   policy.is_stale = policy.are_roles_stale = true;
   policy.retry_at = now + (error != nullptr ? kPollInterval : kShortPollInterval);
@@ -135,7 +135,7 @@ bool is_due(MonotonicTime now) {
 
 }  // namespace
 
-void prepare_policy() {
+void prepare_rules() {
   policy.set = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   policy.are_roles_stale = true;
   CacheRegisterSyscacheCallback(AUTHOID, note_role_change, 0);

@@ -1,5 +1,5 @@
 // Owns: the recorder, the background worker that writes the scanner's events into pgleak.history, completes
-// what an earlier run of the server left open, prunes, and keeps the rules of pgleak.policy compiled
+// what an earlier run of the server left open, prunes, and keeps the rules of pgleak.rules compiled
 // (policy.cpp). Started by the postmaster; connected to pgleak.database. Must never wait for a lock on its
 // table, hold a snapshot while it waits, or give an event up before it is committed.
 
@@ -252,7 +252,7 @@ void recorder_main() {
   start_worker(&shared->recorder_proc);
   connect_to_history_database();
   fix_settings();
-  prepare_policy();
+  prepare_rules();
   run_recorder();
   exit_worker();
 }

@@ -1,4 +1,4 @@
-// Owns: the C functions about rules: pgleak.limits_for() and the trigger on pgleak.policy.
+// Owns: the C functions about rules: pgleak.limits_for() and the trigger on pgleak.rules.
 // Called by any session. They read shared memory; permissions beyond GRANT are checked here.
 
 #include "core/limits.hpp"
@@ -14,7 +14,7 @@ extern "C" {
 #include "funcapi.h"
 
 PG_FUNCTION_INFO_V1(pgleak_limits_for);
-PG_FUNCTION_INFO_V1(pgleak_note_policy_change);
+PG_FUNCTION_INFO_V1(pgleak_note_rule_change);
 }
 
 namespace pgleak {
@@ -50,10 +50,10 @@ Datum pgleak_limits_for(PG_FUNCTION_ARGS) {
   return 0;
 }
 
-Datum pgleak_note_policy_change(PG_FUNCTION_ARGS) {
+Datum pgleak_note_rule_change(PG_FUNCTION_ARGS) {
   if (!CALLED_AS_TRIGGER(fcinfo))
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                    errmsg("pgleak.note_policy_change() must be called as a trigger")));
-  pgleak::note_policy_change(reinterpret_cast<const TriggerData*>(fcinfo->context));
+                    errmsg("pgleak.note_rule_change() must be called as a trigger")));
+  pgleak::note_rule_change(reinterpret_cast<const TriggerData*>(fcinfo->context));
   return 0;
 }

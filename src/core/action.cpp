@@ -33,10 +33,10 @@ const char* to_string(ActionResult result) {
       return "requested";
     case ActionResult::kDone:
       return "done";
-    case ActionResult::kWould:
+    case ActionResult::kDryRun:
       return "dry run";
-    case ActionResult::kEscaped:
-      return "escaped";
+    case ActionResult::kSkipped:
+      return "skipped";
     case ActionResult::kUnsafe:
       return "not possible safely";
   }

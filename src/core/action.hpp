@@ -20,8 +20,8 @@ enum class ActionResult : std::uint8_t {
   kNone,
   kRequested,  // logged and queued, and the session is being asked
   kDone,       // cancel: rolled back in place, or the query cancelled; terminate: the backend is told to go
-  kWould,      // dry run
-  kEscaped,    // the session moved on before it was reached
+  kDryRun,      // dry run
+  kSkipped,    // the session moved on before it was reached
   kUnsafe,     // the session did not reach a point at which it could be done safely
 };
 

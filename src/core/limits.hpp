@@ -41,7 +41,7 @@ struct LimitValues {
 
 // What the one rule that decides about a session says.
 struct RuleLimits {
-  std::int32_t id;  // pgleak.policy.id
+  std::int32_t id;  // pgleak.rules.id
   LimitValues limits;
 };
 

@@ -1,4 +1,4 @@
-// Owns: the rules of pgleak.policy in their compiled form, which of them match a session, and which one
+// Owns: the rules of pgleak.rules in their compiled form, which of them match a session, and which one
 // decides about its limits. Compiled by the recorder, used by the scanner and by pgleak.limits_for().
 // Lives in shared memory: trivially copyable, no pointers. Must never allocate. Never ereports.
 #ifndef PGLEAK_CORE_RULES_HPP

@@ -63,7 +63,7 @@ ActionResult signal_active(int index) {
   const ActionRequest& request = request_of(index);
   const bool is_sent = running[index].action == Action::kCancel ? send_cancel(index, judged_of(request))
                                                                 : send_terminate(index, judged_of(request));
-  return finish(index, is_sent ? ActionResult::kDone : ActionResult::kEscaped);
+  return finish(index, is_sent ? ActionResult::kDone : ActionResult::kSkipped);
 }
 
 Step handshake_step(int index, MonotonicTime now) {
@@ -79,11 +79,11 @@ ActionResult advance_cancel(int index, MonotonicTime now) {
     case Step::kWait:
       return ActionResult::kRequested;
     case Step::kSend:
-      return send_request(index, now) ? ActionResult::kRequested : finish(index, ActionResult::kEscaped);
+      return send_request(index, now) ? ActionResult::kRequested : finish(index, ActionResult::kSkipped);
     case Step::kDone:
       return finish(index, ActionResult::kDone);
     case Step::kRefused:
-      return finish(index, ActionResult::kEscaped);
+      return finish(index, ActionResult::kSkipped);
     case Step::kGiveUp:
       return finish(index, ActionResult::kUnsafe);
   }
@@ -95,19 +95,19 @@ ActionResult advance_terminate(int index, MonotonicTime now) {
   const RunningAction& action = running[index];
   const ActionRequest& request = request_of(index);
   if (action.handshake.attempts == 0)
-    return send_request(index, now) ? ActionResult::kRequested : finish(index, ActionResult::kEscaped);
+    return send_request(index, now) ? ActionResult::kRequested : finish(index, ActionResult::kSkipped);
 
   switch (session_slots[index].action.reply_to(action.nonce)) {
     case Reply::kDone:
       return finish(index, ActionResult::kDone);
     case Reply::kRefused:
-      return finish(index, ActionResult::kEscaped);
+      return finish(index, ActionResult::kSkipped);
     default:
       break;
   }
   if (now - action.started_at < kGracePeriod) return ActionResult::kRequested;
   const bool is_sent = send_terminate(index, judged_of(request));
-  return finish(index, is_sent ? ActionResult::kDone : ActionResult::kEscaped);
+  return finish(index, is_sent ? ActionResult::kDone : ActionResult::kSkipped);
 }
 
 }  // namespace

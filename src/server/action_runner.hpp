@@ -21,7 +21,7 @@ void prepare_action_runner();
 void start_action(int index, const Episode& episode, const SessionSample& sample, Action action,
                   const ActionReason& reason);
 
-// Does what can be done now. kRequested: still running. kDone, kEscaped, kUnsafe: over.
+// Does what can be done now. kRequested: still running. kDone, kSkipped, kUnsafe: over.
 ActionResult advance_action(int index, MonotonicTime now);
 
 // Forgets about the action of a session that has gone.

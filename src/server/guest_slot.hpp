@@ -37,16 +37,16 @@ class GuestSlot {
 
   // Takes the slot for a new session. The count of ended transactions goes on from the slot's last
   // owner, so that a generation names one transaction of the slot for ever.
-  void claim(const GuestOwner& owner, const LimitValues& own_limits, int own_act_when) {
+  void claim(const GuestOwner& owner, const LimitValues& own_limits, int own_action_min_impact) {
     ended_.store(pack(count_of(ended_.load(std::memory_order_relaxed)), TransactionEnd::kNone),
                  std::memory_order_relaxed);
     owner_.write([&owner](GuestOwner* value) { *value = owner; });
-    publish_limits(own_limits, own_act_when);
+    publish_limits(own_limits, own_action_min_impact);
   }
 
-  // `own_act_when` is an Impact, or negative where the session follows the server.
-  void publish_limits(const LimitValues& own_limits, int own_act_when) {
-    own_act_when_.store(own_act_when, std::memory_order_relaxed);
+  // `own_action_min_impact` is an Impact, or negative where the session follows the server.
+  void publish_limits(const LimitValues& own_limits, int own_action_min_impact) {
+    own_action_min_impact_.store(own_action_min_impact, std::memory_order_relaxed);
     for (int i = 0; i < kLimitCount; i++)
       own_limits_[i].store(own_limits.value[i], std::memory_order_relaxed);
   }
@@ -95,7 +95,7 @@ class GuestSlot {
     return limits;
   }
 
-  int own_act_when() const { return own_act_when_.load(std::memory_order_relaxed); }
+  int own_action_min_impact() const { return own_action_min_impact_.load(std::memory_order_relaxed); }
 
   TransactionReport report() const {
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
@@ -118,7 +118,7 @@ class GuestSlot {
   std::atomic<Generation> watched_;
   std::atomic<TransactionEnd> watched_end_;
   std::atomic<Micros> own_limits_[kLimitCount];
-  std::atomic<int> own_act_when_;
+  std::atomic<int> own_action_min_impact_;
   Versioned<GuestOwner> owner_;
 };
 

@@ -138,7 +138,7 @@ bool request_action(int pid, Action action) {
   const std::uint64_t ticket = put_request(index, entry.id, block, action);
   wake_worker(shared->scanner_proc);
   const ActionResult result = wait_or_withdraw(index, ticket);
-  if (result == ActionResult::kEscaped)
+  if (result == ActionResult::kSkipped)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                       errmsg("session with PID %d has moved on meanwhile, nothing was done", pid)));
   if (result == ActionResult::kUnsafe)

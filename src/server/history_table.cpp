@@ -123,9 +123,9 @@ bool has_history_rules() {
   return found;
 }
 
-HistoryAccess open_policy(Oid* table) { return open_table("policy", AccessShareLock, table); }
+HistoryAccess open_rules(Oid* table) { return open_table("rules", AccessShareLock, table); }
 
-void close_policy() { close_table(); }
+void close_rules() { close_table(); }
 
 void close_history() {
   SPI_connect();

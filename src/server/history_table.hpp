@@ -1,5 +1,5 @@
 // Owns: finding the extension's tables and being allowed to write into pgleak.history and to read
-// pgleak.policy. Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
+// pgleak.rules. Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
 #ifndef PGLEAK_SERVER_HISTORY_TABLE_HPP
 #define PGLEAK_SERVER_HISTORY_TABLE_HPP
 
@@ -29,11 +29,11 @@ bool has_history_rules();
 // rollback does so.
 void close_history();
 
-// As open_history(), for reading pgleak.policy; works on a standby too. `*table` is the table if it is there.
-HistoryAccess open_policy(Oid* table);
+// As open_history(), for reading pgleak.rules; works on a standby too. `*table` is the table if it is there.
+HistoryAccess open_rules(Oid* table);
 
-// Lifts what open_policy() has imposed, if it said kReady.
-void close_policy();
+// Lifts what open_rules() has imposed, if it said kReady.
+void close_rules();
 
 }  // namespace pgleak
 

@@ -163,8 +163,8 @@ void log_action_result(const Episode& episode, Action action, ActionResult resul
   line.append_pair("result", to_string(result));
   line.append(" ");
   append_number_pair(&line, "leak_id", episode.leak_id);
-  // One that escaped has become active or has ended: nothing to worry about.
-  const int level = result == ActionResult::kEscaped ? DEBUG1 : LOG;
+  // One that was skipped has become active or has ended: nothing to worry about.
+  const int level = result == ActionResult::kSkipped ? DEBUG1 : LOG;
   ereport(level, (errmsg("pgleak: %s: %s", to_string(action), line.c_str())));
 }
 

@@ -61,13 +61,13 @@ std::int64_t count_enabled_rules(Relation table) {
 
 }  // namespace
 
-void note_policy_change(const TriggerData* trigger) {
+void note_rule_change(const TriggerData* trigger) {
   const bool may_have_grown =
       TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
   const std::int64_t count = may_have_grown ? count_enabled_rules(trigger->tg_relation) : 0;
   if (count > kMaxRules)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    errmsg("pgleak.policy has room for %d enabled rules, not for %d", kMaxRules,
+                    errmsg("pgleak.rules has room for %d enabled rules, not for %d", kMaxRules,
                            static_cast<int>(count)),
                     errhint("Delete or disable rules that are not needed any more, for example those whose "
                             "valid_until has passed.")));

@@ -1,4 +1,4 @@
-// Owns: the trigger on pgleak.policy: it refuses more rules than fit, and tells the recorder at the commit.
+// Owns: the trigger on pgleak.rules: it refuses more rules than fit, and tells the recorder at the commit.
 // Called by whoever changes the table. May ereport, before the commit only.
 #ifndef PGLEAK_SERVER_POLICY_SIGNAL_HPP
 #define PGLEAK_SERVER_POLICY_SIGNAL_HPP
@@ -12,7 +12,7 @@ extern "C" {
 namespace pgleak {
 
 // After a statement that changed the table. Without pgleak in shared memory nobody is told.
-void note_policy_change(const TriggerData* trigger);
+void note_rule_change(const TriggerData* trigger);
 
 }  // namespace pgleak
 

@@ -27,7 +27,7 @@ constexpr char kReadRules[] =
     " p.idle_leak_after::interval, p.idle_cancel_after::interval, p.idle_terminate_after::interval,"
     " p.transaction_leak_after::interval, p.transaction_cancel_after::interval,"
     " p.transaction_terminate_after::interval, p.valid_until::timestamp with time zone"
-    " FROM ONLY pgleak.policy p WHERE p.enabled ORDER BY p.priority, p.id LIMIT $1";
+    " FROM ONLY pgleak.rules p WHERE p.enabled ORDER BY p.priority, p.id LIMIT $1";
 
 enum Column { kId = 1, kDatabase, kRole, kApplicationName, kClientAddr, kMinImpact, kFirstLimit };
 constexpr int kValidUntil = kFirstLimit + kLimitCount;
@@ -54,7 +54,7 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, Oid type) {
 }
 
 // One row of the table. The table's CHECKs let nothing through that is refused here, unless they are gone.
-struct PolicyRow {
+struct RuleRow {
   HeapTuple tuple;
   TupleDesc descriptor;
   std::int32_t id;
@@ -66,19 +66,19 @@ struct PolicyRow {
   }
   [[noreturn]] void refuse(int column) const {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("rule %d of pgleak.policy has an invalid %s", id, SPI_fname(descriptor, column))));
+                    errmsg("rule %d of pgleak.rules has an invalid %s", id, SPI_fname(descriptor, column))));
     pg_unreachable();
   }
 };
 
-void copy_text(const PolicyRow& row, int column, char* target, std::size_t size) {
+void copy_text(const RuleRow& row, int column, char* target, std::size_t size) {
   Datum value;
   if (!row.get(column, &value)) return;
   if (strlcpy(target, TextDatumGetCString(value), size) >= size || target[0] == '\0') row.refuse(column);
 }
 
 // Months are 30 days, as when intervals are compared.
-Micros read_limit(const PolicyRow& row, int column) {
+Micros read_limit(const RuleRow& row, int column) {
   constexpr std::int64_t kMost = 365;
   Datum value;
   if (!row.get(column, &value)) return kNotSet;
@@ -92,7 +92,7 @@ Micros read_limit(const PolicyRow& row, int column) {
   return limit;
 }
 
-Network read_network(const PolicyRow& row) {
+Network read_network(const RuleRow& row) {
   Datum value;
   if (!row.get(kClientAddr, &value)) return Network{};
   const inet* address = DatumGetInetPP(value);
@@ -101,7 +101,7 @@ Network read_network(const PolicyRow& row) {
                       ip_bits(address));
 }
 
-Impact read_min_impact(const PolicyRow& row) {
+Impact read_min_impact(const RuleRow& row) {
   Datum value;
   if (!row.get(kMinImpact, &value)) return Impact::kNone;
   const char* const name = TextDatumGetCString(value);
@@ -110,7 +110,7 @@ Impact read_min_impact(const PolicyRow& row) {
   row.refuse(kMinImpact);
 }
 
-void read_rule(const PolicyRow& row, Rule* rule) {
+void read_rule(const RuleRow& row, Rule* rule) {
   Datum value;
   rule->limits.id = row.id;
   for (int i = 0; i < kLimitCount; i++) rule->limits.limits.value[i] = read_limit(row, kFirstLimit + i);
@@ -194,7 +194,7 @@ std::int64_t add_members(RuleSet* set, NamedRoles* named, Portal portal) {
 
 }  // namespace
 
-void read_policy_table(RuleSet* set) {
+void read_rules_table(RuleSet* set) {
   static SPIPlanPtr plan = nullptr;
   SPI_connect();
   PushActiveSnapshot(GetTransactionSnapshot());
@@ -205,9 +205,9 @@ void read_policy_table(RuleSet* set) {
                     errdetail("SPI returned %s.", SPI_result_code_string(result))));
   if (SPI_processed > kMaxRules)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    errmsg("pgleak.policy has more than %d enabled rules", kMaxRules)));
+                    errmsg("pgleak.rules has more than %d enabled rules", kMaxRules)));
   for (std::uint64_t i = 0; i < SPI_processed; i++) {
-    PolicyRow row{SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
+    RuleRow row{SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
     Datum id;
     if (row.get(kId, &id)) row.id = DatumGetInt32(id);
     Rule* rule = &set->rules[set->count++];

@@ -1,4 +1,4 @@
-// Owns: reading pgleak.policy, and who is a member of the roles it names, into a RuleSet.
+// Owns: reading pgleak.rules, and who is a member of the roles it names, into a RuleSet.
 // Called by policy.cpp in the recorder, inside a transaction, on a standby too. May ereport.
 #ifndef PGLEAK_SERVER_POLICY_TABLE_HPP
 #define PGLEAK_SERVER_POLICY_TABLE_HPP
@@ -9,13 +9,13 @@
 
 namespace pgleak {
 
-// Fills `set`, which is all zero, with the enabled rules in their order. After open_policy() said kReady: it
+// Fills `set`, which is all zero, with the enabled rules in their order. After open_rules() said kReady: it
 // reads as the table's owner, and names of no database or role are as good as others. More rules than fit are
 // an ERROR.
-void read_policy_table(RuleSet* set);
+void read_rules_table(RuleSet* set);
 
 // Adds the members, direct and indirect, of the roles that the rules name. As the recorder itself, after
-// close_policy(). Returns the number of roles for which there was no room.
+// close_rules(). Returns the number of roles for which there was no room.
 std::int64_t read_role_members(RuleSet* set);
 
 }  // namespace pgleak

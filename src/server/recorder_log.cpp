@@ -107,16 +107,16 @@ void report_recorder_error(const ErrorData* error) {
     log_error(error, "write history", "Events wait in the queue and are tried again.");
 }
 
-void report_policy_error(const ErrorData* error) {
+void report_rules_error(const ErrorData* error) {
   static Logged logged{};
   if (note_error(error->message != nullptr ? error->message : "", &logged))
-    log_error(error, "read pgleak.policy",
+    log_error(error, "read pgleak.rules",
               "The rules that were in force before stay in force until it can be read.");
 }
 
 void report_rules(int count) {
-  ereport(LOG, (errmsg_plural("pgleak recorder: %d rule of pgleak.policy is in force",
-                              "pgleak recorder: %d rules of pgleak.policy are in force",
+  ereport(LOG, (errmsg_plural("pgleak recorder: %d rule of pgleak.rules is in force",
+                              "pgleak recorder: %d rules of pgleak.rules are in force",
                               static_cast<unsigned long>(count), count)));
 }
 
@@ -127,7 +127,7 @@ void report_roles_left_out(std::int64_t count) {
   if (count == 0) return;
   char message[sizeof(LastError::message)];
   snprintf(message, sizeof(message),
-           "the rules of pgleak.policy apply to %d members of the roles they name, not to " INT64_FORMAT
+           "the rules of pgleak.rules apply to %d members of the roles they name, not to " INT64_FORMAT
            " more",
            kMaxRoles, count);
   static Logged logged{};

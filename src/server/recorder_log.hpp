@@ -15,8 +15,8 @@ void report_history_access(HistoryAccess access);
 // a minute only.
 void report_recorder_error(const ErrorData* error);
 
-// As report_recorder_error(), of an error while pgleak.policy was read.
-void report_policy_error(const ErrorData* error);
+// As report_recorder_error(), of an error while pgleak.rules was read.
+void report_rules_error(const ErrorData* error);
 
 // Says that other rules are in force now.
 void report_rules(int count);

@@ -14,7 +14,7 @@ namespace pgleak {
 
 struct SharedRules {
   std::atomic<std::uint64_t> version;  // of the set, counted up behind each publication; 0: none yet
-  std::atomic<std::uint64_t> changes;  // committed changes of pgleak.policy that its trigger saw
+  std::atomic<std::uint64_t> changes;  // committed changes of pgleak.rules that its trigger saw
   Versioned<RuleSet> set;
 };
 

@@ -40,11 +40,11 @@ LimitSetting limit_settings[kLimitCount] = {
      false},
 };
 
-// pgleak.act_when, which a session may have of its own like its limits.
-int act_when = static_cast<int>(Impact::kNone);
-bool is_act_when_own = false;
+// pgleak.action_min_impact, which a session may have of its own like its limits.
+int action_min_impact = static_cast<int>(Impact::kNone);
+bool is_action_min_impact_own = false;
 
-const config_enum_entry kActWhenOptions[] = {{"any", static_cast<int>(Impact::kNone), false},
+const config_enum_entry kImpactOptions[] = {{"any", static_cast<int>(Impact::kNone), false},
                                              {"locks", static_cast<int>(Impact::kLocks), false},
                                              {"horizon", static_cast<int>(Impact::kHorizon), false},
                                              {"blocking", static_cast<int>(Impact::kBlocking), false},
@@ -70,11 +70,11 @@ bool is_own_value(const void* extra) {
   return extra != nullptr && static_cast<const LimitExtra*>(extra)->is_own;
 }
 
-bool check_act_when(int*, void** extra, GucSource source) { return note_source(extra, source); }
+bool check_action_min_impact(int*, void** extra, GucSource source) { return note_source(extra, source); }
 
-void assign_act_when(int new_value, void* extra) {
-  act_when = new_value;
-  is_act_when_own = is_own_value(extra);
+void assign_action_min_impact(int new_value, void* extra) {
+  action_min_impact = new_value;
+  is_action_min_impact_own = is_own_value(extra);
   if (limit_change_handler != nullptr) limit_change_handler();
 }
 
@@ -138,8 +138,8 @@ void define_limit() {
 
 void define_server_settings() {
   DefineCustomEnumVariable(
-      "pgleak.act_when", "The least impact that a leak must have before pgleak acts on it.", nullptr,
-      &act_when, act_when, kActWhenOptions, PGC_SUSET, 0, check_act_when, assign_act_when, nullptr);
+      "pgleak.action_min_impact", "The least impact that a leak must have before pgleak acts on it.", nullptr,
+      &action_min_impact, action_min_impact, kImpactOptions, PGC_SUSET, 0, check_action_min_impact, assign_action_min_impact, nullptr);
   DefineCustomStringVariable("pgleak.database", "The database in which the extension and its history live.",
                              nullptr, &settings.database, "postgres", PGC_POSTMASTER, 0, nullptr, nullptr,
                              nullptr);
@@ -203,9 +203,9 @@ LimitValues own_limits() {
   return limits;
 }
 
-Impact current_act_when() { return static_cast<Impact>(act_when); }
+Impact current_action_min_impact() { return static_cast<Impact>(action_min_impact); }
 
-int own_act_when() { return is_act_when_own ? act_when : kActWhenNotSet; }
+int own_action_min_impact() { return is_action_min_impact_own ? action_min_impact : kMinImpactNotSet; }
 
 void on_limit_change(LimitChangeHandler handler) { limit_change_handler = handler; }
 

@@ -39,12 +39,12 @@ const char* limit_setting_name(int index);
 // follows the server.
 LimitValues own_limits();
 
-// The least impact that an action needs (pgleak.act_when), as this process sees it.
-Impact current_act_when();
+// The least impact that an action needs (pgleak.action_min_impact), as this process sees it.
+Impact current_action_min_impact();
 
-// The session's own value of it, or kActWhenNotSet where it follows the server.
-inline constexpr int kActWhenNotSet = -1;
-int own_act_when();
+// The session's own value of it, or kMinImpactNotSet where it follows the server.
+inline constexpr int kMinImpactNotSet = -1;
+int own_action_min_impact();
 
 // Called whenever one of these changes in this session, also on rollback of a SET LOCAL: inside the settings
 // machinery, so it must neither ereport nor allocate.

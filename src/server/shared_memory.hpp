@@ -73,7 +73,7 @@ struct Counters {
   std::atomic<std::uint64_t> cancels;
   std::atomic<std::uint64_t> cancels_failed;
   std::atomic<std::uint64_t> terminates;
-  std::atomic<std::uint64_t> escaped;
+  std::atomic<std::uint64_t> skipped;
   std::atomic<std::uint64_t> events_dropped;
   std::atomic<std::uint64_t> recorder_errors;
   std::atomic<std::uint64_t> outcomes[kOutcomeCount];  // episodes that ended, by Outcome

@@ -515,8 +515,8 @@ def summarize(storm, rolled_back, stats):
     print(f"    transactions: {len(storm.transfers)} begun, {len(storm.committed)} committed")
     print(f"    retried, by SQLSTATE: {listed(storm.retries)}; COMMIT raised: {listed(Counter(storm.commit_errors.values()))}")
     print(f"    rolled back in place: {rolled_back}; by hand: {listed(storm.cancels)}")
-    print(f"    pgleak.stats: cancels {stats['cancels']}, cancels_failed {stats['cancels_failed']}, escaped"
-          f" {stats['escaped']}, leaks {stats['leaks']}, events_dropped {stats['events_dropped']}")
+    print(f"    pgleak.stats: cancels {stats['cancels']}, cancels_failed {stats['cancels_failed']}, skipped"
+          f" {stats['skipped']}, leaks {stats['leaks']}, events_dropped {stats['events_dropped']}")
     print("    latency of pgleak.cancel() when done, ms: " + ", ".join(
         f"{name} {percentile(storm.latencies, share):.1f}"
         for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1))))

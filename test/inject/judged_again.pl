@@ -54,7 +54,7 @@ my ($reuses, $wrong_signals) = (0, 0);
 
 sub counters
 {
-	return $administrator->ask('SELECT cancels, terminates, cancels_failed, escaped FROM pgleak.stats');
+	return $administrator->ask('SELECT cancels, terminates, cancels_failed, skipped FROM pgleak.stats');
 }
 
 # Has the scanner stop at $point of what it does next; $meanwhile->() happens there, and it goes on.
@@ -126,16 +126,16 @@ sub is_untouched
 	$wrong_signals++ unless $untouched;
 }
 
-# Test: the action on the session with this process id is counted and logged as escaped, and nothing else is.
-sub is_escaped
+# Test: the action on the session with this process id is counted and logged as skipped, and nothing else is.
+sub is_skipped
 {
 	my ($pid, $action, $mark, $before, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my ($cancels, $terminates, $failed, $escaped) = split /\|/, $before;
+	my ($cancels, $terminates, $failed, $skipped) = split /\|/, $before;
 	# Who asked is answered before it is logged.
 	$administrator->do('SELECT pgleak.scan()');
-	is(counters(), join('|', $cancels, $terminates, $failed, $escaped + 1), "$name: escaped is counted, nothing else");
-	is(log_count($node, qr/DEBUG:  pgleak: $action: pid=$pid .* result=escaped /, $mark), 1, "$name: and logged");
+	is(counters(), join('|', $cancels, $terminates, $failed, $skipped + 1), "$name: skipped is counted, nothing else");
+	is(log_count($node, qr/DEBUG:  pgleak: $action: pid=$pid .* result=skipped /, $mark), 1, "$name: and logged");
 	is(log_count($node, qr/rolled back in place|terminating connection|canceling statement/, $mark), 0,
 		"$name: nothing has happened to anybody");
 }
@@ -161,7 +161,7 @@ sub test_idle
 		sub { $happening{$what}->($session) });
 	is($actor->read_answer, 'f', "$name: whoever asked is told that it was not done");
 	like("@{ $actor->{notices} }", qr/has moved on meanwhile, nothing was done/, "$name: and why");
-	is_escaped($pid, $action, $mark, $before, $name);
+	is_skipped($pid, $action, $mark, $before, $name);
 	is_untouched($survivor, $name);
 	$_->close for $survivor, $actor;
 }
@@ -184,7 +184,7 @@ sub test_active
 			return $happening{$what}->($session);
 		});
 	is($actor->read_answer, 'f', "$name: whoever asked is told that it was not done");
-	is_escaped($pid, $action, $mark, $before, $name);
+	is_skipped($pid, $action, $mark, $before, $name);
 	is_untouched($survivor, $name);
 	$_->close for $survivor, $actor;
 }
@@ -200,9 +200,9 @@ sub test_limit
 		sub { $session = leaking_wire($node, user => $role, query => 'INSERT INTO t VALUES (1)') },
 		sub { $happening{'is replaced'}->($session) });
 	eventually(sub { counters() ne $before }, "$name: there is a result");
-	is_escaped($session->{pid}, $action, $mark, $before, $name);
+	is_skipped($session->{pid}, $action, $mark, $before, $name);
 	eventually_is($node, "SELECT outcome, last_action, last_action_result FROM pgleak.history WHERE role = '$role'",
-		"disconnected|$action|escaped", "$name: the history tells it, as of the session that has gone");
+		"disconnected|$action|skipped", "$name: the history tells it, as of the session that has gone");
 	is_untouched($survivor, $name);
 	$survivor->close;
 }

@@ -276,8 +276,8 @@ sub test_act_when
 	my @levels = qw(any locks horizon blocking);
 	for my $least (0 .. $#levels)
 	{
-		my $name = "act_when = $levels[$least]";
-		configure($node, 'pgleak.act_when' => $levels[$least]);
+		my $name = "action_min_impact = $levels[$least]";
+		configure($node, 'pgleak.action_min_impact' => $levels[$least]);
 		my ($waiter, %sessions) = hurting_sessions(limited_role(idle_leak_after => '100ms', idle_cancel_after => '200ms'));
 		my @kinds = sort keys %sessions;
 		my $expected = join ', ', map { $_ < $least ? 'idle in transaction' : 'idle in transaction (aborted)' } 0 .. 3;
@@ -289,31 +289,31 @@ sub test_act_when
 		eventually(sub { $waiter->has_answer }, "$name: who waited goes on");
 		$_->close for $waiter, values %sessions;
 	}
-	configure($node, 'pgleak.act_when' => undef);
+	configure($node, 'pgleak.action_min_impact' => undef);
 }
 
 # A session's own value counts more than the server's, and only those may set it who may set its limits.
-sub test_own_act_when
+sub test_own_action_min_impact
 {
-	configure($node, 'pgleak.act_when' => 'blocking');
+	configure($node, 'pgleak.action_min_impact' => 'blocking');
 	my %limits = (idle_leak_after => '100ms', idle_cancel_after => '200ms');
-	my ($eager, $patient) = map { limited_role(%limits, act_when => $_) } 'any', 'blocking';
+	my ($eager, $patient) = map { limited_role(%limits, action_min_impact => $_) } 'any', 'blocking';
 	my $session = leaking_wire($node, user => $eager);
-	eventually(sub { is_cancelled($session) }, 'own act_when: any, where the server wants more');
-	answers($session, 'ROLLBACK; SET pgleak.act_when = blocking', '42501 I', 'own act_when: not for the session itself to choose');
+	eventually(sub { is_cancelled($session) }, 'own action_min_impact: any, where the server wants more');
+	answers($session, 'ROLLBACK; SET pgleak.action_min_impact = blocking', '42501 I', 'own action_min_impact: not for the session itself to choose');
 	$session->close;
 
-	configure($node, 'pgleak.act_when' => undef);
+	configure($node, 'pgleak.action_min_impact' => undef);
 	$session = leaking_wire($node, user => $patient, query => 'SELECT pg_advisory_xact_lock(2)');
-	holds(sub { state_of($session) eq 'idle in transaction' }, 'own act_when: blocking, where the server wants less', 1);
+	holds(sub { state_of($session) eq 'idle in transaction' }, 'own action_min_impact: blocking, where the server wants less', 1);
 	is($node->safe_psql('postgres', "SELECT next_action FROM pgleak.leaks WHERE pid = $session->{pid}"), 'cancel',
-		'own act_when: the action is due all the time');
+		'own action_min_impact: the action is due all the time');
 	my $waiter = wire($node);
 	$waiter->start('SELECT pg_advisory_xact_lock(2)');
-	eventually(sub { is_cancelled($session) }, 'own act_when: it is taken as soon as somebody waits');
+	eventually(sub { is_cancelled($session) }, 'own action_min_impact: it is taken as soon as somebody waits');
 	$waiter->read_answer;
-	is($waiter->{sqlstate}, '', 'own act_when: who goes on then');
-	answers($session, 'COMMIT', '40000 I', 'own act_when: and the COMMIT fails');
+	is($waiter->{sqlstate}, '', 'own action_min_impact: who goes on then');
+	answers($session, 'COMMIT', '40000 I', 'own action_min_impact: and the COMMIT fails');
 	$_->close for $waiter, $session;
 }
 
@@ -534,7 +534,7 @@ sub test_sign_of_life
 {
 	my %count = (t => 0, f => 0);
 	my @wrong;
-	my $escaped = count_of('escaped');
+	my $skipped = count_of('skipped');
 	my $administrator = session($node);
 	for (1 .. 20)
 	{
@@ -556,9 +556,9 @@ sub test_sign_of_life
 		push @wrong, "$answer: $reply, $end" unless "$answer: $reply, $end" =~ /^(t: 25P02, 40000|f: INSERT 0 1, COMMIT)$/;
 		$_->close for $session, $actor;
 	}
-	note("sign of life: $count{t} cancelled before the statement, $count{f} escaped");
+	note("sign of life: $count{t} cancelled before the statement, $count{f} skipped");
 	is(join('; ', @wrong), '', 'sign of life: a session that goes on after the judgement is left alone');
-	is(count_of('escaped') - $escaped, $count{f}, 'sign of life: and is counted as escaped');
+	is(count_of('skipped') - $skipped, $count{f}, 'sign of life: and is counted as skipped');
 	$administrator->close;
 }
 
@@ -659,10 +659,10 @@ sub test_race
 	for my $round (1 .. 10)
 	{
 		add_counts(\%sum, run_race(10, $limit, 4));
-		last if count_of('escaped') > 0;
+		last if count_of('skipped') > 0;
 	}
-	my ($cancels, $failed, $escaped) = split /\|/, count_of('cancels, cancels_failed, escaped');
-	note("race: $sum{committed} committed, $sum{cancelled} cancelled, after $sum{shortest} us at least; counted are $cancels cancels, $failed failed, $escaped escaped");
+	my ($cancels, $failed, $skipped) = split /\|/, count_of('cancels, cancels_failed, skipped');
+	note("race: $sum{committed} committed, $sum{cancelled} cancelled, after $sum{shortest} us at least; counted are $cancels cancels, $failed failed, $skipped skipped");
 	cmp_ok($sum{committed}, '>', 0, 'race: transactions commit');
 	cmp_ok($sum{cancelled}, '>', 0, 'race: and are cancelled');
 	is($sum{innocent}, 0, 'race: none was cancelled that had not been idle for the limit');
@@ -670,7 +670,7 @@ sub test_race
 	is($node->safe_psql('postgres', 'SELECT count(DISTINCT (client, number)) FROM done'), $sum{committed},
 		'race: what was committed is there, and nothing else');
 	is($cancels, $sum{cancelled}, 'race: the clients have seen as many cancellations as are counted');
-	cmp_ok($escaped, '>', 0, 'race: sessions that moved on in time are counted as escaped');
+	cmp_ok($skipped, '>', 0, 'race: sessions that moved on in time are counted as skipped');
 	configure($node, 'pgleak.scan_interval' => undef);
 }
 
@@ -686,7 +686,7 @@ test_database_limits();
 test_set_local();
 test_who_may_set();
 test_act_when();
-test_own_act_when();
+test_own_action_min_impact();
 test_contradictions();
 test_contradictory_file();
 test_permissions();

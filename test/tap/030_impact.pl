@@ -239,12 +239,12 @@ sub test_holdings
 # What follows from it --------------------------------------------------------------------------------------------------
 
 # Who waits itself is not acted on for those behind it.
-sub test_act_when_blocking
+sub test_min_impact_blocking
 {
 	my $root = wire($node);
 	$root->do('SET pgleak.idle_leak_after = 0', 'BEGIN', change(1));
 	my $middle = old_wire();
-	$middle->do(q(SET pgleak.act_when = 'blocking'), q(SET pgleak.transaction_cancel_after = '200ms'), 'BEGIN', change(2));
+	$middle->do(q(SET pgleak.action_min_impact = 'blocking'), q(SET pgleak.transaction_cancel_after = '200ms'), 'BEGIN', change(2));
 	start_waiting($middle, change(1));
 	my $last = wire($node);
 	start_waiting($last, change(2));
@@ -309,7 +309,7 @@ test_parallel_query();
 test_prepared_transaction();
 test_other_locks();
 test_holdings();
-test_act_when_blocking();
+test_min_impact_blocking();
 test_notifications();
 test_top();
 no_damage($node, 'no session was harmed');

@@ -21,10 +21,10 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub set_rules
 {
 	my (@rules) = @_;
-	my $id = sql('SELECT coalesce(max(id), 0) FROM pgleak.policy');
+	my $id = sql('SELECT coalesce(max(id), 0) FROM pgleak.rules');
 	my @ids = map { $id + $_ } 1 .. @rules;
-	sql(join ';', 'BEGIN', 'DELETE FROM pgleak.policy',
-		(map { ("INSERT INTO pgleak.policy (id) VALUES ($ids[$_])", "UPDATE pgleak.policy SET $rules[$_] WHERE id = $ids[$_]") }
+	sql(join ';', 'BEGIN', 'DELETE FROM pgleak.rules',
+		(map { ("INSERT INTO pgleak.rules (id) VALUES ($ids[$_])", "UPDATE pgleak.rules SET $rules[$_] WHERE id = $ids[$_]") }
 		  0 .. $#rules), 'COMMIT');
 	return @ids;
 }
@@ -74,11 +74,11 @@ sub test_commit
 	my ($id) = set_rules("idle_leak_after = '1h'");
 	eventually_decided($session, "rule $id", 'a rule is in force');
 	my $writer = session($node);
-	$writer->do('BEGIN', 'DELETE FROM pgleak.policy');
+	$writer->do('BEGIN', 'DELETE FROM pgleak.rules');
 	holds(sub { decider($session) eq "rule $id" }, 'a deletion that is not committed does not count', 1);
-	$writer->do('ROLLBACK', 'BEGIN', 'SAVEPOINT one', 'DELETE FROM pgleak.policy', 'ROLLBACK TO one', 'COMMIT');
+	$writer->do('ROLLBACK', 'BEGIN', 'SAVEPOINT one', 'DELETE FROM pgleak.rules', 'ROLLBACK TO one', 'COMMIT');
 	holds(sub { decider($session) eq "rule $id" }, 'nor one that was rolled back', 1);
-	$writer->do('TRUNCATE pgleak.policy');
+	$writer->do('TRUNCATE pgleak.rules');
 	eventually_decided($session, 'server', 'TRUNCATE counts');
 	$_->close for $writer, $session;
 }
@@ -102,7 +102,7 @@ sub test_roles
 	}
 	sql('DROP ROLE etl');
 	eventually_decided($session, 'server', 'a role that is dropped matches nobody');
-	is(sql('SELECT role FROM pgleak.policy'), 'etl', 'its rule is kept');
+	is(sql('SELECT role FROM pgleak.rules'), 'etl', 'its rule is kept');
 	sql('CREATE ROLE etl ROLE between');
 	eventually_decided($session, "rule $id", 'and matches again when the role is made again');
 	sql('ALTER ROLE etl RENAME TO loader');
@@ -157,7 +157,7 @@ sub test_end_of_validity
 		"idle_leak_after = '1ms'");
 	is(leaks_by(), '', 'a mute holds');
 	eventually(sub { leaks_by() eq "rule $rule" }, 'until it is no longer valid');
-	is(sql("SELECT detected_at >= valid_until FROM pgleak.leaks, pgleak.policy p WHERE p.id = $mute"), 't', 'and not before');
+	is(sql("SELECT detected_at >= valid_until FROM pgleak.leaks, pgleak.rules p WHERE p.id = $mute"), 't', 'and not before');
 	$session->close;
 }
 
@@ -230,8 +230,8 @@ sub test_readme
 		my ($note) = $example =~ /'([^']*)'\);/s;
 		is($node->psql('postgres', $example, on_error_die => 0), 0, "the example \"$note\" is accepted");
 	}
-	is(sql('SELECT count(*) FROM pgleak.policy'), scalar @examples, 'each is a rule');
-	is(sql(q{SELECT count(*) FROM pgleak.policy WHERE application_name LIKE '%\\\\\\\\%'}), 0, 'none escapes a backslash');
+	is(sql('SELECT count(*) FROM pgleak.rules'), scalar @examples, 'each is a rule');
+	is(sql(q{SELECT count(*) FROM pgleak.rules WHERE application_name LIKE '%\\\\\\\\%'}), 0, 'none escapes a backslash');
 
 	sql('CREATE ROLE backup LOGIN; CREATE ROLE etl; CREATE ROLE etl_nightly LOGIN IN ROLE etl');
 	my $check = sub {
@@ -239,7 +239,7 @@ sub test_readme
 		my $session = session($node, %options);
 		eventually_is($node, qq{
 			SELECT p.note, string_agg(replace(l.setting, 'pgleak.', '') || ' ' || l.value, ', ' ORDER BY l.setting)
-			FROM pgleak.limits_for($session->{pid}) l JOIN pgleak.policy p ON l.source = 'rule ' || p.id
+			FROM pgleak.limits_for($session->{pid}) l JOIN pgleak.rules p ON l.source = 'rule ' || p.id
 			GROUP BY p.note}, "$note|$expected", $name);
 		$session->close;
 	};

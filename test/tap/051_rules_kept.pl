@@ -35,22 +35,22 @@ sub last_error { return sql('SELECT last_error FROM pgleak.stats'); }
 # Has no rules, and begins to count them anew.
 sub clear
 {
-	sql('TRUNCATE pgleak.policy RESTART IDENTITY');
+	sql('TRUNCATE pgleak.rules RESTART IDENTITY');
 	sql('SELECT pgleak.reset()');
 }
 
 sub test_recorder_restart
 {
 	my $session = session($node);
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 1', 'a rule is in force');
 	my $old = worker_pid($node, 'recorder');
 	sql("SELECT pg_terminate_backend($old)");
 	eventually_is($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $old", 0, 'the recorder has gone');
 	is(decider($session), 'rule 1', 'the rule is in force without a recorder');
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 	eventually_decided($session, 'server', 'the next recorder sees what has changed meanwhile');
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 2', 'and what changes then');
 	clear();
 	$session->close;
@@ -60,9 +60,9 @@ sub test_recorder_restart
 sub test_untold_changes
 {
 	my $session = session($node);
-	sql(q{SET session_replication_role = replica; INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{SET session_replication_role = replica; INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 1', 'a change without a trigger is found');
-	sql(q{BEGIN; DELETE FROM pgleak.policy; PREPARE TRANSACTION 'change'});
+	sql(q{BEGIN; DELETE FROM pgleak.rules; PREPARE TRANSACTION 'change'});
 	is(decider($session), 'rule 1', 'a prepared change does not count');
 	sql(q{COMMIT PREPARED 'change'});
 	eventually_decided($session, 'server', 'once it is committed it does');
@@ -75,15 +75,15 @@ sub test_too_many_rules
 {
 	my $session = session($node);
 	my $mark = log_mark($node);
-	sql(q{INSERT INTO pgleak.policy (database) SELECT 'elsewhere' FROM generate_series(1, 255)});
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (database) SELECT 'elsewhere' FROM generate_series(1, 255)});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 256', 'the last of 256 rules decides');
-	sql(q{SET session_replication_role = replica; INSERT INTO pgleak.policy (priority, idle_leak_after) VALUES (1, '3h')});
-	eventually(sub { last_error() eq 'pgleak.policy has more than 256 enabled rules' }, 'the 257th is an error for the recorder');
-	is(log_count($node, qr/WARNING:  pgleak recorder: could not read pgleak.policy: pgleak.policy has more than 256 enabled/, $mark),
+	sql(q{SET session_replication_role = replica; INSERT INTO pgleak.rules (priority, idle_leak_after) VALUES (1, '3h')});
+	eventually(sub { last_error() eq 'pgleak.rules has more than 256 enabled rules' }, 'the 257th is an error for the recorder');
+	is(log_count($node, qr/WARNING:  pgleak recorder: could not read pgleak.rules: pgleak.rules has more than 256 enabled/, $mark),
 		1, 'which the log has once');
 	is(decider($session), 'rule 256', 'and the rules that were in force stay so');
-	sql('UPDATE pgleak.policy SET enabled = false WHERE id = 1');
+	sql('UPDATE pgleak.rules SET enabled = false WHERE id = 1');
 	eventually_decided($session, 'rule 257', 'a rule less, and all others count');
 	clear();
 	$session->close;
@@ -93,29 +93,29 @@ sub test_too_many_rules
 sub test_invalid_rules
 {
 	my $session = session($node);
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 1', 'a rule is in force');
 	my $checks = join ', ', split /\n/, sql(q{
 		SELECT 'DROP CONSTRAINT ' || quote_ident(conname) FROM pg_constraint
-		WHERE conrelid = 'pgleak.policy'::regclass AND contype = 'c'});
-	sql("ALTER TABLE pgleak.policy $checks");
+		WHERE conrelid = 'pgleak.rules'::regclass AND contype = 'c'});
+	sql("ALTER TABLE pgleak.rules $checks");
 	my %invalid = (idle_leak_after => "'-1s'", transaction_leak_after => "'-1 month'", idle_cancel_after => "'100000 years'",
 		min_impact => "'much'", database => "repeat('x', 64)", role => "''", application_name => "repeat('%', 100000)");
 	for my $column (sort keys %invalid)
 	{
 		sql('SELECT pgleak.reset()');
-		sql("INSERT INTO pgleak.policy (id, priority, $column) VALUES (7, 1, $invalid{$column})");
-		eventually(sub { last_error() eq "rule 7 of pgleak.policy has an invalid $column" }, "an invalid $column is told");
+		sql("INSERT INTO pgleak.rules (id, priority, $column) VALUES (7, 1, $invalid{$column})");
+		eventually(sub { last_error() eq "rule 7 of pgleak.rules has an invalid $column" }, "an invalid $column is told");
 		is(decider($session), 'rule 1', 'and changes nothing');
-		sql('DELETE FROM pgleak.policy WHERE id = 7');
-		sql(q{UPDATE pgleak.policy SET idle_leak_after = '2h'});
+		sql('DELETE FROM pgleak.rules WHERE id = 7');
+		sql(q{UPDATE pgleak.rules SET idle_leak_after = '2h'});
 		restart_recorder($node);
 	}
 	# Whatever types the columns have by now, and whatever inherits from the table.
-	sql(q{ALTER TABLE pgleak.policy ALTER min_impact TYPE varchar, ALTER id TYPE bigint, ALTER client_addr TYPE cidr;
-		CREATE TABLE child () INHERITS (pgleak.policy);
+	sql(q{ALTER TABLE pgleak.rules ALTER min_impact TYPE varchar, ALTER id TYPE bigint, ALTER client_addr TYPE cidr;
+		CREATE TABLE child () INHERITS (pgleak.rules);
 		INSERT INTO child (id, priority, idle_leak_after, enabled) VALUES (8, 0, '4h', true);
-		UPDATE ONLY pgleak.policy SET client_addr = NULL, priority = 5});
+		UPDATE ONLY pgleak.rules SET client_addr = NULL, priority = 5});
 	holds(sub { decider($session) eq 'rule 1' }, 'a table that inherits from it has no rules', 2);
 	sql(q{DROP TABLE child; DROP EXTENSION pgleak; CREATE EXTENSION pgleak});
 	eventually_decided($session, 'server', 'the extension made anew has none');
@@ -130,11 +130,11 @@ sub test_many_members
 		DO $$ BEGIN FOR i IN 1 .. 4096 LOOP EXECUTE format('CREATE ROLE r%s LOGIN IN ROLE everybody', i); END LOOP; END $$});
 	my $first = session($node, user => 'r1');
 	my $last = session($node, user => 'r4096');
-	sql(q{INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('everybody', '2h')});
+	sql(q{INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('everybody', '2h')});
 	eventually_decided($first, 'rule 1', 'a rule counts for the members for which there is room');
 	is(decider($last), 'server', 'and not for others');
 	like(last_error(), qr/apply to 4096 members of the roles they name, not to 1 more/, 'pgleak.stats says so');
-	is(log_count($node, qr/WARNING:  pgleak recorder: the rules of pgleak.policy apply to 4096 members/, $mark), 1, 'and the log, once');
+	is(log_count($node, qr/WARNING:  pgleak recorder: the rules of pgleak.rules apply to 4096 members/, $mark), 1, 'and the log, once');
 	sql('DROP ROLE r2');
 	eventually_decided($last, 'rule 1', 'with one less there is room');
 	$_->close for $first, $last;
@@ -147,10 +147,10 @@ sub test_many_members
 sub test_locked_table
 {
 	my $session = session($node);
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 1', 'a rule is in force');
 	my $locker = session($node);
-	$locker->do('BEGIN', 'LOCK TABLE pgleak.policy', 'UPDATE pgleak.policy SET enabled = false');
+	$locker->do('BEGIN', 'LOCK TABLE pgleak.rules', 'UPDATE pgleak.rules SET enabled = false');
 	restart_recorder($node);
 	holds(sub { decider($session) eq 'rule 1' }, 'it is in force while the table is locked, also for a new recorder', 2);
 	$locker->do('COMMIT');
@@ -163,17 +163,17 @@ sub test_locked_table
 sub test_extension_comes_and_goes
 {
 	my $session = session($node);
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('50ms')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('50ms')});
 	my $leak = leak($node);
 	eventually_is($node, "SELECT limit_source FROM pgleak.leaks WHERE pid = $leak->{pid}", 'rule 1', 'a rule makes a leak');
 	$leak->close;
 	my $mark = log_mark($node);
 	sql('DROP EXTENSION pgleak');
-	eventually(sub { log_count($node, qr/LOG:  pgleak recorder: 0 rules of pgleak.policy are in force/, $mark) },
+	eventually(sub { log_count($node, qr/LOG:  pgleak recorder: 0 rules of pgleak.rules are in force/, $mark) },
 		'DROP EXTENSION takes the rules along');
 	sql('CREATE EXTENSION pgleak');
 	is(decider($session), 'server', 'and they do not come back');
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('2h')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('2h')});
 	eventually_decided($session, 'rule 1', 'new ones count');
 	clear();
 	$session->close;
@@ -182,22 +182,22 @@ sub test_extension_comes_and_goes
 # Rules are the user's own and go where his database goes; history belongs to the server.
 sub test_dump
 {
-	sql(q{INSERT INTO pgleak.policy (role, application_name, client_addr, idle_leak_after, valid_until, note)
+	sql(q{INSERT INTO pgleak.rules (role, application_name, client_addr, idle_leak_after, valid_until, note)
 		VALUES ('backup', 'pg\_dump%', '10.0.0.0/8', '0', '2100-01-01', 'it''s a note'), (NULL, NULL, NULL, '2h', NULL, NULL);
-		DELETE FROM pgleak.policy WHERE id = 2; INSERT INTO pgleak.policy (note) VALUES ('third')});
+		DELETE FROM pgleak.rules WHERE id = 2; INSERT INTO pgleak.rules (note) VALUES ('third')});
 	my $leak = leak($node);
-	sql(q{UPDATE pgleak.policy SET idle_leak_after = '50ms' WHERE id = 3});
+	sql(q{UPDATE pgleak.rules SET idle_leak_after = '50ms' WHERE id = 3});
 	eventually_recorded($node, $leak, 'open', 'there is something in the history');
 	$leak->close;
 
 	my $dump = "$PostgreSQL::Test::Utils::tmp_check/rules.sql";
-	my $all = 'SELECT p::text FROM pgleak.policy p ORDER BY id';
+	my $all = 'SELECT p::text FROM pgleak.rules p ORDER BY id';
 	$node->command_ok([ 'pg_dump', '--file', $dump, 'postgres' ], 'pg_dump dumps');
 	sql('CREATE DATABASE copy TEMPLATE template0');
 	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'copy' ], 'and psql restores');
 	is($node->safe_psql('copy', $all), sql($all), 'the rules are there as they were');
 	is($node->safe_psql('copy', 'SELECT count(*) FROM pgleak.history'), 0, 'the history is not');
-	is($node->safe_psql('copy', q{INSERT INTO pgleak.policy (note) VALUES ('next') RETURNING id}), 4, 'numbers go on');
+	is($node->safe_psql('copy', q{INSERT INTO pgleak.rules (note) VALUES ('next') RETURNING id}), 4, 'numbers go on');
 
 	# Into the database of the recorder itself, with the triggers and without.
 	sql('DROP EXTENSION pgleak');
@@ -214,9 +214,9 @@ sub test_dump
 sub test_server_restart
 {
 	sql('CREATE ROLE exempt LOGIN; CREATE ROLE guilty LOGIN');
-	sql(q{INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('exempt', '0')});
+	sql(q{INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('exempt', '0')});
 	configure($node, 'pgleak.idle_leak_after' => '50ms', 'pgleak.idle_cancel_after' => '100ms', 'pgleak.idle_terminate_after' => 0);
-	sql(q{BEGIN; LOCK TABLE pgleak.policy; PREPARE TRANSACTION 'lock'});
+	sql(q{BEGIN; LOCK TABLE pgleak.rules; PREPARE TRANSACTION 'lock'});
 	$node->restart;
 	my $exempt = leak($node, user => 'exempt');
 	my $guilty = leak($node, user => 'guilty');
@@ -261,19 +261,19 @@ sub test_standby
 	$standby->start;
 	my $mark = log_mark($standby);
 	my $session = leak($standby);
-	sql(q{INSERT INTO pgleak.policy (idle_leak_after) VALUES ('50ms')});
+	sql(q{INSERT INTO pgleak.rules (idle_leak_after) VALUES ('50ms')});
 	eventually_is($standby, "SELECT limit_source FROM pgleak.leaks WHERE pid = $session->{pid}", 'rule 1',
 		'a rule that is made on the primary counts on the standby');
-	sql('TRUNCATE pgleak.policy');
+	sql('TRUNCATE pgleak.rules');
 	eventually_is($standby, who_decides($session), 'server', 'and so does its end');
-	sql(q{CREATE ROLE etl; INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('etl', '2h')});
+	sql(q{CREATE ROLE etl; INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('etl', '2h')});
 	sql('GRANT etl TO ' . sql('SELECT quote_ident(current_user)'));
 	eventually_is($standby, who_decides($session), 'rule 2', 'memberships count there too');
 	is($standby->safe_psql('postgres', 'SELECT recorder_errors, last_error FROM pgleak.stats'), '0|', 'without an error');
 	unlike(log_after($standby, $mark), qr/ERROR|FATAL|PANIC|WARNING/, 'or a complaint');
 	$standby->promote;
 	eventually_recording($standby, 'after its promotion it records');
-	$standby->safe_psql('postgres', 'TRUNCATE pgleak.policy');
+	$standby->safe_psql('postgres', 'TRUNCATE pgleak.rules');
 	eventually_is($standby, who_decides($session), 'server', 'and has rules of its own');
 	$session->close;
 	$standby->stop;

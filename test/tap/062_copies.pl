@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $rows = q(SELECT string_agg(format('%s %s', pid, coalesce(outcome, 'open')), ', ' ORDER BY leak_id) FROM pgleak.history);
-my $rules = q(SELECT string_agg(format('%s %s %s', id, role, idle_leak_after), ', ' ORDER BY id) FROM pgleak.policy);
+my $rules = q(SELECT string_agg(format('%s %s %s', id, role, idle_leak_after), ', ' ORDER BY id) FROM pgleak.rules);
 my $bindir = run_pg_config('--bindir');
 
 sub run_pg_config
@@ -28,7 +28,7 @@ sub server_with_leaks
 {
 	my ($name, %options) = @_;
 	my $node = new_node($name, %options);
-	$node->safe_psql('postgres', "INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('nobody', '1 hour')");
+	$node->safe_psql('postgres', "INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('nobody', '1 hour')");
 	my $ended = leak($node);
 	eventually_recorded($node, $ended, 'open', "$name: a leak is recorded");
 	$ended->do('COMMIT');

@@ -31,13 +31,13 @@ $ended->do('COMMIT');
 eventually_recorded($node, $ended, 'committed', 'which ends before it');
 my $open = leak($node);
 eventually_recorded($node, $open, 'open', 'a leak that is open at the point');
-$node->safe_psql('postgres', q(INSERT INTO pgleak.policy (application_name, idle_leak_after, note) VALUES ('kept', '1h', 'before')));
+$node->safe_psql('postgres', q(INSERT INTO pgleak.rules (application_name, idle_leak_after, note) VALUES ('kept', '1h', 'before')));
 $node->safe_psql('postgres', q(SELECT pg_create_restore_point('the point')));
 $open->do('COMMIT');
 eventually_recorded($node, $open, 'committed', 'and ends after it');
 my $after = leak($node);
 eventually_recorded($node, $after, 'open', 'a leak after the point');
-$node->safe_psql('postgres', q(UPDATE pgleak.policy SET note = 'after'));
+$node->safe_psql('postgres', q(UPDATE pgleak.rules SET note = 'after'));
 $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 $node->stop;
 
@@ -62,7 +62,7 @@ eventually_recorded($restored, $ended, 'committed', 'afterwards: what had ended 
 eventually_recorded($restored, $open, 'server stopped', 'afterwards: what was open is completed');
 is(outcome_at($restored, $after), 'none', 'afterwards: what came later never was');
 eventually_recorded($restored, $meanwhile, 'open', 'afterwards: a leak of the recovery is recorded');
-is($restored->safe_psql('postgres', 'SELECT note FROM pgleak.policy'), 'before', 'afterwards: the rules are those of the point');
+is($restored->safe_psql('postgres', 'SELECT note FROM pgleak.rules'), 'before', 'afterwards: the rules are those of the point');
 $meanwhile->close;
 eventually_recorded($restored, $meanwhile, 'disconnected', 'afterwards: and ends');
 is($restored->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT leak_id) FROM pgleak.history'), 0, 'afterwards: no number is used twice');

@@ -24,22 +24,22 @@ my %may_select = (
 	(map { $_ => $everybody } qw(leaks top pools)),
 	(map { $_ => 'monitor' } qw(history offenders stats
 		metrics_sessions metrics_routes metrics_pools metrics_outcomes metrics_workers)),
-	policy => 'monitor writer',
-	policy_id_seq => '');
+	rules => 'monitor writer',
+	rules_id_seq => '');
 
-my %may_change = (policy => { INSERT => 'writer', UPDATE => 'writer', DELETE => 'writer', LOCK => 'writer' });
+my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => 'writer', LOCK => 'writer' });
 
 my %may_execute = (
 	(map { $_ => $everybody } qw(read_leaks read_pools limits_for cancel terminate fit_text format_duration route_of)),
 	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label
 		report report_escape report_time report_style report_legend report_cell report_lane report_timeline
 		report_offenders report_pools report_actions)),
-	(map { $_ => '' } qw(reset note_policy_change)));
+	(map { $_ => '' } qw(reset note_rule_change)));
 
 # 1: a superuser may change it in a session; 0: nobody may, it is the server's.
 my %is_for_sessions = (
 	(map { ("pgleak.$_" => 1) } qw(idle_leak_after idle_cancel_after idle_terminate_after
-		transaction_leak_after transaction_cancel_after transaction_terminate_after act_when)),
+		transaction_leak_after transaction_cancel_after transaction_terminate_after action_min_impact)),
 	(map { ("pgleak.$_" => 0) } qw(database scan_interval dry_run max_actions_per_minute act_on_superusers log_query notify
 		retention history_max_rows queue_size trail_size pool_busy_percent pool_busy_after)));
 
@@ -139,7 +139,7 @@ sub test_extension
 		"COMMENT ON EXTENSION pgleak IS 'theirs'",
 		'ALTER EXTENSION pgleak UPDATE',
 		'ALTER EXTENSION pgleak DROP TABLE pgleak.history',
-		'ALTER TABLE pgleak.policy DROP CONSTRAINT policy_pkey',
+		'ALTER TABLE pgleak.rules DROP CONSTRAINT rules_pkey',
 		"UPDATE pg_catalog.pg_extension SET extversion = '0'");
 	for my $role (grep { $_ ne 'boss' } sort keys %roles)
 	{
@@ -206,14 +206,14 @@ sub connects
 # A rule that names a role is not for everybody who takes the name of its application.
 sub test_exemption
 {
-	sql(q(INSERT INTO pgleak.policy (role, application_name, idle_leak_after) VALUES ('monitor', 'exempt', '0')));
+	sql(q(INSERT INTO pgleak.rules (role, application_name, idle_leak_after) VALUES ('monitor', 'exempt', '0')));
 	my $decider = q(SELECT source FROM pgleak.limits_for(pg_backend_pid()) WHERE setting = 'pgleak.idle_leak_after');
 	session_of($_)->do(q(SET application_name = 'exempt')) for keys %roles;
 	eventually(sub { session_of('monitor')->ask($decider) =~ /^rule/ }, 'a rule exempts a role');
 	check($_, 'exempt oneself by application_name', session_of($_)->ask($decider) =~ /^rule/, 'monitor')
 	  for grep { $_ ne 'boss' } keys %roles;
 	session_of($_)->do('RESET application_name') for keys %roles;
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 	all_as_expected('nobody is exempt because of the name he gives himself');
 }
 
@@ -268,7 +268,7 @@ my %shown = (
 # The advice on a pool names the route that leaks, once there is advice.
 my @perhaps = map { "SELECT x FROM $_ x" } 'pgleak.pools', 'pgleak.read_pools()';
 # Where they never do.
-my @never = map { "SELECT x FROM $_ x" } 'pgleak.stats', 'pgleak.policy', 'pgleak.metrics_sessions', 'pgleak.metrics_pools',
+my @never = map { "SELECT x FROM $_ x" } 'pgleak.stats', 'pgleak.rules', 'pgleak.metrics_sessions', 'pgleak.metrics_pools',
   'pgleak.metrics_outcomes', 'pgleak.metrics_workers';
 
 # The columns that everybody sees of others' leaks, as in pg_stat_activity.
@@ -277,7 +277,7 @@ my $masked = 'application_name database leak_id pid query role';
 sub test_secrets
 {
 	my %leak = map { $_ => leaking_wire($node, user => $_, query => "/*route='$secret'*/ SELECT '$secret'") } 'victim', 'boss';
-	sql(q(INSERT INTO pgleak.policy (idle_leak_after) VALUES ('1ms')));
+	sql(q(INSERT INTO pgleak.rules (idle_leak_after) VALUES ('1ms')));
 	eventually_recorded($node, $leak{$_}, 'open', "the session of $_ leaks") for sort keys %leak;
 	for my $role (sort keys %roles)
 	{
@@ -304,7 +304,7 @@ sub test_secrets
 				$is_privileged ? $role : '');
 		}
 	}
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 	$_->close for values %leak;
 	all_as_expected('what others run is seen by whom it should be');
 }
@@ -318,7 +318,7 @@ sub test_notifications
 	my $recorder = worker_pid($node, 'recorder');
 	$listener->do('LISTEN pgleak');
 	my $session = leaking_wire($node, user => 'victim', query => "/*route='$secret'*/ SELECT '$secret'");
-	sql(q(INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('victim', '1ms')));
+	sql(q(INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('victim', '1ms')));
 	my (@payloads, @senders);
 	my $collect = sub {
 		$listener->ask('SELECT 1');
@@ -333,7 +333,7 @@ sub test_notifications
 	never('ordinary', 'forge the sender', scalar grep { $payloads[$_] =~ /forged/ && $senders[$_] == $recorder } 0 .. $#senders);
 	$listener->do('UNLISTEN pgleak');
 	$session->close;
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 	all_as_expected('a notification cannot pretend to come from the recorder');
 }
 
@@ -362,7 +362,7 @@ sub test_report
 	sql(qq(CREATE ROLE "$quoted" LOGIN; CREATE DATABASE "$quoted"));
 	my @leaks = map { leaking_wire($node, user => substr($evil, 0, 63), dbname => $_, parameters => { application_name => substr $evil, 0, 63 },
 		query => "/*route='$encoded'*/ SELECT \$\$$evil\$\$") } 'postgres', substr $evil, 0, 63;
-	sql(q(INSERT INTO pgleak.policy (idle_leak_after, idle_cancel_after) VALUES ('1ms', '10ms')));
+	sql(q(INSERT INTO pgleak.rules (idle_leak_after, idle_cancel_after) VALUES ('1ms', '10ms')));
 	eventually_recorded($node, $_, 'cancelled', 'a session of hostile names leaks and is cancelled') for @leaks;
 	my $report = session_of('monitor')->ask('SELECT pgleak.report()');
 	my %expected = map { $_ => 1 } qw(!doctype html head meta link title style body h1 h2 p div b span svg g rect line table thead
@@ -371,13 +371,13 @@ sub test_report
 	never('ordinary', "bring the tag $_ into the report", !$expected{$_}) for @tags;
 	never('ordinary', "bring the attribute $_ into the report", 1) for $report =~ /<[^>]*\b(on\w+|src)\s*=/g;
 	cmp_ok(scalar(() = $report =~ /&lt;script&gt;alert\(&#39;x&#39;\)&lt;\/script&gt;/g), '>', 5, 'the report has the names, as text');
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 	$_->close for @leaks;
 	all_as_expected('nothing in the report is markup that a session has brought along');
 }
 
 create_roles($node);
-sql('ALTER DATABASE postgres OWNER TO owner; GRANT SELECT, INSERT, UPDATE, DELETE ON pgleak.policy TO writer');
+sql('ALTER DATABASE postgres OWNER TO owner; GRANT SELECT, INSERT, UPDATE, DELETE ON pgleak.rules TO writer');
 sql("GRANT SET ON PARAMETER $granted_setting TO setter");
 
 my $acls = q(SELECT string_agg(o::text, ' ' ORDER BY o::text) FROM (

@@ -98,8 +98,8 @@ sub test_functions
 		is("@unknown", '', "there are values for the arguments of $name()");
 		fuzz($_) for @unknown ? () : calls($name, @types);
 		# As what it is not.
-		fuzz($_) for "BEGIN; CREATE TRIGGER t BEFORE INSERT ON pgleak.policy FOR EACH ROW EXECUTE FUNCTION pgleak.$name()",
-		  'INSERT INTO pgleak.policy DEFAULT VALUES', 'ROLLBACK', "CALL pgleak.$name()",
+		fuzz($_) for "BEGIN; CREATE TRIGGER t BEFORE INSERT ON pgleak.rules FOR EACH ROW EXECUTE FUNCTION pgleak.$name()",
+		  'INSERT INTO pgleak.rules DEFAULT VALUES', 'ROLLBACK', "CALL pgleak.$name()",
 		  "SELECT pgleak.$name(VARIADIC ARRAY[1])", "SELECT pgleak.$name(DISTINCT 1)", "SELECT 1 ORDER BY pgleak.$name()",
 		  "SELECT * FROM pgleak.$name(1) AS (a int)", "SELECT pgleak.$name(1) OVER ()", "EXPLAIN (COSTS off) SELECT pgleak.$name(NULL)";
 	}
@@ -109,7 +109,7 @@ sub test_functions
 # A trigger function of the extension's on other tables, in other events, is as good as none.
 sub test_trigger_elsewhere
 {
-	my $function = 'EXECUTE FUNCTION pgleak.note_policy_change()';
+	my $function = 'EXECUTE FUNCTION pgleak.note_rule_change()';
 	fuzz($_) for 'CREATE TABLE elsewhere (i int)', 'CREATE VIEW seen AS SELECT * FROM elsewhere';
 	for my $when ('BEFORE INSERT', 'AFTER INSERT', 'BEFORE UPDATE', 'AFTER DELETE', 'BEFORE TRUNCATE', 'AFTER TRUNCATE')
 	{
@@ -173,7 +173,7 @@ sub test_rules
 		for my $value (@{ $rule_values{$column} }, 'NULL', "'\\'", "'-1'")
 		{
 			# It matches the fuzzer himself as far as the value lets it, so that all of it is looked at.
-			my $sqlstate = fuzz("INSERT INTO pgleak.policy ($column) VALUES ($value)");
+			my $sqlstate = fuzz("INSERT INTO pgleak.rules ($column) VALUES ($value)");
 			$sqlstate eq '' ? $accepted++ : $refused++;
 			push @bad, "$column = $value: $sqlstate is no error about a value" if $sqlstate !~ /^(|22...|23...|428C9)$/;
 			next if $sqlstate ne '';
@@ -182,11 +182,11 @@ sub test_rules
 		}
 		# What was accepted can be read: the rules come into force, all of them.
 		my $mark = log_mark($node);
-		sql(q(INSERT INTO pgleak.policy (id, priority, idle_leak_after) VALUES (-2147483647, -2147483648, '1234s')));
+		sql(q(INSERT INTO pgleak.rules (id, priority, idle_leak_after) VALUES (-2147483647, -2147483648, '1234s')));
 		eventually_is($node, qq(SELECT count(*) > 0 FROM pgleak.limits_for($session->{pid})
 			WHERE setting = 'pgleak.idle_leak_after' AND value = '1234 s' AND source LIKE 'rule %'), 't', "rules with each value of $column that is accepted can be read")
 		  or diag(log_after($node, $mark));
-		sql('DELETE FROM pgleak.policy');
+		sql('DELETE FROM pgleak.rules');
 	}
 	none_bad('what a rule cannot be is refused with an error about the value');
 	note("rules: $accepted accepted, $refused refused");
@@ -197,7 +197,7 @@ sub test_rules
 sub all_columns
 {
 	is(join(' ', sort keys %rule_values), sql(q(SELECT string_agg(attname, ' ' ORDER BY attname COLLATE "C") FROM pg_attribute
-		WHERE attrelid = 'pgleak.policy'::regclass AND attnum > 0 AND NOT attisdropped)), 'there are values for each column of a rule');
+		WHERE attrelid = 'pgleak.rules'::regclass AND attnum > 0 AND NOT attisdropped)), 'there are values for each column of a rule');
 }
 
 # There is something to look at: two leaks, one of them aborted, and their history.

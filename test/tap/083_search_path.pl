@@ -62,7 +62,7 @@ my $traps = q{
 			EXCEPTION WHEN duplicate_function THEN NULL;
 			END;
 		END LOOP;
-		FOR f IN SELECT unnest('{pg_extension,pg_depend,pg_class,pg_namespace,pg_auth_members,pg_settings,history,policy,leaks,pools,
+		FOR f IN SELECT unnest('{pg_extension,pg_depend,pg_class,pg_namespace,pg_auth_members,pg_settings,history,rules,leaks,pools,
 				stats,top}'::text[]) AS name
 		LOOP
 			EXECUTE format('CREATE VIEW public.%I AS SELECT public.spring()', f.name);
@@ -141,10 +141,10 @@ sub test_use
 		limits_for => $victim->{pid}, cancel => $victim->{pid}, terminate => 0);
 	# Temporary objects come before all others, unless a path says where.
 	$victim->do('SET search_path = pg_temp, public, pg_catalog',
-		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history policy leaks pools stats top)),
+		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history rules leaks pools stats top)),
 		map({ "CREATE DOMAIN pg_temp.$_ AS pg_catalog.int4 CHECK (public.spring() IS NULL)" } qw(text inet jsonb xid name)));
 	# Whoever tries is a leak himself, has history, and has been acted on.
-	sql(q(INSERT INTO pgleak.policy (idle_leak_after, note) VALUES ('1ms', 'all')));
+	sql(q(INSERT INTO pgleak.rules (idle_leak_after, note) VALUES ('1ms', 'all')));
 	my $leak = leaking_wire($node, query => '/*controller:a,action:b*/ SELECT 1');
 	eventually_recorded($node, $leak, 'open', 'there is a leak');
 	cancel($node, $leak);
@@ -155,19 +155,19 @@ sub test_use
 		if (!exists $arguments{$name} && $count > 0) { fail("there are arguments for $name()"); next }
 		$victim->ask("SELECT pgleak.$name(" . ($arguments{$name} // '') . ')');
 		isnt($victim->{sqlstate}, 'PGTRP', "pgleak.$name() does not call what is in the path");
-		is($victim->{sqlstate}, '', "pgleak.$name() works") unless $name =~ /^(cancel|terminate|note_policy_change)$/;
+		is($victim->{sqlstate}, '', "pgleak.$name() works") unless $name =~ /^(cancel|terminate|note_rule_change)$/;
 	}
 	for my $relation (split /\n/, sql(q(SELECT relname FROM pg_class WHERE relnamespace = 'pgleak'::regnamespace AND relkind <> 'i')))
 	{
 		$victim->ask("SELECT * FROM pgleak.$relation");
 		is($victim->{sqlstate}, '', "pgleak.$relation can be read, whatever is in the path") or diag($victim->{message});
 	}
-	$victim->ask(q(INSERT INTO pgleak.policy (database, role, application_name, min_impact, idle_leak_after, idle_cancel_after,
+	$victim->ask(q(INSERT INTO pgleak.rules (database, role, application_name, min_impact, idle_leak_after, idle_cancel_after,
 		transaction_leak_after, transaction_terminate_after) VALUES ('a', 'b', 'c\\\\', 'locks', '1s', '2s', '3s', '4s')));
 	is($victim->{sqlstate}, '', "the checks of a rule do not call what is in the path") or diag($victim->{message});
 	$leak->close;
 	$victim->close;
-	sql('DELETE FROM pgleak.policy');
+	sql('DELETE FROM pgleak.rules');
 }
 
 # The recorder is a superuser's session like any other as far as settings of its database go.
@@ -175,7 +175,7 @@ sub test_recorder_path
 {
 	sql('ALTER DATABASE postgres SET search_path = public, pg_catalog');
 	restart_recorder($node);
-	sql(q(INSERT INTO pgleak.policy (role, idle_leak_after) VALUES ('mallory', '1ms')));
+	sql(q(INSERT INTO pgleak.rules (role, idle_leak_after) VALUES ('mallory', '1ms')));
 	my $leak = leaking_wire($node, user => 'mallory', parameters => { options => '-c search_path=pg_catalog' });
 	eventually_recorded($node, $leak, 'open', 'the recorder does not look for objects in the path of its database');
 	eventually_is($node, "SELECT limit_source LIKE 'rule %' FROM pgleak.history WHERE pid = $leak->{pid}", 't', 'nor for its rules');
@@ -183,7 +183,7 @@ sub test_recorder_path
 	eventually_recorded($node, $leak, 'committed', 'nor at the end');
 	is(sql('SELECT recorder_errors, last_error FROM pgleak.stats'), '0|', 'and that is no error');
 	$leak->close;
-	sql('ALTER DATABASE postgres RESET search_path; DELETE FROM pgleak.policy');
+	sql('ALTER DATABASE postgres RESET search_path; DELETE FROM pgleak.rules');
 }
 
 $node->safe_psql('postgres', 'CREATE ROLE mallory LOGIN; GRANT CREATE ON DATABASE postgres TO mallory; GRANT CREATE ON SCHEMA public TO mallory');

@@ -73,7 +73,7 @@ my $spy = q{
 	CREATE FUNCTION mallory.to_mood(text) RETURNS mallory.mood LANGUAGE plpgsql AS
 		$f$ BEGIN PERFORM mallory.spy('cast into history'); RETURN row($1)::mallory.mood; END $f$;
 	CREATE FUNCTION mallory.from_mood(mallory.mood) RETURNS text LANGUAGE plpgsql AS
-		$f$ BEGIN PERFORM mallory.spy('cast from policy'); RETURN $1.word; END $f$;
+		$f$ BEGIN PERFORM mallory.spy('cast from rules'); RETURN $1.word; END $f$;
 	CREATE CAST (text AS mallory.mood) WITH FUNCTION mallory.to_mood(text) AS ASSIGNMENT;
 	CREATE CAST (mallory.mood AS text) WITH FUNCTION mallory.from_mood(mallory.mood) AS ASSIGNMENT;
 	CREATE FUNCTION mallory.spy_equal(oid, oid) RETURNS boolean LANGUAGE plpgsql AS
@@ -94,21 +94,21 @@ my @traps = (
 	q(CREATE RULE mine AS ON DELETE TO pgleak.history DO ALSO SELECT mallory.spy('rule of history')),
 	'ALTER TABLE pgleak.history ALTER clock TYPE mallory.mood USING NULL, ALTER clock DROP NOT NULL',
 	'ALTER TABLE pgleak.history ALTER state TYPE mallory.word',
-	'ALTER TABLE pgleak.policy DROP CONSTRAINT "min_impact must be none, locks, horizon or blocking", '
+	'ALTER TABLE pgleak.rules DROP CONSTRAINT "min_impact must be none, locks, horizon or blocking", '
 	  . 'ALTER min_impact TYPE mallory.mood USING row(min_impact)::mallory.mood');
 
 my @expected = (
 	(map { my $op = $_; map { "$_->[0] $op $_->[1] trigger of history" } [ BEFORE => 'ROW' ], [ AFTER => 'ROW' ], [ AFTER => 'STATEMENT' ] }
 		  'INSERT', 'UPDATE', 'DELETE'),
 	(map { "$_ of history" } 'default', 'generated column', 'check', 'index', 'partial index', 'rule', 'domain'),
-	'cast into history', 'cast from policy');
+	'cast into history', 'cast from rules');
 
 sub own_everything
 {
 	sql(q(CREATE ROLE mallory LOGIN; CREATE SCHEMA mallory AUTHORIZATION mallory;
 		GRANT USAGE ON SCHEMA mallory TO PUBLIC;
 		GRANT USAGE, CREATE ON SCHEMA pgleak TO mallory;
-		ALTER TABLE pgleak.history OWNER TO mallory; ALTER TABLE pgleak.policy OWNER TO mallory));
+		ALTER TABLE pgleak.history OWNER TO mallory; ALTER TABLE pgleak.rules OWNER TO mallory));
 	my $mallory = wire($node, user => 'mallory');
 	$mallory->do($_) for $spy =~ s/FILE/$file/r, @traps;
 	return $mallory;
@@ -119,7 +119,7 @@ sub have_recorder_work
 {
 	my ($mallory) = @_;
 	# His own INSERT must not fire what he has set for the recorder.
-	$mallory->do(q(INSERT INTO pgleak.policy (role, idle_leak_after, min_impact) VALUES ('victim', '1ms', row('none')::mallory.mood)));
+	$mallory->do(q(INSERT INTO pgleak.rules (role, idle_leak_after, min_impact) VALUES ('victim', '1ms', row('none')::mallory.mood)));
 	$mallory->do('TRUNCATE mallory.caught');
 	configure($node, 'pgleak.retention' => '1s');
 	restart_recorder($node);

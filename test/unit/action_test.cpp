@@ -148,8 +148,8 @@ TEST(ActionNameTest, AreThoseOfTheViews) {
   EXPECT_EQ(to_string(ActionResult::kNone), nullptr);
   EXPECT_STREQ(to_string(ActionResult::kRequested), "requested");
   EXPECT_STREQ(to_string(ActionResult::kDone), "done");
-  EXPECT_STREQ(to_string(ActionResult::kWould), "dry run");
-  EXPECT_STREQ(to_string(ActionResult::kEscaped), "escaped");
+  EXPECT_STREQ(to_string(ActionResult::kDryRun), "dry run");
+  EXPECT_STREQ(to_string(ActionResult::kSkipped), "skipped");
   EXPECT_STREQ(to_string(ActionResult::kUnsafe), "not possible safely");
 }
 

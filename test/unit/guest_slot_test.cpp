@@ -16,7 +16,7 @@
 namespace pgleak {
 namespace {
 
-constexpr int kServersActWhen = -1;  // nothing of the session's own
+constexpr int kServersMinImpact = -1;  // nothing of the session's own
 
 static_assert(std::atomic<TransactionEnd>::is_always_lock_free, "processes share it");
 static_assert(std::atomic<Micros>::is_always_lock_free, "processes share it");
@@ -56,7 +56,7 @@ TEST(GuestSlotTest, AFreshSlotBelongsToNobodyAndReportsNothing) {
 
 TEST(GuestSlotTest, TheOwnerIsFoundByItsSessionAlone) {
   GuestSlot slot{};
-  slot.claim(owner_with(kSomeSession), nothing_set(), kServersActWhen);
+  slot.claim(owner_with(kSomeSession), nothing_set(), kServersMinImpact);
 
   GuestOwner owner{};
   ASSERT_TRUE(slot.read_owner(kSomeSession, &owner));
@@ -74,10 +74,10 @@ TEST(GuestSlotTest, TheOwnerIsFoundByItsSessionAlone) {
 TEST(GuestSlotTest, ANewOwnerReplacesTheOldOneWithItsLimits) {
   GuestSlot slot{};
   slot.claim(owner_with(kSomeSession), with(nothing_set(), Clock::kIdle, LimitKind::kLeak, kMinute),
-             kServersActWhen);
+             kServersMinImpact);
   const SessionId next{kSomeSession.pid, kSomeSession.backend_start + kHour};
   slot.claim(owner_with(next), with(nothing_set(), Clock::kTransaction, LimitKind::kLeak, kHour),
-             kServersActWhen);
+             kServersMinImpact);
 
   GuestOwner owner;
   EXPECT_FALSE(slot.read_owner(kSomeSession, &owner));
@@ -90,11 +90,11 @@ TEST(GuestSlotTest, EveryLimitIsPublishedInItsPlace) {
   GuestSlot slot{};
   LimitValues own;
   for (int i = 0; i < kLimitCount; i++) own.value[i] = i * kSecond - 1;  // kNotSet among them
-  slot.publish_limits(own, kServersActWhen);
+  slot.publish_limits(own, kServersMinImpact);
   const LimitValues read = slot.own_limits();
   for (int i = 0; i < kLimitCount; i++) EXPECT_EQ(read.value[i], own.value[i]) << i;
 
-  slot.publish_limits(nothing_set(), kServersActWhen);
+  slot.publish_limits(nothing_set(), kServersMinImpact);
   for (const Micros value : slot.own_limits().value) EXPECT_EQ(value, kNotSet);
 }
 
@@ -122,7 +122,7 @@ TEST(GuestSlotTest, TheGenerationGoesOnAcrossOwners) {
   GuestSlot slot{};
   Generation count = 0;
   for (int owner = 0; owner < 4; owner++) {
-    slot.claim(owner_with(SessionId{owner + 1, kBegun}), nothing_set(), kServersActWhen);
+    slot.claim(owner_with(SessionId{owner + 1, kBegun}), nothing_set(), kServersMinImpact);
     EXPECT_EQ(slot.report().ended_count, count) << "a new owner starts where the last one stopped";
     end_transactions(&slot, 3, TransactionEnd::kCommitted);
     count += 3;
@@ -134,9 +134,9 @@ TEST(GuestSlotTest, TheGenerationGoesOnAcrossOwners) {
 // one.
 TEST(GuestSlotTest, ANewOwnerDoesNotInheritHowTheLastOneEnded) {
   GuestSlot slot{};
-  slot.claim(owner_with(SessionId{1, kBegun}), nothing_set(), kServersActWhen);
+  slot.claim(owner_with(SessionId{1, kBegun}), nothing_set(), kServersMinImpact);
   slot.publish_end(TransactionEnd::kRolledBack, kBegun);
-  slot.claim(owner_with(SessionId{2, kBegun + kHour}), nothing_set(), kServersActWhen);
+  slot.claim(owner_with(SessionId{2, kBegun + kHour}), nothing_set(), kServersMinImpact);
   EXPECT_EQ(slot.report().ended_count, 1U);
   EXPECT_EQ(slot.report().last_end, TransactionEnd::kNone);
 }

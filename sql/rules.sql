@@ -1,21 +1,21 @@
--- Rules: what pgleak.policy accepts and how it refuses the rest, which sessions a rule matches, whose limit wins, and who
+-- Rules: what pgleak.rules accepts and how it refuses the rest, which sessions a rule matches, whose limit wins, and who
 -- may see and change what.
 \i test/regress/helpers.sql
 
 -- What a rule is made of, by default.
-INSERT INTO pgleak.policy DEFAULT VALUES RETURNING *;
-DELETE FROM pgleak.policy;
-ALTER SEQUENCE pgleak.policy_id_seq RESTART;
+INSERT INTO pgleak.rules DEFAULT VALUES RETURNING *;
+DELETE FROM pgleak.rules;
+ALTER SEQUENCE pgleak.rules_id_seq RESTART;
 
 -- Nonsense, each with the message that a person sees.
 CREATE FUNCTION pg_temp.refusal(assignments text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format('INSERT INTO pgleak.policy (%s) VALUES (%s)',
+    EXECUTE format('INSERT INTO pgleak.rules (%s) VALUES (%s)',
         regexp_replace(assignments, '\s*=\s*(E?''[^'']*''|[^,]*)', '', 'g'),
         regexp_replace(assignments, '(^|,)\s*\w+\s*=\s*', '\1', 'g'));
     RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ' ' || replace(SQLERRM, 'new row for relation "policy" violates check constraint ', '');
+    RETURN SQLSTATE || ' ' || replace(SQLERRM, 'new row for relation "rules" violates check constraint ', '');
 END
 $$;
 SELECT pg_temp.refusal(rule) AS message, rule
@@ -64,18 +64,18 @@ FROM (VALUES
     ($$valid_until = 'infinity'$$),
     ($$valid_until = '-infinity'$$),
     ($$min_impact = 'none'$$)) AS t(rule);
-SELECT count(*) AS rules FROM pgleak.policy;
+SELECT count(*) AS rules FROM pgleak.rules;
 
 -- All the room there is; disabled rules need none.
-TRUNCATE pgleak.policy RESTART IDENTITY;
-INSERT INTO pgleak.policy (database) SELECT 'elsewhere' FROM generate_series(1, 256);
-INSERT INTO pgleak.policy (database) VALUES ('elsewhere');
-INSERT INTO pgleak.policy (database, enabled) VALUES ('elsewhere', false);
-UPDATE pgleak.policy SET enabled = true;
-DELETE FROM pgleak.policy WHERE id = 1;
-INSERT INTO pgleak.policy (database) VALUES ('elsewhere');
-TRUNCATE pgleak.policy RESTART IDENTITY;
-SELECT pgleak.note_policy_change();
+TRUNCATE pgleak.rules RESTART IDENTITY;
+INSERT INTO pgleak.rules (database) SELECT 'elsewhere' FROM generate_series(1, 256);
+INSERT INTO pgleak.rules (database) VALUES ('elsewhere');
+INSERT INTO pgleak.rules (database, enabled) VALUES ('elsewhere', false);
+UPDATE pgleak.rules SET enabled = true;
+DELETE FROM pgleak.rules WHERE id = 1;
+INSERT INTO pgleak.rules (database) VALUES ('elsewhere');
+TRUNCATE pgleak.rules RESTART IDENTITY;
+SELECT pgleak.note_rule_change();
 
 -- Which sessions a rule matches: limits_for() tells who decided.
 CREATE ROLE regress_pgleak_group;
@@ -93,11 +93,11 @@ $$;
 -- session writes both: this one's transaction is not over yet.
 CREATE FUNCTION pg_temp.matches(session text, conditions text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM dblink_exec('writer', format('BEGIN; DELETE FROM pgleak.policy;'
-        'INSERT INTO pgleak.policy (priority, idle_leak_after) VALUES (1, ''1h''), (2, ''2h'');'
-        'UPDATE pgleak.policy SET %s WHERE priority = 1; COMMIT', conditions));
-    CALL pg_temp.wait_for(format('SELECT pg_temp.deciding(%L) IN (SELECT ''rule '' || id FROM pgleak.policy)', session));
-    RETURN pg_temp.deciding(session) = (SELECT 'rule ' || id FROM pgleak.policy ORDER BY priority LIMIT 1);
+    PERFORM dblink_exec('writer', format('BEGIN; DELETE FROM pgleak.rules;'
+        'INSERT INTO pgleak.rules (priority, idle_leak_after) VALUES (1, ''1h''), (2, ''2h'');'
+        'UPDATE pgleak.rules SET %s WHERE priority = 1; COMMIT', conditions));
+    CALL pg_temp.wait_for(format('SELECT pg_temp.deciding(%L) IN (SELECT ''rule '' || id FROM pgleak.rules)', session));
+    RETURN pg_temp.deciding(session) = (SELECT 'rule ' || id FROM pgleak.rules ORDER BY priority LIMIT 1);
 END
 $$;
 SELECT pg_temp.matches('shop-api', conditions), conditions
@@ -138,8 +138,8 @@ SELECT pg_temp.run('admin', 'RESET SESSION AUTHORIZATION; SET application_name =
 SELECT pg_temp.matches('admin', $$application_name = 'renamed'$$);
 
 -- The first rule that matches decides alone: what it does not say the server says. The session's own value wins.
-TRUNCATE pgleak.policy RESTART IDENTITY;
-INSERT INTO pgleak.policy (priority, role, idle_leak_after, idle_cancel_after, transaction_leak_after) VALUES
+TRUNCATE pgleak.rules RESTART IDENTITY;
+INSERT INTO pgleak.rules (priority, role, idle_leak_after, idle_cancel_after, transaction_leak_after) VALUES
     (20, 'regress_pgleak_app', '3min', '4min', '5min'),
     (10, 'regress_pgleak_group', '2min', NULL, '0'),
     (30, NULL, '1min', '1min', '1min');
@@ -160,14 +160,14 @@ SELECT pg_reload_conf();
 ALTER ROLE regress_pgleak_app RESET pgleak.idle_leak_after;
 
 -- A leak says which rule made it one, in the live view and in the history. A mute that comes later leaves it open.
-UPDATE pgleak.policy SET idle_leak_after = '60ms', idle_cancel_after = '1h' WHERE id = 2;
+UPDATE pgleak.rules SET idle_leak_after = '60ms', idle_cancel_after = '1h' WHERE id = 2;
 SELECT pg_temp.run('shop-api', 'BEGIN');
 CALL pg_temp.wait_for_leak('shop-api');
 CALL pg_temp.wait_for('SELECT next_action IS NOT NULL FROM leak');
 SELECT leak_after, limit_source, next_action FROM leak;
 CALL pg_temp.wait_for('SELECT EXISTS (SELECT FROM history)');
 SELECT leak_after, limit_source FROM history;
-UPDATE pgleak.policy SET idle_leak_after = '0', note = 'mute' WHERE id = 2;
+UPDATE pgleak.rules SET idle_leak_after = '0', note = 'mute' WHERE id = 2;
 CALL pg_temp.wait_for('SELECT next_action IS NULL FROM leak');
 SELECT leak_after, limit_source, next_action FROM leak;
 SELECT pg_temp.run('shop-api', 'COMMIT');
@@ -196,24 +196,24 @@ SELECT pg_temp.sees('shop-api');
 SELECT pg_temp.sees('admin');
 
 -- The table: pg_monitor reads it, superusers and whom they let change it.
-SELECT pg_temp.error_of('SELECT FROM pgleak.policy');
+SELECT pg_temp.error_of('SELECT FROM pgleak.rules');
 SET ROLE regress_pgleak_monitor;
-SELECT count(*) FROM pgleak.policy;
-SELECT pg_temp.error_of('INSERT INTO pgleak.policy DEFAULT VALUES');
-SELECT pg_temp.error_of('UPDATE pgleak.policy SET enabled = false');
-SELECT pg_temp.error_of('TRUNCATE pgleak.policy');
+SELECT count(*) FROM pgleak.rules;
+SELECT pg_temp.error_of('INSERT INTO pgleak.rules DEFAULT VALUES');
+SELECT pg_temp.error_of('UPDATE pgleak.rules SET enabled = false');
+SELECT pg_temp.error_of('TRUNCATE pgleak.rules');
 RESET ROLE;
-GRANT INSERT ON pgleak.policy TO regress_pgleak_team;
+GRANT INSERT ON pgleak.rules TO regress_pgleak_team;
 SET ROLE regress_pgleak_team;
-INSERT INTO pgleak.policy (priority, application_name, idle_leak_after, note) VALUES (5, 'shop-api', '8min', 'by the team');
-SELECT pg_temp.error_of($$INSERT INTO pgleak.policy (priority) SELECT 1 FROM generate_series(1, 256)$$);
-SELECT pg_temp.error_of('SELECT FROM pgleak.policy');
-SELECT pg_temp.error_of('CREATE TRIGGER mine AFTER INSERT ON pgleak.policy EXECUTE FUNCTION pgleak.note_policy_change()');
+INSERT INTO pgleak.rules (priority, application_name, idle_leak_after, note) VALUES (5, 'shop-api', '8min', 'by the team');
+SELECT pg_temp.error_of($$INSERT INTO pgleak.rules (priority) SELECT 1 FROM generate_series(1, 256)$$);
+SELECT pg_temp.error_of('SELECT FROM pgleak.rules');
+SELECT pg_temp.error_of('CREATE TRIGGER mine AFTER INSERT ON pgleak.rules EXECUTE FUNCTION pgleak.note_rule_change()');
 RESET ROLE;
-CALL pg_temp.wait_for($$SELECT pg_temp.deciding('shop-api') = 'rule ' || id FROM pgleak.policy WHERE note = 'by the team'$$);
+CALL pg_temp.wait_for($$SELECT pg_temp.deciding('shop-api') = 'rule ' || id FROM pgleak.rules WHERE note = 'by the team'$$);
 
 CALL pg_temp.disconnect_all();
-TRUNCATE pgleak.policy RESTART IDENTITY;
+TRUNCATE pgleak.rules RESTART IDENTITY;
 DROP OWNED BY regress_pgleak_team;
 DROP ROLE regress_pgleak_stats, regress_pgleak_monitor, regress_pgleak_app, regress_pgleak_admin, regress_pgleak_team,
     regress_pgleak_group;

@@ -5,7 +5,7 @@
 # See CONTRIBUTING.md.
 
 developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck newcomer reference \
-  versions assert sanitize valgrind naive package dist bump
+  versions assert sanitize valgrind mutants package dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -65,8 +65,8 @@ valgrind:
 	test/versions/valgrind
 
 # Every promise of doc/faults.md has a test that can fail.
-naive:
-	test/naive/run
+mutants:
+	test/mutants/run
 
 # Needs root: the Debian packages, built in one throw-away root and used in another. $(PACKAGES) gets them.
 package:
@@ -96,7 +96,7 @@ bump:
 else
 
 MODULE_big = pgleak
-OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/core/*.cpp src/server/*.cpp)))
+OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
 
 EXTENSION = pgleak
 DATA = $(sort $(wildcard sql/pgleak--*.sql))
@@ -115,9 +115,9 @@ INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 
 # The server's headers as system headers: their warnings are not ours to mend.
 PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
-# PGLEAK_INJECT=1, after a `make clean`: with the places where a test can stop the scanner. Never for use.
-ifneq ($(PGLEAK_INJECT),)
-PG_CPPFLAGS += -DPGLEAK_INJECT
+# PGLEAK_INJECTION=1, after a `make clean`: with the places where a test can stop the scanner. Never for use.
+ifneq ($(PGLEAK_INJECTION),)
+PG_CPPFLAGS += -DPGLEAK_INJECTION
 endif
 # No exceptions: one that nobody catches would end every session of the server.
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -fno-plt -fno-semantic-interposition -Wall -Wextra -Wshadow -Wno-register -MMD -MP

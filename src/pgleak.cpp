@@ -3,10 +3,10 @@
 
 #include "pgleak.hpp"
 
-#include "server/compat.hpp"
-#include "server/postgres.hpp"
-#include "server/settings.hpp"
-#include "server/shared_memory.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "shmem/shared_memory.hpp"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -22,7 +22,7 @@ void _PG_init() {
   EnableQueryId();  // unless compute_query_id forbids it: query_id tells statements apart, not their literals
   pgleak::define_settings();
   pgleak::install_shared_memory_hooks();
-  pgleak::install_guest();
+  pgleak::install_backend();
   pgleak::install_scanner();
   pgleak::install_recorder();
 }

@@ -5,7 +5,7 @@
 namespace pgleak {
 
 // Each arranges, from _PG_init while the server preloads libraries, that its part runs later.
-void install_guest();
+void install_backend();
 void install_scanner();
 void install_recorder();
 

@@ -1,6 +1,9 @@
+
 #include "core/action.hpp"
 
 #include <initializer_list>
+
+#include "core/text.hpp"
 
 namespace pgleak {
 
@@ -9,7 +12,7 @@ namespace {
 constexpr Micros kMinute = 60 * kSecond;
 
 // In a plain aborted block there is nothing left to cancel, be it that an error aborted it or that we did.
-bool can_be_cancelled(const SessionSample& sample) { return sample.xact_start != 0; }
+bool can_be_cancelled(const SessionStatus& sample) { return sample.xact_start != 0; }
 
 }  // namespace
 
@@ -43,7 +46,7 @@ const char* to_string(ActionResult result) {
   return nullptr;
 }
 
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionSample& sample) {
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample) {
   Plan plan{Action::kNone, Action::kNone, kForever};
   for (int c = 0; c < kClockCount; c++) {
     const Micros age = ages.on[c];
@@ -84,6 +87,21 @@ RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {
   }
   closed_until = now + kMinute;
   return Answer::kNoAndSayIt;
+}
+
+void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
+  TextBuffer out(text, sizeof(text));
+  out.append(reason.clock == Clock::kIdle ? "it was idle for " : "it was open for ");
+  out.append_seconds(reason.lasted);
+  if (reason.limit != kNever) {
+    out.append(", the limit is ");
+    out.append_seconds(reason.limit);
+  }
+  if (reason.by_role[0] != '\0') {
+    out.append(", at the request of role \"");
+    out.append_escaped(reason.by_role, true);
+    out.append("\"");
+  }
 }
 
 }  // namespace pgleak

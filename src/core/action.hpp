@@ -20,7 +20,7 @@ enum class ActionResult : std::uint8_t {
   kNone,
   kRequested,  // logged and queued, and the session is being asked
   kDone,       // cancel: rolled back in place, or the query cancelled; terminate: the backend is told to go
-  kDryRun,      // dry run
+  kDryRun,     // dry run
   kSkipped,    // the session moved on before it was reached
   kUnsafe,     // the session did not reach a point at which it could be done safely
 };
@@ -28,6 +28,21 @@ enum class ActionResult : std::uint8_t {
 // As pgleak.leaks.last_action and last_action_result print them; nullptr for kNone.
 const char* to_string(Action action);
 const char* to_string(ActionResult result);
+
+// Why an action is taken, for the messages that the client and the log get.
+struct ActionReason {
+  std::int64_t leak_id;
+  Clock clock;
+  Micros lasted;            // what the clock showed
+  Micros limit;             // kNever: not a limit, somebody asked for it
+  char by_role[kNameSize];  // who, if somebody did
+};
+
+inline constexpr int kReasonSize = 256;
+
+// Writes why an action was taken, in the words of the log, of the client's error and of the FATAL alike: "it
+// was idle for 61.2s, the limit is 60s", or with ", at the request of role \"x\"" for a manual action.
+void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]);
 
 // The state of the actions of one episode.
 struct ActionState {
@@ -47,7 +62,7 @@ struct Plan {
 
 // Which action the limits demand of a session with these ages. Cancelling gains nothing from a plain aborted
 // block (`xact_start` 0: its transaction is over, it only costs the connection).
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionSample& sample);
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample);
 
 // When a failed action may be tried again: at the next looks at first, then ever more seldom.
 Micros retry_pause(std::uint8_t failures);

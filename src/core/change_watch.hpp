@@ -16,13 +16,13 @@ class ChangeWatch {
   // To be asked each time before looking; false if there is nothing new to be found. True for two calls when
   // `count` has risen, for what has raised it may tell of itself a moment later only; and once a minute,
   // should that moment have been longer than the time between two calls.
-  bool may_find_news(std::uint64_t count, MonotonicTime now) {
+  bool may_have_changed(std::uint64_t count, MonotonicTime now) {
     const bool has_risen = count != count_ || now >= certain_until_;
-    const bool may_find = has_risen || is_second_call_;
+    const bool may_differ = has_risen || is_second_call_;
     is_second_call_ = has_risen;
     count_ = count;
-    if (may_find) certain_until_ = now + kLongestRest;
-    return may_find;
+    if (may_differ) certain_until_ = now + kLongestRest;
+    return may_differ;
   }
 
  private:

@@ -2,10 +2,10 @@
 
 namespace pgleak {
 
-Ages read_clocks(SessionWatch* watch, const SessionSample& sample, const Block& block, Now now,
-                 PreviousLook previous) {
+Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
+                  PreviousScan previous) {
   Ages ages{{kNotSet, kNotSet}};
-  if (watch->id != sample.id) *watch = SessionWatch{sample.id, {}, {}};
+  if (watch->id != sample.id) *watch = SessionClocks{sample.id, {}, {}};
 
   if (is_idle_in_transaction(sample.state))
     ages.on[static_cast<int>(Clock::kIdle)] = watch->idle.observe(sample.state_start, now, previous.at_idle);

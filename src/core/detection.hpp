@@ -5,13 +5,12 @@
 
 #include "core/limits.hpp"
 #include "core/session.hpp"
-#include "core/stopwatch.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
 
 // The clocks of one session. Zero-initialised for a session not seen before.
-struct SessionWatch {
+struct SessionClocks {
   SessionId id;
   Stopwatch idle;
   Stopwatch transaction;
@@ -23,15 +22,15 @@ struct Ages {
 };
 
 // When earlier looks would have seen something; see Stopwatch::observe.
-struct PreviousLook {
+struct PreviousScan {
   MonotonicTime at_idle;         // at sessions idle in a transaction
   MonotonicTime at_transaction;  // at every session's transaction; 0 if active ones were skipped
 };
 
 // Reads the clocks of the session in `sample`, whose block is `block`, starting `watch` anew if it
 // belonged to another session.
-Ages read_clocks(SessionWatch* watch, const SessionSample& sample, const Block& block, Now now,
-                 PreviousLook previous);
+Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
+                  PreviousScan previous);
 
 struct Detection {
   bool is_leak;

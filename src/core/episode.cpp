@@ -46,8 +46,8 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
       if (last_state == SessionState::kIdleInTransactionAborted &&
           trace.sample.state_start == episode.aborted_since)
         return Outcome::kNone;
-      const Block block = current_block(trace.sample);
-      const bool still_in_block = block.exists && block.generation == episode.generation;
+      const TransactionBlock block = current_block(trace.sample);
+      const bool still_in_block = block.exists && block.xact_seq == episode.xact_seq;
       return still_in_block ? Outcome::kNone : Outcome::kRolledBack;
     }
     case TransactionEnd::kNone:
@@ -62,7 +62,7 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
   const Outcome outcome = judge_by_session(episode, trace, watched_end);
   switch (outcome) {
     case Outcome::kDisconnected:
-      if (episode.is_told_to_go) return Outcome::kTerminated;
+      if (episode.terminate_sent) return Outcome::kTerminated;
       return episode.is_cancelled ? Outcome::kCancelled : outcome;
     case Outcome::kRolledBack:
       return episode.is_cancelled ? Outcome::kCancelled : outcome;

@@ -29,32 +29,16 @@ inline constexpr int kOutcomeCount = 7;
 // As history.outcome prints it; nullptr for kNone.
 const char* to_string(Outcome outcome);
 
-inline constexpr int kNameSize = 64;     // NAMEDATALEN; includes the terminating NUL
-inline constexpr int kAddressSize = 46;  // INET6_ADDRSTRLEN
-inline constexpr int kPortUnknown = 0;   // no address known
-inline constexpr int kPortUnixSocket = -1;
-
-// Who the session is, as of login. Text is in the encoding of the session's database.
-struct SessionIdentity {
-  char database[kNameSize];
-  char role[kNameSize];
-  char application_name[kNameSize];
-  char client_address[kAddressSize];  // numeric; empty for unix sockets
-  std::int32_t client_port;
-  std::int32_t encoding;   // the server's number of the database's encoding
-  std::uint32_t role_oid;  // for permission checks
-};
-
 struct Episode {
   std::int64_t leak_id;
   SessionId session;
-  Generation generation;
+  XactSeq xact_seq;
   SessionIdentity who;
   WallTime xact_start;
   WallTime idle_since;  // at detection
   WallTime detected_at;
-  MonotonicTime detected_on;  // the same moment on the monotonic clock
-  WallTime aborted_since;     // the state in which its block was last seen without a transaction; 0: in none
+  MonotonicTime detected_mono;  // the same moment on the monotonic clock
+  WallTime aborted_since;  // the state in which its block was last seen without a transaction; 0: in none
   Micros leak_after;
   Micros longest_idle;     // longest time idle between two statements so far
   Micros transaction_age;  // at the last look
@@ -64,10 +48,10 @@ struct Episode {
   std::int32_t rule_id;     // of the rule, if that is the source
   SessionState state;       // at detection
   SessionState last_state;  // at the last look
-  Harm worst;               // what it has hurt so far, at its worst
+  ImpactSample worst;       // what it has hurt so far, at its worst
   ActionState action;       // what was done about it
   bool is_cancelled;        // rolled back in place and parked in its aborted block, or its query cancelled
-  bool is_told_to_go;       // terminated, though its backend may still be there
+  bool terminate_sent;      // terminated, though its backend may still be there
 };
 
 // What can be said of the outcome while the episode is open.
@@ -86,11 +70,11 @@ struct Ending {
 struct BackendTrace {
   bool is_present;          // the same session is still there: `sample` is valid
   SessionState last_state;  // the last state it showed, also when it is gone
-  SessionSample sample;
+  SessionStatus sample;
 };
 
 // Says whether the episode goes on (kNone) or how it ended. `watched_end` is what the guest published for
-// exactly this generation.
+// exactly this xact_seq.
 Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end);
 
 }  // namespace pgleak

@@ -7,7 +7,7 @@ Step next_step(const Handshake& handshake, Reply reply, bool is_asleep, Monotoni
   if (reply == Reply::kRefused) return Step::kRefused;
   if (reply == Reply::kActing) return Step::kWait;
   if (handshake.attempts == 0) return Step::kSend;
-  if (now - handshake.started_at > kHandshakePatience) return Step::kGiveUp;
+  if (now - handshake.started_at > kHandshakeTimeout) return Step::kGiveUp;
   if (reply == Reply::kNone || !is_asleep) return Step::kWait;
   return handshake.attempts < kMaxMessages ? Step::kSend : Step::kGiveUp;
 }

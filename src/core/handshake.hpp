@@ -40,7 +40,7 @@ enum class Step : std::uint8_t {
 };
 
 inline constexpr std::uint8_t kMaxMessages = 16;
-inline constexpr Micros kHandshakePatience = 500 * kMillisecond;
+inline constexpr Micros kHandshakeTimeout = 500 * kMillisecond;
 
 // `reply` is the answer to the last message sent, `is_asleep` whether the target was seen asleep in the
 // client read, looked at *after* the reply. kSend must be followed by note_sent().

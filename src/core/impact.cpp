@@ -31,22 +31,23 @@ const char* to_string(Impact impact) {
   return "none";
 }
 
-Harm measure(const Holdings& holdings, WallTime now, Micros transaction_age) {
-  Harm harm{holdings.xid, holdings.xmin, -1, holdings.locks, holdings.blocked, -1, grade(holdings)};
-  if (holdings.xid != 0) harm.xmin_age = lag_behind(holdings.next_xid, holdings.xid);
-  if (holdings.xmin != 0) harm.xmin_age = larger(harm.xmin_age, lag_behind(holdings.next_xid, holdings.xmin));
-  if (holdings.blocked > 0) {
-    harm.blocked_for = holdings.blocked_since == 0 ? 0 : larger<Micros>(0, now - holdings.blocked_since);
-    if (transaction_age >= 0 && transaction_age < harm.blocked_for) harm.blocked_for = transaction_age;
+ImpactSample measure(const HeldResources& held, WallTime now, Micros transaction_age) {
+  ImpactSample impact_now{held.xid, held.xmin, -1, held.locks, held.blocked, -1, grade(held)};
+  if (held.xid != 0) impact_now.xmin_age = lag_behind(held.next_xid, held.xid);
+  if (held.xmin != 0) impact_now.xmin_age = larger(impact_now.xmin_age, lag_behind(held.next_xid, held.xmin));
+  if (held.blocked > 0) {
+    impact_now.blocked_for = held.blocked_since == 0 ? 0 : larger<Micros>(0, now - held.blocked_since);
+    if (transaction_age >= 0 && transaction_age < impact_now.blocked_for)
+      impact_now.blocked_for = transaction_age;
   }
-  return harm;
+  return impact_now;
 }
 
-Harm worst_of(const Harm& before, const Harm& now) {
-  return Harm{now.xid != 0 ? now.xid : before.xid,   now.xmin != 0 ? now.xmin : before.xmin,
-              larger(before.xmin_age, now.xmin_age), larger(before.locks, now.locks),
-              larger(before.blocked, now.blocked),   larger(before.blocked_for, now.blocked_for),
-              larger(before.impact, now.impact)};
+ImpactSample worst_of(const ImpactSample& before, const ImpactSample& now) {
+  return ImpactSample{now.xid != 0 ? now.xid : before.xid,   now.xmin != 0 ? now.xmin : before.xmin,
+                      larger(before.xmin_age, now.xmin_age), larger(before.locks, now.locks),
+                      larger(before.blocked, now.blocked),   larger(before.blocked_for, now.blocked_for),
+                      larger(before.impact, now.impact)};
 }
 
 }  // namespace pgleak

@@ -17,7 +17,7 @@ enum class Impact : std::uint8_t { kNone, kLocks, kHorizon, kBlocking };
 const char* to_string(Impact impact);
 
 // What one session holds at one moment.
-struct Holdings {
+struct HeldResources {
   std::uint32_t xid;       // 0: none
   std::uint32_t xmin;      // 0: none
   std::int32_t locks;      // without the lock that every transaction has on itself
@@ -26,14 +26,14 @@ struct Holdings {
   std::uint32_t next_xid;  // the one that the server will give next
 };
 
-inline Impact grade(const Holdings& holdings) {
-  if (holdings.blocked > 0) return Impact::kBlocking;
-  if (holdings.xid != 0 || holdings.xmin != 0) return Impact::kHorizon;
-  return holdings.locks > 0 ? Impact::kLocks : Impact::kNone;
+inline Impact grade(const HeldResources& held) {
+  if (held.blocked > 0) return Impact::kBlocking;
+  if (held.xid != 0 || held.xmin != 0) return Impact::kHorizon;
+  return held.locks > 0 ? Impact::kLocks : Impact::kNone;
 }
 
 // What a leak hurts. Lives in shared memory, in the columns of pgleak.leaks and pgleak.history.
-struct Harm {
+struct ImpactSample {
   std::uint32_t xid;      // 0: none
   std::uint32_t xmin;     // 0: none
   std::int64_t xmin_age;  // transactions by which the older of the two lags behind; -1 without either
@@ -43,14 +43,14 @@ struct Harm {
   Impact impact;
 };
 
-inline constexpr Harm kHarmless{0, 0, -1, 0, 0, -1, Impact::kNone};
+inline constexpr ImpactSample kNoImpact{0, 0, -1, 0, 0, -1, Impact::kNone};
 
 // `transaction_age` is that of the leak; negative if unknown. Nobody has waited longer because of it,
 // whatever the wall clock says by which the server counts.
-Harm measure(const Holdings& holdings, WallTime now, Micros transaction_age);
+ImpactSample measure(const HeldResources& held, WallTime now, Micros transaction_age);
 
 // The worst of both, each column by itself; of xid and snapshot what was held last.
-Harm worst_of(const Harm& before, const Harm& now);
+ImpactSample worst_of(const ImpactSample& before, const ImpactSample& now);
 
 }  // namespace pgleak
 

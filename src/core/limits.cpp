@@ -49,7 +49,7 @@ SourceName name_of(LimitSource source, std::int32_t rule_id) {
     case LimitSource::kSession:
       text.append("session");
       break;
-    case LimitSource::kByHand:
+    case LimitSource::kManual:
       text.append("by hand");
       break;
   }

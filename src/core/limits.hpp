@@ -25,8 +25,8 @@ constexpr int limit_index(Clock clock, LimitKind kind) {
 }
 
 // Where the value of a limit comes from. The session's own value (role, database, SET) wins over a
-// rule, a rule over the server's value. kByHand: no limit was met, somebody asked for an action.
-enum class LimitSource : std::uint8_t { kServer, kRule, kSession, kByHand };
+// rule, a rule over the server's value. kManual: no limit was met, somebody asked for an action.
+enum class LimitSource : std::uint8_t { kServer, kRule, kSession, kManual };
 
 // Duration 0 means never.
 inline constexpr Micros kNever = 0;

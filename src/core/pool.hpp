@@ -1,3 +1,6 @@
+// Owns: how the leaks and the connections of one pool have developed over a day, in fixed space.
+// Used by core/pool. Lives in shared memory: trivially copyable.
+// Must never allocate or read a clock. Never ereports.
 // Owns: what is known of one pool, and the verdict on it: fine, too small, or leaking (and when it is
 // exhausted). Fed by the scanner once a second, shown by pgleak.pools. Lives in shared memory: trivially
 // copyable. Must never allocate, know the server or read a clock. Never ereports.
@@ -7,11 +10,43 @@
 #include <cstdint>
 
 #include "core/episode.hpp"
-#include "core/pool_trend.hpp"
 #include "core/tags.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
+
+// Numbers at the beginning of each of the last minutes and hours. Zero-initialised has seen nothing: before
+// its first record a pool had no leaks.
+class PoolTrend {
+ public:
+  void record(std::int32_t leaked, std::int32_t connections, MonotonicTime now);
+
+  // Most connections at one look in the last 24 hours (to the hour).
+  std::int32_t peak() const;
+
+  // Leaks opened minus leaks ended per hour, 0 if that is less: over the shortest of 5 minutes, an hour and a
+  // day that has seen enough of them, so that a burst shows soon and one an hour shows at all.
+  double leaks_per_hour(MonotonicTime now) const;
+
+ private:
+  static constexpr std::int64_t kMinutes = 61;
+  static constexpr std::int64_t kHours = 25;
+
+  struct Growth {
+    std::int32_t count;
+    Micros span;
+  };
+  Growth growth_over_minutes(std::int64_t minutes, MonotonicTime now) const;
+  Growth growth_over_hours(std::int64_t hours, MonotonicTime now) const;
+
+  MonotonicTime since_;  // 0: no record yet
+  std::int64_t minute_;  // since `since_`, counted from 0
+  std::int64_t hour_;
+  std::int32_t leaked_;  // at the last record
+  std::uint16_t leaked_at_minute_[kMinutes];
+  std::uint16_t leaked_at_hour_[kHours];
+  std::uint16_t peak_in_hour_[kHours];
+};
 
 // One after the other in severity, but for kLeak: something leaks, and the pool has room left.
 enum class Verdict : std::uint8_t { kOk, kLeak, kUndersized, kLeaking };
@@ -81,7 +116,7 @@ inline constexpr std::int32_t kLeastPeak = 3;
 inline constexpr Micros kAnnouncementPause = 60 * kSecond;
 
 struct PoolState {
-  // As of the last look.
+  // As of the last scan.
   PoolCounts counts;
   LeakSummary leaks;
   SuspectSummary suspects;
@@ -94,7 +129,7 @@ struct PoolState {
   // What follows from all looks.
   Verdict verdict;
   WallTime busy_since;    // 0: not busy
-  WallTime exhausted_at;  // 0: not in sight
+  WallTime exhausted_at;  // 0: not in observation
   double leaks_per_hour;  // opened minus ended, >= 0
   Verdict announced;      // the last verdict that was told to anybody
   MonotonicTime announced_on;
@@ -114,7 +149,7 @@ struct PoolState {
   }
 };
 
-// Brings `state` up to date with one look.
+// Brings `state` up to date with one scan.
 void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& rules, Now now);
 
 // True if the verdict is one to be told now: it has become leaking or undersized, or is that no more, and the

@@ -20,9 +20,9 @@ const char* to_string(SessionState state) {
   return nullptr;
 }
 
-Block current_block(const SessionSample& sample) {
+TransactionBlock current_block(const SessionStatus& sample) {
   // A backend that exits goes on to show the state, and for a while the transaction, that its client left.
-  if (sample.last_end == TransactionEnd::kDisconnected) return Block{false, 0, 0};
+  if (sample.last_end == TransactionEnd::kDisconnected) return TransactionBlock{false, 0, 0};
 
   const bool is_aborted = sample.state == SessionState::kIdleInTransactionAborted;
   const bool has_rolled_back = sample.last_end == TransactionEnd::kRolledBack && sample.ended_count > 0;
@@ -31,14 +31,15 @@ Block current_block(const SessionSample& sample) {
     // For a moment a transaction that has ended is still shown. Only an error leaves a block behind.
     const bool is_ending = sample.xact_start != 0 && sample.last_end != TransactionEnd::kNone &&
                            sample.xact_start == sample.last_end_start;
-    if (is_ending && !has_rolled_back) return Block{false, 0, 0};
-    if (is_ending) return Block{true, sample.ended_count - 1, sample.xact_start};
-    if (sample.xact_start == 0 && has_rolled_back) return Block{true, sample.ended_count - 1, 0};
+    if (is_ending && !has_rolled_back) return TransactionBlock{false, 0, 0};
+    if (is_ending) return TransactionBlock{true, sample.ended_count - 1, sample.xact_start};
+    if (sample.xact_start == 0 && has_rolled_back) return TransactionBlock{true, sample.ended_count - 1, 0};
   }
   if (sample.xact_start != 0 && (is_active(sample.state) || is_idle_in_transaction(sample.state)))
-    return Block{true, sample.ended_count, sample.xact_start};
-  if (is_aborted && has_rolled_back) return Block{true, sample.ended_count - 1, sample.last_end_start};
-  return Block{false, 0, 0};
+    return TransactionBlock{true, sample.ended_count, sample.xact_start};
+  if (is_aborted && has_rolled_back)
+    return TransactionBlock{true, sample.ended_count - 1, sample.last_end_start};
+  return TransactionBlock{false, 0, 0};
 }
 
 }  // namespace pgleak

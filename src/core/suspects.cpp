@@ -6,14 +6,14 @@ namespace pgleak {
 
 namespace {
 
-std::int32_t least_recent_size(const PoolPulse& pool) {
+std::int32_t least_recent_size(const PoolActivity& pool) {
   std::int32_t least = pool.sizes[0];
   for (const std::int32_t size : pool.sizes)
     if (size < least) least = size;
   return least;
 }
 
-bool is_shared(const PoolPulse& pool, MonotonicTime now) {
+bool is_shared(const PoolActivity& pool, MonotonicTime now) {
   return pool.shared_on != 0 && now - pool.shared_on < kSharedFor;
 }
 
@@ -22,7 +22,7 @@ Micros longest_quiet(Micros suspect_after) {
 }
 
 // The pool went on without it: it grew by one that was needed, and older ones were used since.
-bool is_left_out(const SessionPulse& session, const PoolPulse& pool, Micros suspect_after) {
+bool is_left_out(const SessionActivity& session, const PoolActivity& pool, Micros suspect_after) {
   return session.pool_size > 0 && least_recent_size(pool) > session.pool_size &&
          pool.newest_used_on > session.idle_on + longest_quiet(suspect_after) &&
          pool.reused_on > pool.newest_used_on;
@@ -30,15 +30,16 @@ bool is_left_out(const SessionPulse& session, const PoolPulse& pool, Micros susp
 
 }  // namespace
 
-bool observe_session(SessionPulse* session, SessionSight seen, const PoolPulse& pool, Micros suspect_after,
-                     MonotonicTime now, PoolSight* sight) {
-  sight->size++;
+bool observe_session(SessionActivity* session, SessionObservation seen, const PoolActivity& pool,
+                     Micros suspect_after, MonotonicTime now, PoolObservation* observation) {
+  observation->size++;
   // What a connection runs while it is being opened is no use of it.
   const bool is_new = session->seen_on == now;
   const bool is_in_use = !is_new && (!seen.is_idle || seen.has_changed);
   if (is_in_use) session->is_used = true;
-  if (session->is_used && session->seen_on > sight->newest_used_on) sight->newest_used_on = session->seen_on;
-  if (is_in_use && session->seen_on < pool.newest_used_on) sight->is_reused = true;
+  if (session->is_used && session->seen_on > observation->newest_used_on)
+    observation->newest_used_on = session->seen_on;
+  if (is_in_use && session->seen_on < pool.newest_used_on) observation->is_reused = true;
 
   if (!seen.is_idle || suspect_after == kNever || is_shared(pool, now)) {
     session->idle_on = 0;
@@ -58,13 +59,13 @@ bool observe_session(SessionPulse* session, SessionSight seen, const PoolPulse& 
   return session->is_suspect;
 }
 
-void observe_pulse(PoolPulse* pool, const PoolSight& sight, MonotonicTime now) {
+void observe_activity(PoolActivity* pool, const PoolObservation& observation, MonotonicTime now) {
   for (int i = kSteady - 1; i > 0; i--) pool->sizes[i] = pool->sizes[i - 1];
-  pool->sizes[0] = sight.size;
-  if (sight.newest_used_on != pool->newest_used_on) {
-    pool->newest_used_on = sight.newest_used_on;
+  pool->sizes[0] = observation.size;
+  if (observation.newest_used_on != pool->newest_used_on) {
+    pool->newest_used_on = observation.newest_used_on;
     pool->reused_on = 0;
-  } else if (sight.is_reused) {
+  } else if (observation.is_reused) {
     pool->reused_on = now;
   }
 }

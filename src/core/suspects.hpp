@@ -32,14 +32,14 @@ inline constexpr Micros kLongestQuiet = 5 * kSecond;
 inline constexpr int kSteady = 3;
 inline constexpr Micros kSharedFor = 3600 * kSecond;
 
-// How one session was seen at one look.
-struct SessionSight {
+// How one session was seen at one scan.
+struct SessionObservation {
   bool is_idle;      // outside of any transaction
   bool has_changed;  // it has run something since the last look
 };
 
 // The scanner's memory of one session. `seen_on` is to be set when it is first seen, the rest zero.
-struct SessionPulse {
+struct SessionActivity {
   MonotonicTime seen_on;
   MonotonicTime idle_on;   // first seen in its present idle state; 0: not idle
   std::int32_t pool_size;  // of its pool once it had been quiet for kLongestQuiet; 0: not yet
@@ -48,7 +48,7 @@ struct SessionPulse {
 };
 
 // The scanner's memory of one pool, of the looks before this one. Zero-initialised for a new pool.
-struct PoolPulse {
+struct PoolActivity {
   std::int32_t sizes[kSteady];   // connections at the last looks
   MonotonicTime newest_used_on;  // when the youngest session that has been used was first seen
   MonotonicTime reused_on;       // when a session older than that was last used
@@ -56,19 +56,20 @@ struct PoolPulse {
 };
 
 // What one look collects of a pool's sessions. Zero-initialised before it.
-struct PoolSight {
+struct PoolObservation {
   std::int32_t size;
   MonotonicTime newest_used_on;
   bool is_reused;
 };
 
 // Follows one session of `pool` and says whether it is a suspect after being idle for `suspect_after`
-// (kNever: none is). To be called for each session at each look, with the same `sight` for all of a pool.
-bool observe_session(SessionPulse* session, SessionSight seen, const PoolPulse& pool, Micros suspect_after,
-                     MonotonicTime now, PoolSight* sight);
+// (kNever: none is). To be called for each session at each look, with the same `observation` for all of a
+// pool.
+bool observe_session(SessionActivity* session, SessionObservation seen, const PoolActivity& pool,
+                     Micros suspect_after, MonotonicTime now, PoolObservation* observation);
 
 // Brings the pool up to date after all its sessions were followed.
-void observe_pulse(PoolPulse* pool, const PoolSight& sight, MonotonicTime now);
+void observe_activity(PoolActivity* pool, const PoolObservation& observation, MonotonicTime now);
 
 }  // namespace pgleak
 

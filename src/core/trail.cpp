@@ -72,11 +72,11 @@ TextSpan find_statement_text(const char* source, int location, int length) {
   return TextSpan{text, static_cast<int>(end - text)};
 }
 
-int TrailRing::read(int capacity, Generation generation, TrailEntry* copy) const {
+int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
-    const int count = generation_ == generation ? copy_entries(capacity, copy) : 0;
+    const int count = generation_ == xact_seq ? copy_entries(capacity, copy) : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }
@@ -94,9 +94,9 @@ int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   return count;
 }
 
-int Trail::read(Generation generation, TrailEntry* copy) const {
+int Trail::read(XactSeq xact_seq, TrailEntry* copy) const {
   for (int i = 0; i < kRings; i++) {
-    const int count = ring(i)->read(capacity_, generation, copy);
+    const int count = ring(i)->read(capacity_, xact_seq, copy);
     if (count > 0) return count;
   }
   return 0;

@@ -51,14 +51,14 @@ class TrailRing {
   }
 
   // The writer's own view.
-  Generation generation() const { return generation_; }
+  XactSeq xact_seq() const { return generation_; }
 
   // Puts a statement behind the others of its transaction; those of another transaction are forgotten.
-  void add(int capacity, Generation generation, WallTime at, std::uint64_t query_id, TextSpan text);
+  void add(int capacity, XactSeq xact_seq, WallTime at, std::uint64_t query_id, TextSpan text);
 
-  // Copies the statements of `generation`, oldest first, and returns their number: 0 also if the ring holds
+  // Copies the statements of `xact_seq`, oldest first, and returns their number: 0 also if the ring holds
   // those of another transaction or the writer was in the way kReadTries times.
-  int read(int capacity, Generation generation, TrailEntry* copy) const;
+  int read(int capacity, XactSeq xact_seq, TrailEntry* copy) const;
 
  private:
   static constexpr int kReadTries = 1000;
@@ -71,7 +71,7 @@ class TrailRing {
   // Never outside of their range, so that a reader who comes at the wrong moment stays inside the ring.
   std::atomic<std::int32_t> count_;  // statements in it
   std::atomic<std::int32_t> next_;   // the place of the next one
-  Generation generation_;
+  XactSeq generation_;
 };
 
 // The trail of one session slot. There are two rings, so that the transaction of an open episode can keep its
@@ -85,13 +85,13 @@ class Trail {
   // To be called once, on memory that is all zero.
   void initialize(int capacity) { capacity_ = capacity; }
 
-  // The session's backend: a statement of the transaction `generation`. `kept` is the transaction whose
+  // The session's backend: a statement of the transaction `xact_seq`. `kept` is the transaction whose
   // statements somebody still wants.
-  void add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id, TextSpan text);
+  void add(XactSeq xact_seq, XactSeq kept, WallTime at, std::uint64_t query_id, TextSpan text);
 
-  // Everybody: copies the statements of `generation`, oldest first, into `copy`, which has room for the
+  // Everybody: copies the statements of `xact_seq`, oldest first, into `copy`, which has room for the
   // capacity, and returns their number; 0 if they are not known, or not now.
-  int read(Generation generation, TrailEntry* copy) const;
+  int read(XactSeq xact_seq, TrailEntry* copy) const;
 
  private:
   static constexpr int kRings = 2;
@@ -119,13 +119,13 @@ inline TextSpan statement_text(const char* source, int location, int length) {
                                       : find_statement_text(source, location, length);
 }
 
-inline void TrailRing::add(int capacity, Generation generation, WallTime at, std::uint64_t query_id,
+inline void TrailRing::add(int capacity, XactSeq xact_seq, WallTime at, std::uint64_t query_id,
                            TextSpan text) {
   const std::uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  if (generation_ != generation) {
-    generation_ = generation;
+  if (generation_ != xact_seq) {
+    generation_ = xact_seq;
     count_.store(0, std::memory_order_relaxed);
     next_.store(0, std::memory_order_relaxed);
   }
@@ -141,14 +141,13 @@ inline void TrailRing::add(int capacity, Generation generation, WallTime at, std
   version_.store(version + 2, std::memory_order_release);
 }
 
-inline void Trail::add(Generation generation, Generation kept, WallTime at, std::uint64_t query_id,
-                       TextSpan text) {
+inline void Trail::add(XactSeq xact_seq, XactSeq kept, WallTime at, std::uint64_t query_id, TextSpan text) {
   TrailRing* used = ring(current_);
-  if (used->generation() != generation && used->generation() == kept) {
+  if (used->xact_seq() != xact_seq && used->xact_seq() == kept) {
     current_ = 1 - current_;
     used = ring(current_);
   }
-  used->add(capacity_, generation, at, query_id, text);
+  used->add(capacity_, xact_seq, at, query_id, text);
 }
 
 }  // namespace pgleak

@@ -11,8 +11,8 @@ run_as=()         # the command prefix that becomes that user
 temp_dir=         # the private directory, set by make_temp_dir
 build_dir=        # the copy of the project that is built, set by copy_project
 bindir=           # the private PostgreSQL's programs, set by copy_server
-inject_build_dir= # the same for the build that tests can stop, set by build_for_injection
-inject_bindir=
+injection_build_dir= # the same for the build that tests can stop, set by build_for_injection
+injection_bindir=
 cluster_port=     # port of the cluster started last
 started_data=()   # data directories of the clusters started
 started_pids=()   # processes started
@@ -224,17 +224,17 @@ build_extension() {
   quietly as_user make -C "$build_dir" "PG_CONFIG=$bindir/pg_config" install
 }
 
-# Build it once more, in $inject_build_dir, with what test/inject and test/bench do to the scanner, into a PostgreSQL of its
-# own, whose programs are in $inject_bindir.
+# Build it once more, in $injection_build_dir, with what test/injection/ and test/bench do to the scanner, into a PostgreSQL of its
+# own, whose programs are in $injection_bindir.
 build_for_injection() {
-  local root=$temp_dir/inject
-  inject_build_dir=$root/build inject_bindir=$root${bindir#"$temp_dir"}
+  local root=$temp_dir/injection
+  injection_build_dir=$root/build injection_bindir=$root${bindir#"$temp_dir"}
   mkdir "$root"
   cp -a "$temp_dir/postgresql" "$build_dir" "$root/"
   give_to_user "$root"
-  touch "$inject_build_dir/src/server/injection.hpp"      # which is all that differs
-  quietly as_user make -j2 -C "$inject_build_dir" "PG_CONFIG=$inject_bindir/pg_config" PGLEAK_INJECT=1
-  quietly as_user make -C "$inject_build_dir" "PG_CONFIG=$inject_bindir/pg_config" PGLEAK_INJECT=1 install
+  touch "$injection_build_dir/src/pg/injection.hpp"      # which is all that differs
+  quietly as_user make -j2 -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1
+  quietly as_user make -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1 install
 }
 
 # Print a port that nobody listens on, below the range from which the kernel hands them to clients.

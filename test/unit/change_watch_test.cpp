@@ -8,37 +8,37 @@ namespace {
 
 TEST(ChangeWatch, LooksTwiceAtFirst) {
   ChangeWatch watch{};
-  EXPECT_TRUE(watch.may_find_news(0, 1000 * kSecond));
-  EXPECT_TRUE(watch.may_find_news(0, 1001 * kSecond));
-  EXPECT_FALSE(watch.may_find_news(0, 1002 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(0, 1000 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(0, 1001 * kSecond));
+  EXPECT_FALSE(watch.may_have_changed(0, 1002 * kSecond));
 }
 
 class QuietWatch : public testing::Test {
  protected:
   QuietWatch() {
-    watch.may_find_news(7, 1000 * kSecond);
-    watch.may_find_news(7, 1001 * kSecond);
+    watch.may_have_changed(7, 1000 * kSecond);
+    watch.may_have_changed(7, 1001 * kSecond);
   }
 
   ChangeWatch watch{};
 };
 
 TEST_F(QuietWatch, LooksTwiceAfterAChange) {
-  EXPECT_TRUE(watch.may_find_news(8, 1002 * kSecond));
-  EXPECT_TRUE(watch.may_find_news(8, 1003 * kSecond));
-  EXPECT_FALSE(watch.may_find_news(8, 1004 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(8, 1002 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(8, 1003 * kSecond));
+  EXPECT_FALSE(watch.may_have_changed(8, 1004 * kSecond));
 }
 
 TEST_F(QuietWatch, LooksTwiceAfterTheLastOfSeveralChanges) {
-  EXPECT_TRUE(watch.may_find_news(8, 1002 * kSecond));
-  EXPECT_TRUE(watch.may_find_news(9, 1003 * kSecond));
-  EXPECT_TRUE(watch.may_find_news(9, 1004 * kSecond));
-  EXPECT_FALSE(watch.may_find_news(9, 1005 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(8, 1002 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(9, 1003 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(9, 1004 * kSecond));
+  EXPECT_FALSE(watch.may_have_changed(9, 1005 * kSecond));
 }
 
 TEST_F(QuietWatch, LooksOnceAMinuteWithoutAChange) {
-  EXPECT_FALSE(watch.may_find_news(7, 1060 * kSecond));
-  EXPECT_TRUE(watch.may_find_news(7, 1061 * kSecond));
+  EXPECT_FALSE(watch.may_have_changed(7, 1060 * kSecond));
+  EXPECT_TRUE(watch.may_have_changed(7, 1061 * kSecond));
 }
 
 }  // namespace

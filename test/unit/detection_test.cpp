@@ -17,15 +17,15 @@ Micros transaction_of(const Ages& shown) { return shown.on[static_cast<int>(Cloc
 // A scanner that looks at one slot.
 class ReadClocksTest : public testing::Test {
  protected:
-  Ages look(const SessionSample& sample) {
-    const Ages shown = read_clocks(&watch_, sample, current_block(sample), time_.now(), previous_);
-    previous_ = PreviousLook{time_.monotonic(), time_.monotonic()};
+  Ages look(const SessionStatus& sample) {
+    const Ages shown = measure_ages(&watch_, sample, current_block(sample), time_.now(), previous_);
+    previous_ = PreviousScan{time_.monotonic(), time_.monotonic()};
     return shown;
   }
 
   FakeTime time_;
-  SessionWatch watch_{};
-  PreviousLook previous_{};  // none yet
+  SessionClocks watch_{};
+  PreviousScan previous_{};  // none yet
 };
 
 TEST_F(ReadClocksTest, BothClocksRunWhileASessionIsIdleInATransaction) {
@@ -156,8 +156,8 @@ TEST_F(ReadClocksTest, ATransactionThatEarlierLooksSkippedIsAsOldAsTheServerSays
 TEST_F(ReadClocksTest, AClockSetByAnHourMakesNobodyOlderOrYounger) {
   for (const Micros jump : {kHour, -kHour}) {
     SCOPED_TRACE(jump);
-    watch_ = SessionWatch{};
-    previous_ = PreviousLook{time_.monotonic(), time_.monotonic()};
+    watch_ = SessionClocks{};
+    previous_ = PreviousScan{time_.monotonic(), time_.monotonic()};
     const WallTime begun = time_.wall();
     time_.pass(kSecond);
     look(idle_in_transaction(begun, begun));
@@ -172,8 +172,8 @@ TEST_F(ReadClocksTest, AClockSetByAnHourMakesNobodyOlderOrYounger) {
 TEST_F(ReadClocksTest, AClockSetJustBeforeTheFirstSightIsOffByAtMostOneInterval) {
   for (const Micros jump : {kHour, -kHour}) {
     SCOPED_TRACE(jump);
-    watch_ = SessionWatch{};
-    previous_ = PreviousLook{time_.monotonic(), time_.monotonic()};
+    watch_ = SessionClocks{};
+    previous_ = PreviousScan{time_.monotonic(), time_.monotonic()};
     const WallTime begun = time_.wall();
     time_.set_wall_clock_by(jump);
     time_.pass(kSecond);
@@ -387,14 +387,14 @@ TEST_F(DetectLeakTest, ActionsSetBeforeTheLeakAreNotDueBeforeIt) {
 TEST_F(DetectLeakTest, LookingWhenItIsDueFindsTheLeak) {
   set(Clock::kIdle, LimitKind::kLeak, 2 * kSecond);
   FakeTime time;
-  SessionWatch watch{};
-  const SessionSample sample = idle_in_transaction(time.wall(), time.wall());
+  SessionClocks watch{};
+  const SessionStatus sample = idle_in_transaction(time.wall(), time.wall());
   time.pass(300 * kMillisecond);
 
-  const Detection early = detect(read_clocks(&watch, sample, current_block(sample), time.now(), {}));
+  const Detection early = detect(measure_ages(&watch, sample, current_block(sample), time.now(), {}));
   ASSERT_FALSE(early.is_leak);
   time.pass(early.next_due_in);
-  const Detection due = detect(read_clocks(&watch, sample, current_block(sample), time.now(), {}));
+  const Detection due = detect(measure_ages(&watch, sample, current_block(sample), time.now(), {}));
   EXPECT_TRUE(due.is_leak);
   EXPECT_EQ(due.age, 2 * kSecond);
 }
@@ -403,15 +403,15 @@ TEST_F(DetectLeakTest, AClockSetForwardMakesALeakOfNobody) {
   set(Clock::kIdle, LimitKind::kLeak, kMinute);
   set(Clock::kTransaction, LimitKind::kLeak, kMinute);
   FakeTime time;
-  PreviousLook previous{time.monotonic(), time.monotonic()};
-  SessionWatch seen{};
-  SessionWatch unseen{};
-  const SessionSample sample = idle_in_transaction(time.wall(), time.wall());
+  PreviousScan previous{time.monotonic(), time.monotonic()};
+  SessionClocks seen{};
+  SessionClocks unseen{};
+  const SessionStatus sample = idle_in_transaction(time.wall(), time.wall());
   time.pass(kSecond);
-  read_clocks(&seen, sample, current_block(sample), time.now(), previous);
+  measure_ages(&seen, sample, current_block(sample), time.now(), previous);
   time.set_wall_clock_by(kHour);
-  EXPECT_FALSE(detect(read_clocks(&seen, sample, current_block(sample), time.now(), previous)).is_leak);
-  EXPECT_FALSE(detect(read_clocks(&unseen, sample, current_block(sample), time.now(), previous)).is_leak);
+  EXPECT_FALSE(detect(measure_ages(&seen, sample, current_block(sample), time.now(), previous)).is_leak);
+  EXPECT_FALSE(detect(measure_ages(&unseen, sample, current_block(sample), time.now(), previous)).is_leak);
 }
 
 }  // namespace

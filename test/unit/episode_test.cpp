@@ -15,20 +15,20 @@ static_assert(std::is_trivially_copyable<Episode>::value, "lives in shared memor
 
 constexpr WallTime kBegun = 1000 * kSecond;
 constexpr WallTime kIdleSince = 1001 * kSecond;
-constexpr Generation kLeaked = 5;
+constexpr XactSeq kLeaked = 5;
 
 Episode open_episode() {
   Episode episode{};
   episode.session = kSomeSession;
-  episode.generation = kLeaked;
+  episode.xact_seq = kLeaked;
   episode.xact_start = kBegun;
   episode.state = SessionState::kIdleInTransaction;
   episode.last_state = SessionState::kIdleInTransaction;
   return episode;
 }
 
-BackendTrace present(const SessionSample& sample) { return BackendTrace{true, sample.state, sample}; }
-BackendTrace gone(SessionState last_state) { return BackendTrace{false, last_state, SessionSample{}}; }
+BackendTrace present(const SessionStatus& sample) { return BackendTrace{true, sample.state, sample}; }
+BackendTrace gone(SessionState last_state) { return BackendTrace{false, last_state, SessionStatus{}}; }
 
 Outcome judge(const BackendTrace& trace, TransactionEnd watched_end) {
   return judge_open(open_episode(), trace, watched_end);
@@ -175,7 +175,7 @@ TEST(JudgeOpenTest, TheSampleOfASessionThatIsGoneMeansNothing) {
 
 TEST(JudgeOpenTest, TheFirstTransactionOfASlotIsFollowedLikeAnyOther) {
   Episode episode = open_episode();
-  episode.generation = 0;
+  episode.xact_seq = 0;
   EXPECT_EQ(judge_open(episode, present(plain_aborted(kBegun, kIdleSince, 0)), TransactionEnd::kRolledBack),
             Outcome::kNone);
   EXPECT_EQ(judge_open(episode, present(SampleOf{}), TransactionEnd::kRolledBack), Outcome::kRolledBack);
@@ -184,7 +184,7 @@ TEST(JudgeOpenTest, TheFirstTransactionOfASlotIsFollowedLikeAnyOther) {
 TEST(JudgeOpenTest, AnAbortedBlockIsFollowedFromItsDetectionToItsEnd) {
   Episode episode = open_episode();
   episode.state = episode.last_state = SessionState::kIdleInTransactionAborted;
-  episode.generation = current_block(plain_aborted(kBegun, kIdleSince, kLeaked)).generation;
+  episode.xact_seq = current_block(plain_aborted(kBegun, kIdleSince, kLeaked)).xact_seq;
 
   const BackendTrace aborted = present(plain_aborted(kBegun, kIdleSince, kLeaked));
   EXPECT_EQ(judge_open(episode, aborted, TransactionEnd::kRolledBack), Outcome::kNone);
@@ -223,7 +223,7 @@ TEST(JudgeOpenTest, ACancelledQueryDoesNotMakeACommitACancel) {
 
 TEST(JudgeOpenTest, WhoWasToldToGoIsTerminatedOnlyWhenGone) {
   Episode episode = open_episode();
-  episode.is_told_to_go = true;
+  episode.terminate_sent = true;
   const SampleOf idle = idle_in_transaction(kBegun, kIdleSince, kLeaked);
   EXPECT_EQ(judge_open(episode, present(idle), TransactionEnd::kNone), Outcome::kNone);
   EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransaction), TransactionEnd::kDisconnected),

@@ -20,8 +20,8 @@ TEST(NextStepTest, WithoutAReplyItWaitsThenGivesUp) {
   Handshake handshake{};
   note_sent(&handshake, kSecond);
   EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond), Step::kWait);
-  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakePatience), Step::kWait);
-  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakePatience + 1), Step::kGiveUp);
+  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakeTimeout), Step::kWait);
+  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakeTimeout + 1), Step::kGiveUp);
 }
 
 TEST(NextStepTest, AfterAProbeItWaitsUntilTheTargetSleeps) {
@@ -58,8 +58,8 @@ TEST(NextStepTest, TheNumberOfMessagesIsBounded) {
 TEST(NextStepTest, PatienceCountsFromTheFirstMessage) {
   Handshake handshake{};
   note_sent(&handshake, kSecond);
-  note_sent(&handshake, kSecond + kHandshakePatience);
-  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kSecond + kHandshakePatience + 1), Step::kGiveUp);
+  note_sent(&handshake, kSecond + kHandshakeTimeout);
+  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kSecond + kHandshakeTimeout + 1), Step::kGiveUp);
 }
 
 TEST(MessageGateTest, IsOpenForTheNextMessageAfterTheProbe) {

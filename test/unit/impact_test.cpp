@@ -8,21 +8,21 @@
 namespace pgleak {
 namespace {
 
-static_assert(std::is_trivially_copyable<Harm>::value, "lives in shared memory and in the event queue");
+static_assert(std::is_trivially_copyable<ImpactSample>::value, "lives in shared memory and in the event queue");
 
 constexpr WallTime kNow = 1000 * kSecond;
 constexpr Micros kUnknownAge = -1;
 
-Holdings holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
-  return Holdings{xid, xmin, locks, blocked, 0, 1000};
+HeldResources holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
+  return HeldResources{xid, xmin, locks, blocked, 0, 1000};
 }
 
-Harm measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
-  return measure(Holdings{xid, xmin, 0, 0, 0, next_xid}, kNow, kUnknownAge);
+ImpactSample measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
+  return measure(HeldResources{xid, xmin, 0, 0, 0, next_xid}, kNow, kUnknownAge);
 }
 
 Micros blocked_for(std::int32_t blocked, WallTime since, Micros transaction_age) {
-  return measure(Holdings{0, 0, 1, blocked, since, 1000}, kNow, transaction_age).blocked_for;
+  return measure(HeldResources{0, 0, 1, blocked, since, 1000}, kNow, transaction_age).blocked_for;
 }
 
 TEST(GradeTest, FollowsTheWorstThatASessionHolds) {
@@ -48,12 +48,12 @@ TEST(ImpactNameTest, AreThoseOfTheViewsAndTheSetting) {
 }
 
 TEST(MeasureTest, SaysWhatIsHeldAndItsGrade) {
-  const Harm harm = measure(holding(700, 690, 3, 0), kNow, kSecond);
-  EXPECT_EQ(harm.xid, 700U);
-  EXPECT_EQ(harm.xmin, 690U);
-  EXPECT_EQ(harm.locks, 3);
-  EXPECT_EQ(harm.blocked, 0);
-  EXPECT_EQ(harm.impact, Impact::kHorizon);
+  const ImpactSample impact_now = measure(holding(700, 690, 3, 0), kNow, kSecond);
+  EXPECT_EQ(impact_now.xid, 700U);
+  EXPECT_EQ(impact_now.xmin, 690U);
+  EXPECT_EQ(impact_now.locks, 3);
+  EXPECT_EQ(impact_now.blocked, 0);
+  EXPECT_EQ(impact_now.impact, Impact::kHorizon);
 }
 
 TEST(MeasureTest, TheHorizonIsAsFarBackAsTheOlderOfXidAndSnapshot) {
@@ -88,9 +88,9 @@ TEST(MeasureTest, AWallClockThatWasSetMakesNoLongWaits) {
 }
 
 TEST(WorstOfTest, KeepsThePeakOfEachColumn) {
-  const Harm many{0, 0, -1, 5, 7, 2 * kSecond, Impact::kBlocking};
-  const Harm old{700, 650, 90, 2, 1, 9 * kSecond, Impact::kBlocking};
-  for (const Harm& worst : {worst_of(many, old), worst_of(old, many)}) {
+  const ImpactSample many{0, 0, -1, 5, 7, 2 * kSecond, Impact::kBlocking};
+  const ImpactSample old{700, 650, 90, 2, 1, 9 * kSecond, Impact::kBlocking};
+  for (const ImpactSample& worst : {worst_of(many, old), worst_of(old, many)}) {
     EXPECT_EQ(worst.xmin_age, 90);
     EXPECT_EQ(worst.locks, 5);
     EXPECT_EQ(worst.blocked, 7);
@@ -100,9 +100,9 @@ TEST(WorstOfTest, KeepsThePeakOfEachColumn) {
 }
 
 TEST(WorstOfTest, RemembersWhatWasHeldLast) {
-  Harm worst = worst_of(kHarmless, measure_xids(0, 600, 700));
+  ImpactSample worst = worst_of(kNoImpact, measure_xids(0, 600, 700));
   worst = worst_of(worst, measure_xids(690, 680, 700));
-  worst = worst_of(worst, kHarmless);  // rolled back in place
+  worst = worst_of(worst, kNoImpact);  // rolled back in place
   EXPECT_EQ(worst.xid, 690U);
   EXPECT_EQ(worst.xmin, 680U);
   EXPECT_EQ(worst.xmin_age, 100);

@@ -156,7 +156,7 @@ TEST(LimitNamesTest, AreTheOnesInTheDocumentation) {
   EXPECT_STREQ(name_of(LimitSource::kRule, 3).text, "rule 3");
   EXPECT_STREQ(name_of(LimitSource::kRule, INT32_MIN).text, "rule -2147483648");
   EXPECT_STREQ(name_of(LimitSource::kSession, 3).text, "session");
-  EXPECT_STREQ(name_of(LimitSource::kByHand, 0).text, "by hand");
+  EXPECT_STREQ(name_of(LimitSource::kManual, 0).text, "by hand");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Owns: the tests of core/pattern: LIKE as the server has it, and networks of both families.
-#include "core/pattern.hpp"
+#include "core/rules.hpp"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>

@@ -41,17 +41,17 @@ struct SampleOf {
   SessionState state = SessionState::kIdle;
   WallTime xact_start = 0;
   WallTime state_start = 0;
-  Generation ended_count = 0;
+  XactSeq ended_count = 0;
   TransactionEnd last_end = TransactionEnd::kNone;
   WallTime last_end_start = 0;
   SessionId id = kSomeSession;
 
-  operator SessionSample() const {
-    return SessionSample{id, state, xact_start, state_start, ended_count, last_end, last_end_start};
+  operator SessionStatus() const {
+    return SessionStatus{id, state, xact_start, state_start, ended_count, last_end, last_end_start};
   }
 };
 
-inline SampleOf idle_in_transaction(WallTime xact_start, WallTime idle_since, Generation ended_count = 0) {
+inline SampleOf idle_in_transaction(WallTime xact_start, WallTime idle_since, XactSeq ended_count = 0) {
   SampleOf sample;
   sample.state = SessionState::kIdleInTransaction;
   sample.xact_start = xact_start;
@@ -62,18 +62,18 @@ inline SampleOf idle_in_transaction(WallTime xact_start, WallTime idle_since, Ge
 }
 
 inline SampleOf active_in_transaction(WallTime xact_start, WallTime active_since,
-                                      Generation ended_count = 0) {
+                                      XactSeq ended_count = 0) {
   SampleOf sample = idle_in_transaction(xact_start, active_since, ended_count);
   sample.state = SessionState::kActive;
   return sample;
 }
 
 // After an error outside of a savepoint: the server shows no transaction any more, only the state.
-inline SampleOf plain_aborted(WallTime xact_start, WallTime idle_since, Generation generation) {
+inline SampleOf plain_aborted(WallTime xact_start, WallTime idle_since, XactSeq xact_seq) {
   SampleOf sample;
   sample.state = SessionState::kIdleInTransactionAborted;
   sample.state_start = idle_since;
-  sample.ended_count = generation + 1;
+  sample.ended_count = xact_seq + 1;
   sample.last_end = TransactionEnd::kRolledBack;
   sample.last_end_start = xact_start;
   return sample;

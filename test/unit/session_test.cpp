@@ -30,13 +30,13 @@ struct BlockCase {
   const char* meaning;
   SessionState state;
   WallTime xact_start;
-  Generation ended_count;
+  XactSeq ended_count;
   TransactionEnd last_end;
   WallTime last_end_start;
-  Block block;
+  TransactionBlock block;
 };
 
-constexpr Block kNoBlock{false, 0, 0};
+constexpr TransactionBlock kNoBlock{false, 0, 0};
 
 using State = SessionState;
 using End = TransactionEnd;
@@ -112,9 +112,9 @@ TEST(CurrentBlockTest, FollowsFromStateStartAndLastEnd) {
     sample.last_end = c.last_end;
     sample.last_end_start = c.last_end_start;
 
-    const Block block = current_block(sample);
+    const TransactionBlock block = current_block(sample);
     EXPECT_EQ(block.exists, c.block.exists);
-    EXPECT_EQ(block.generation, c.block.generation);
+    EXPECT_EQ(block.xact_seq, c.block.xact_seq);
     EXPECT_EQ(block.xact_start, c.block.xact_start);
   }
 }
@@ -128,35 +128,35 @@ TEST(CurrentBlockTest, WithoutABlockNothingOfOneIsShown) {
       sample.ended_count = 3;
       sample.last_end = end;
       sample.last_end_start = kEarlier;
-      const Block block = current_block(sample);
+      const TransactionBlock block = current_block(sample);
       EXPECT_FALSE(block.exists);
-      EXPECT_EQ(block.generation, 0U);
+      EXPECT_EQ(block.xact_seq, 0U);
       EXPECT_EQ(block.xact_start, 0);
     }
   }
 }
 
 TEST(CurrentBlockTest, ABlockKeepsItsGenerationAndStartThroughAnError) {
-  const Block before = current_block(idle_in_transaction(kStart, kIdleSince, 5));
-  const Block after = current_block(plain_aborted(kStart, kIdleSince + kSecond, 5));
+  const TransactionBlock before = current_block(idle_in_transaction(kStart, kIdleSince, 5));
+  const TransactionBlock after = current_block(plain_aborted(kStart, kIdleSince + kSecond, 5));
   EXPECT_TRUE(after.exists);
-  EXPECT_EQ(after.generation, before.generation);
+  EXPECT_EQ(after.xact_seq, before.xact_seq);
   EXPECT_EQ(after.xact_start, before.xact_start);
 }
 
 TEST(CurrentBlockTest, BeginCommitBeginInOneMessageIsAnotherBlockWithTheSameStart) {
-  const Block first = current_block(idle_in_transaction(kStart, kIdleSince, 5));
-  const Block second = current_block(idle_in_transaction(kStart, kIdleSince + kSecond, 6));
+  const TransactionBlock first = current_block(idle_in_transaction(kStart, kIdleSince, 5));
+  const TransactionBlock second = current_block(idle_in_transaction(kStart, kIdleSince + kSecond, 6));
   EXPECT_EQ(second.xact_start, first.xact_start);
-  EXPECT_NE(second.generation, first.generation);
+  EXPECT_NE(second.xact_seq, first.xact_seq);
 }
 
 TEST(CurrentBlockTest, TheTransactionAfterAnAbortedOneIsAnotherBlock) {
-  const Block aborted = current_block(plain_aborted(kStart, kIdleSince, 5));
+  const TransactionBlock aborted = current_block(plain_aborted(kStart, kIdleSince, 5));
   SampleOf next = idle_in_transaction(kStart + kSecond, kIdleSince + kSecond, 6);
   next.last_end = TransactionEnd::kRolledBack;
   next.last_end_start = kStart;
-  EXPECT_EQ(current_block(next).generation, aborted.generation + 1);
+  EXPECT_EQ(current_block(next).xact_seq, aborted.xact_seq + 1);
 }
 
 TEST(SessionStateTest, IsIdleInTransactionInTwoStates) {

@@ -1,6 +1,6 @@
 // Owns: the tests of core/stopwatch: ages of things that the server dates by the wall clock stay right
 // whatever happens to the wall clock.
-#include "core/stopwatch.hpp"
+#include "core/session.hpp"
 
 #include <gtest/gtest.h>
 

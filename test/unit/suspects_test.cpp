@@ -28,7 +28,7 @@ struct Connection {
   bool has_run = true;  // since the last look
   MonotonicTime expires_on = INT64_MAX;
   MonotonicTime returned_on = 0;
-  SessionPulse pulse{};
+  SessionActivity activity{};
 };
 
 // What a pool does of its own accord, beside lending connections.
@@ -76,7 +76,7 @@ class Play {
   int most_suspects() const { return most_suspects_; }
   std::size_t size() const { return connections_.size(); }
   FakeTime time_;
-  PoolPulse pool_{};
+  PoolActivity pool_{};
 
  private:
   Connection* open() {
@@ -156,16 +156,16 @@ class Play {
 
   void look() {
     look_on_ = time_.monotonic() + kSecond;
-    PoolSight sight{};
+    PoolObservation observation{};
     suspects_ = 0;
     for (Connection& c : connections_) {
-      if (c.pulse.seen_on == 0) c.pulse.seen_on = time_.monotonic();
+      if (c.activity.seen_on == 0) c.activity.seen_on = time_.monotonic();
       const bool is_idle = !c.is_out || c.busy_until <= time_.monotonic();
-      suspects_ += observe_session(&c.pulse, SessionSight{is_idle, c.has_run}, pool_, kSuspectAfter,
-                                   time_.monotonic(), &sight);
+      suspects_ += observe_session(&c.activity, SessionObservation{is_idle, c.has_run}, pool_, kSuspectAfter,
+                                   time_.monotonic(), &observation);
       c.has_run = !is_idle;  // it goes on running, and will have when it stops
     }
-    observe_pulse(&pool_, sight, time_.monotonic());
+    observe_activity(&pool_, observation, time_.monotonic());
     if (suspects_ > most_suspects_) most_suspects_ = suspects_;
     for (Connection* connection : closing_) close(connection);
     closing_.clear();
@@ -263,7 +263,7 @@ TEST_P(HealthyPoolTest, HasNoSuspectsIfItsUsersAreSlow) {
 TEST_P(HealthyPoolTest, HasNoSuspectsAfterARestartOfTheScanner) {
   Play play(GetParam().habits, 1);
   live(&play);
-  play.pool_ = PoolPulse{};
+  play.pool_ = PoolActivity{};
   live(&play);
   EXPECT_EQ(play.most_suspects(), 0);
 }
@@ -288,7 +288,7 @@ TEST_P(ForgottenTest, IsASuspectOnceThePoolGrowsWithoutIt) {
   EXPECT_EQ(play.suspects(), 1);
   play.run(10 * kMinute, 0.5, kSecond);
   EXPECT_EQ(play.suspects(), 1);  // also when the load is over
-  EXPECT_TRUE(forgotten->pulse.is_suspect);
+  EXPECT_TRUE(forgotten->activity.is_suspect);
   // It runs something again: it was not forgotten after all.
   forgotten->has_run = true;
   play.run(2 * kSecond, 0.5, kSecond);
@@ -322,26 +322,26 @@ TEST(SharedPoolTest, HasNoSuspectsForAnHour) {
 }
 
 // A session quiet since one second, in a pool that had 4 connections then.
-bool is_suspect(const PoolPulse& pool, Micros suspect_after = kSuspectAfter) {
-  SessionPulse session{};
+bool is_suspect(const PoolActivity& pool, Micros suspect_after = kSuspectAfter) {
+  SessionActivity session{};
   session.seen_on = 1;
   session.idle_on = kSecond;
   session.pool_size = 4;
-  PoolSight sight{};
-  return observe_session(&session, {true, false}, pool, suspect_after, kHour, &sight);
+  PoolObservation observation{};
+  return observe_session(&session, {true, false}, pool, suspect_after, kHour, &observation);
 }
 
 TEST(SuspectsTest, NeedAllTheSigns) {
-  EXPECT_TRUE(is_suspect(PoolPulse{{5, 5, 5}, kMinute, 2 * kMinute, 0}));
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 4}, kMinute, 2 * kMinute, 0})) << "not larger for long";
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 5}, kMinute, 0, 0})) << "none of the others is used any more";
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 5}, 4 * kSecond, 2 * kMinute, 0})) << "the new one came too soon";
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 5}, kMinute, 2 * kMinute, kHour - kMinute})) << "a pooler's";
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 5}, kMinute, 2 * kMinute, 0}, 2 * kHour)) << "not quiet for long";
+  EXPECT_TRUE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}));
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 4}, kMinute, 2 * kMinute, 0})) << "not larger for long";
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 0, 0})) << "none of the others is used any more";
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, 4 * kSecond, 2 * kMinute, 0})) << "the new one came too soon";
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, kHour - kMinute})) << "a pooler's";
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}, 2 * kHour)) << "not quiet for long";
 }
 
 TEST(SuspectsTest, AreOffWithoutALimit) {
-  EXPECT_FALSE(is_suspect(PoolPulse{{5, 5, 5}, kMinute, 2 * kMinute, 0}, kNever));
+  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}, kNever));
 }
 
 }  // namespace

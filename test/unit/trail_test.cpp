@@ -16,7 +16,7 @@
 namespace pgleak {
 namespace {
 
-constexpr Generation kNobody = ~Generation{0};
+constexpr XactSeq kNobody = ~XactSeq{0};
 
 // --- the text of a statement ---
 
@@ -79,14 +79,14 @@ class TrailTest : public testing::Test {
     trail_->initialize(capacity);
   }
 
-  void add(Generation generation, const std::string& text, Generation kept = kNobody) {
-    trail_->add(generation, kept, static_cast<WallTime>(text.size()), text.size(),
+  void add(XactSeq xact_seq, const std::string& text, XactSeq kept = kNobody) {
+    trail_->add(xact_seq, kept, static_cast<WallTime>(text.size()), text.size(),
                 TextSpan{text.c_str(), static_cast<int>(text.size())});
   }
 
-  std::string read(Generation generation) const {
+  std::string read(XactSeq xact_seq) const {
     TrailEntry copy[kMaxTrailSize];
-    const int count = trail_->read(generation, copy);
+    const int count = trail_->read(xact_seq, copy);
     std::string all;
     for (int i = 0; i < count; i++) {
       if (i > 0) all += ' ';
@@ -147,7 +147,7 @@ TEST_F(TrailTest, WhatIsWantedIsKeptWhateverFollows) {
   make(2);
   add(3, "a", 3);
   add(3, "b", 3);
-  for (Generation next = 4; next < 9; next++) {
+  for (XactSeq next = 4; next < 9; next++) {
     add(next, "x", 3);
     EXPECT_EQ(read(3), "a b");
     EXPECT_EQ(read(next), "x");
@@ -170,10 +170,10 @@ TEST_F(TrailTest, AFullTextFits) {
 }
 
 // Whole: statements of one transaction, one after the other, each with the text that belongs to its number.
-bool is_whole(const TrailEntry* copy, int count, Generation generation) {
+bool is_whole(const TrailEntry* copy, int count, XactSeq xact_seq) {
   for (int i = 0; i < count; i++) {
     const std::uint64_t number = copy[i].query_id;
-    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != generation)
+    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != xact_seq)
       return false;
     if (copy[i].length != number % kTrailTextSize || copy[i].at != static_cast<WallTime>(number))
       return false;
@@ -194,9 +194,9 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
   std::thread writer([&] {
     char text[kTrailTextSize];
     for (std::uint64_t number = 0; !stop.load(std::memory_order_relaxed); number++) {
-      const Generation generation = number / 100;
+      const XactSeq xact_seq = number / 100;
       std::memset(text, static_cast<char>('A' + number % 26), sizeof(text));
-      trail_->add(generation, generation / 10 * 10, static_cast<WallTime>(number), number,
+      trail_->add(xact_seq, xact_seq / 10 * 10, static_cast<WallTime>(number), number,
                   TextSpan{text, static_cast<int>(number % kTrailTextSize)});
       written.store(number, std::memory_order_release);
       dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pause would starve the reader
@@ -208,8 +208,8 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
   int kept = 0;
   for (int turn = 0; reads < kReads || kept < kReads / 10; turn++) {
     TrailEntry copy[kMaxTrailSize];
-    const Generation current = written.load(std::memory_order_acquire) / 100;
-    const Generation wanted = turn % 2 == 0 ? current : current / 10 * 10;
+    const XactSeq current = written.load(std::memory_order_acquire) / 100;
+    const XactSeq wanted = turn % 2 == 0 ? current : current / 10 * 10;
     const int count = trail_->read(wanted, copy);
     if (count == 0) {
       std::this_thread::yield();  // over by now, or the writer lost its processor in the middle of a write

@@ -1,0 +1,102 @@
+// Owns: the code that runs inside every client backend: it takes the backend's slot when the session
+// starts, publishes the session's own limits, and says how each transaction ended.
+// Called by the server at the end of every transaction and from the settings machinery.
+// Must never ereport, allocate, block or write to the client: there it would break somebody's COMMIT.
+
+#include "backend/backend.hpp"
+
+#include <cstdint>
+
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "pgleak.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "storage/ipc.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+void note_transaction_limits(const LimitValues& own) {
+  if (uses_transaction_clock(own)) shared->own_transaction_limits.store(true, std::memory_order_relaxed);
+}
+
+void publish_limits() {
+  if (my_slot == nullptr) return;
+  const LimitValues own = own_limits();
+  my_slot->backend.publish_limits(own, own_action_min_impact());
+  note_transaction_limits(own);
+}
+
+// Only sessions of clients take part: walsenders, workers and the single-user mode are none.
+bool is_client_session() {
+  return shared != nullptr && MyBackendType == B_BACKEND && IsUnderPostmaster && MyProcPort != nullptr &&
+         MyProc != nullptr && MyBEEntry != nullptr;
+}
+
+void take_slot() {
+  const int index = compat::my_status_index();
+  if (index < 0 || index >= shared->slot_count) return;
+
+  BackendOwner owner{};
+  owner.session = SessionId{MyProcPid, MyStartTimestamp};
+  owner.proc_index = compat::my_proc_index();
+  owner.encoding = GetDatabaseEncoding();
+  owner.is_superuser = is_login_superuser();
+  copy_login_names(owner.database, owner.role);
+
+  const LimitValues own = own_limits();
+  session_slots[index].backend.claim(owner, own, own_action_min_impact());
+  note_transaction_limits(own);
+  my_slot = &session_slots[index];
+  my_trail = trail_of(index);
+}
+
+void publish_end(TransactionEnd how) {
+  // The first transaction that ends in a session is the one in which the server sets the session up:
+  // the settings of its role and database are in force by then.
+  if (my_slot == nullptr) {
+    if (how == TransactionEnd::kCommitted && is_client_session()) take_slot();
+    return;
+  }
+  // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
+  // then the server has transactions of its own to drop temporary tables.
+  if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
+  // Only an aborted block has to be known by when its transaction began.
+  my_slot->backend.publish_end(
+      how, how == TransactionEnd::kRolledBack ? GetCurrentTransactionStartTimestamp() : 0);
+}
+
+void on_transaction_event(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_COMMIT:
+      publish_end(TransactionEnd::kCommitted);
+      break;
+    case XACT_EVENT_PREPARE:
+      publish_end(TransactionEnd::kPrepared);
+      break;
+    case XACT_EVENT_ABORT:
+      publish_end(TransactionEnd::kRolledBack);
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+void install_backend() {
+  RegisterXactCallback(on_transaction_event, nullptr);
+  on_limit_change(publish_limits);
+  install_in_place();
+  install_statement_hooks();
+}
+
+}  // namespace pgleak

@@ -1,0 +1,154 @@
+#include "backend/backend.hpp"
+#include "core/action.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/worker.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "replication/slot.h"
+#include "storage/sinval.h"
+#include "utils/backend_status.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+// Of libpq/libpq.h, which includes headers of GSSAPI that a machine for building extensions lacks.
+extern bool pq_is_reading_msg(void);
+}
+
+namespace pgleak {
+
+namespace {
+
+// Set while this backend acts: what it does may handle further messages.
+bool is_acting = false;
+
+MessageGate gate;
+
+CancelledBlock cancelled_block;
+
+bool is_idle_state(BackendState state) {
+  return state == STATE_IDLEINTRANSACTION || state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+// Everything that must hold for anything to be done here: this very transaction, between two commands, with
+// nothing under way in this backend that relies on not being interrupted.
+bool may_act(const ActionRequest& request) {
+  return !is_acting && request.session == SessionId{MyProcPid, MyStartTimestamp} &&
+         monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
+         IsTransactionBlock() && my_block_seq() == request.xact_seq && is_idle_state(MyBEEntry->st_state) &&
+         MyBEEntry->st_state_start_timestamp == request.state_start && InterruptHoldoffCount == 0 &&
+         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+}
+
+// A failure in the middle of the abort leaves nothing that this session could go on with.
+[[noreturn]] void end_after_failure(MemoryContext context) {
+  HOLD_INTERRUPTS();
+  MemoryContextSwitchTo(context);
+  ErrorData* error = CopyErrorData();
+  FlushErrorState();
+  RESUME_INTERRUPTS();
+  ereport(FATAL, (errcode(ERRCODE_TRANSACTION_ROLLBACK),
+                  errmsg("terminating connection: pgleak could not roll the transaction back in place"),
+                  errdetail_internal("%s", error->message != nullptr ? error->message : "")));
+  pg_unreachable();
+}
+
+void abort_transaction() {
+  MemoryContext context = CurrentMemoryContext;
+  PG_TRY();
+  {
+    // AbortCurrentTransaction() alone would abort the innermost subtransaction only.
+    while (GetCurrentTransactionNestLevel() > 1) RollbackAndReleaseCurrentSubTransaction();
+    AbortCurrentTransaction();
+  }
+  PG_CATCH();
+  { end_after_failure(context); }
+  PG_END_TRY();
+  // The client read goes on in the context it was in. Not so the resource owner, which is gone.
+  MemoryContextSwitchTo(context);
+}
+
+void roll_back_in_place(const ActionRequest& request) {
+  cancelled_block = CancelledBlock{request.xact_seq, GetCurrentTimestamp(), request.reason};
+  abort_transaction();
+  // A snapshot that the whole transaction shares stays registered until the block ends, and so would the
+  // horizon.
+  MyProc->xmin = InvalidTransactionId;
+  has_cancelled_block = true;
+  set_ps_display("idle in transaction (aborted)");
+  pgstat_report_activity(STATE_IDLEINTRANSACTION_ABORTED, nullptr);
+  my_slot->action.aborted_at.store(MyBEEntry->st_state_start_timestamp, std::memory_order_relaxed);
+
+  char why[kReasonSize];
+  describe_reason(request.reason, why);
+  // Never to the client, which did not ask and would take it for the answer to its next statement.
+  ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
+}
+
+[[noreturn]] void end_connection(const ActionReason& reason) {
+  char why[kReasonSize];
+  describe_reason(reason, why);
+  // It never returns, so it needs no proof that the stack is unwound: the server ends any backend this way.
+  ereport(FATAL,
+          (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
+           errmsg("terminating connection by pgleak: %s", why),
+           errhint("Commit or roll back and give the connection back sooner, or have the limit raised.")));
+  pg_unreachable();
+}
+
+void act_on(const ActionRequest& request) {
+  ActionSlot& slot = my_slot->action;
+  if (!may_act(request)) {
+    slot.reply(request.nonce, Reply::kRefused);
+    return;
+  }
+  if (request.action == Action::kTerminate) {
+    is_acting = true;
+    slot.reply(request.nonce, Reply::kDone);
+    end_connection(request.reason);
+  }
+
+  if (!gate.is_open(request.probed)) {
+    gate.note_probe(request.nonce);
+    slot.reply(request.nonce, Reply::kProbed);
+    return;
+  }
+  is_acting = true;
+  slot.reply(request.nonce, Reply::kActing);
+  roll_back_in_place(request);
+  is_acting = false;
+  slot.reply(request.nonce, Reply::kDone);
+}
+
+void on_message(Datum, compat::SyscacheId, uint32 hash) {
+  if (my_slot == nullptr || hash == 0) return;     // 0: the cache is reset
+  gate.note_message(SharedInvalidMessageCounter);  // it has counted this one already
+  ActionRequest request;
+  if (!my_slot->action.request.read(&request) || request.nonce != hash) return;
+  act_on(request);
+  wake_worker(shared->scanner_proc);
+}
+
+}  // namespace
+
+void install_in_place() {
+  // Languages hardly ever change, and nothing expensive in the server listens for that: a quiet place for
+  // messages.
+  CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
+}
+
+bool has_cancelled_block = false;
+
+const CancelledBlock* current_cancelled_block() {
+  if (!has_cancelled_block || my_slot == nullptr) return nullptr;
+  if (!IsAbortedTransactionBlockState() || my_block_seq() != cancelled_block.xact_seq) return nullptr;
+  return &cancelled_block;
+}
+
+}  // namespace pgleak

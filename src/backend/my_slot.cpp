@@ -1,0 +1,40 @@
+
+
+#include "backend/backend.hpp"
+#include "pg/postgres.hpp"
+
+// libpq-be.h includes the headers of GSSAPI and OpenSSL if the server was built with them, and a machine
+// that only builds extensions lacks those. They declare members that come after the ones used here
+// ("keep struct offsets the same", libpq-be.h), so leaving them out changes nothing that we read.
+#undef ENABLE_GSS
+#undef ENABLE_SSPI
+#undef USE_OPENSSL
+#undef USE_SSL
+
+extern "C" {
+#include "libpq/libpq-be.h"
+#include "utils/guc.h"
+#include "access/xact.h"
+}
+
+namespace pgleak {
+
+void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
+  strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
+  strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
+}
+
+bool is_login_superuser() {
+  // The server keeps this for its clients, and so no catalog is needed here, at the end of a transaction.
+  const char* value = GetConfigOption("is_superuser", true, false);
+  return value != nullptr && strcmp(value, "on") == 0;
+}
+
+SessionSlot* my_slot = nullptr;
+Trail* my_trail = nullptr;
+
+bool is_in_aborted_block() {
+  return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
+}
+
+}  // namespace pgleak

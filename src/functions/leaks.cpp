@@ -1,0 +1,248 @@
+// Owns: the C functions behind the extension's SQL objects (sql/pgleak--*.sql). Called by any session.
+// They read shared memory; only pgleak.reset() writes there. Permissions beyond GRANT are checked here.
+
+#include <cstdint>
+
+#include "core/detection.hpp"
+#include "core/session.hpp"
+#include "functions/functions.hpp"
+#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/encoding.hpp"
+#include "pg/json.hpp"
+#include "pg/postgres.hpp"
+#include "pg/row.hpp"
+#include "pg/settings.hpp"
+#include "pgstat.h"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+PG_FUNCTION_INFO_V1(pgleak_read_leaks);
+}
+
+namespace pgleak {
+
+namespace {
+
+// One open episode and its session.
+struct LiveLeak {
+  SessionRecord view;
+  StatusEntry entry;
+  SessionIdentity who;
+  Ages ages;
+  const char* statement;  // as the status array has it
+  int statement_length;
+  const TrailEntry* trail;
+  int trail_length;
+  const LiveLeak* next;
+};
+
+// How often a session may change while we look at it, which takes a few microseconds: far less than a
+// statement.
+constexpr int kReadTries = 1000;
+
+// What a query has seen. Queries can be nested, so there is a list of them.
+struct QuerySnapshot {
+  MemoryContextCallback at_end;
+  const EState* query;
+  const LiveLeak* leaks;
+  QuerySnapshot* next;
+};
+QuerySnapshot* query_snapshots = nullptr;
+
+void forget_snapshot(void* argument) {
+  for (QuerySnapshot** link = &query_snapshots; *link != nullptr; link = &(*link)->next) {
+    if (*link != argument) continue;
+    *link = (*link)->next;
+    return;
+  }
+}
+
+enum class ReadResult : std::uint8_t {
+  kSeen,
+  kNoLeak,
+  kMoved,  // the session changed while we looked: what was read does not belong together
+};
+
+// Whether the transaction of the episode is over, though the scanner has yet to notice.
+bool is_over(const SessionRecord& view, const SessionStatus& sample) {
+  const Episode& episode = view.episode;
+  if (sample.ended_count <= episode.xact_seq) return false;
+  const TransactionBlock block = current_block(sample);
+  if (block.exists && block.xact_seq == episode.xact_seq) return false;
+  // In the middle of a rollback in place it is over, but the session does not show its aborted block yet.
+  const bool is_being_cancelled =
+      episode.action.result == ActionResult::kRequested && is_idle_in_transaction(sample.state) &&
+      sample.ended_count == episode.xact_seq + 1 && sample.last_end == TransactionEnd::kRolledBack;
+  return !is_being_cancelled;
+}
+
+// Looks at the session of slot `index`. Its state, its statement and its trail are of one moment.
+ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailEntry* trail) {
+  const SessionSlot& slot = session_slots[index];
+  const std::uint32_t version = status_version(index);
+  if (!slot.scanner.read(&leak->view)) return ReadResult::kMoved;
+  if (!leak->view.is_open) return ReadResult::kNoLeak;
+
+  const Episode& episode = leak->view.episode;
+  const TransactionReport report = slot.backend.report();
+  if (read_status(index, &leak->entry) == StatusRead::kUnused || leak->entry.id != episode.session)
+    return ReadResult::kNoLeak;
+  if (!read_status_strings(index, episode.session, &leak->who, statement, pgstat_track_activity_query_size,
+                           &leak->statement_length))
+    return ReadResult::kMoved;
+  leak->trail_length = read_trail(index, episode.xact_seq, trail);
+  if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
+    return ReadResult::kMoved;
+
+  const SessionStatus sample{leak->entry.id,          leak->entry.state,  leak->entry.xact_start,
+                             leak->entry.state_start, report.ended_count, report.last_end,
+                             report.last_end_start};
+  if (is_over(leak->view, sample)) return ReadResult::kNoLeak;
+  const PreviousScan never{};
+  leak->ages = measure_ages(&leak->view.watch, sample, current_block(sample), now, never);
+  return ReadResult::kSeen;
+}
+
+bool read_until_unchanged(int index, Now now, LiveLeak* leak, char* statement, TrailEntry* trail) {
+  for (int i = 0; i < kReadTries; i++) {
+    const ReadResult result = read_leak(index, now, leak, statement, trail);
+    if (result != ReadResult::kMoved) return result == ReadResult::kSeen;
+  }
+  return false;  // its backend was stopped in mid-change; better no row than one that never was true
+}
+
+template <typename Element>
+Element* copy_of(const Element* elements, int count) {
+  const Size size = static_cast<Size>(count) * sizeof(Element);
+  return static_cast<Element*>(memcpy(palloc(size), elements, size));
+}
+
+// Everything in the current memory context.
+const LiveLeak* read_all_leaks() {
+  const Now now = read_clocks();
+  const LiveLeak* first = nullptr;
+  const LiveLeak** link = &first;
+  char* statement = static_cast<char*>(palloc(static_cast<Size>(pgstat_track_activity_query_size)));
+  TrailEntry trail[kMaxTrailSize];
+  for (int i = 0; i < shared->slot_count; i++) {
+    LiveLeak leak{};
+    if (!read_until_unchanged(i, now, &leak, statement, trail)) continue;
+    leak.statement = copy_of(statement, leak.statement_length + 1);
+    leak.trail = copy_of(trail, leak.trail_length);
+    LiveLeak* kept = copy_of(&leak, 1);
+    *link = kept;
+    link = &kept->next;
+  }
+  pfree(statement);
+  return first;
+}
+
+const LiveLeak* live_leaks(EState* query) {
+  if (query == nullptr) return read_all_leaks();
+  for (const QuerySnapshot* snapshot = query_snapshots; snapshot != nullptr; snapshot = snapshot->next)
+    if (snapshot->query == query) return snapshot->leaks;
+
+  MemoryContext caller = MemoryContextSwitchTo(query->es_query_cxt);
+  QuerySnapshot* snapshot = static_cast<QuerySnapshot*>(palloc0(sizeof(QuerySnapshot)));
+  snapshot->query = query;
+  snapshot->leaks = read_all_leaks();
+  snapshot->next = query_snapshots;
+  snapshot->at_end.func = forget_snapshot;
+  snapshot->at_end.arg = snapshot;
+  // From here on nothing can fail: the list must never hold what the end of the query does not take out of
+  // it.
+  MemoryContextRegisterResetCallback(query->es_query_cxt, &snapshot->at_end);
+  query_snapshots = snapshot;
+  MemoryContextSwitchTo(caller);
+  return snapshot->leaks;
+}
+
+// As of the scanner's last look, all of it: what it hurts makes sense only together.
+void add_impact(Row* row, const ImpactSample& impact_now) {
+  row->add_xid(impact_now.xid);
+  row->add_xid(impact_now.xmin);
+  if (impact_now.xmin_age < 0)
+    row->add_null();
+  else
+    row->add_int64(impact_now.xmin_age);
+  row->add_int32(impact_now.locks);
+  row->add_int32(impact_now.blocked);
+  row->add_duration(impact_now.blocked_for);
+  row->add_text(to_string(impact_now.impact));
+}
+
+// The columns of pgleak.read_leaks(), in its order.
+void add_leak(Row* row, const LiveLeak& leak) {
+  const Episode& episode = leak.view.episode;
+  const int encoding = episode.who.encoding;
+  const bool is_visible = may_see_details(leak.who.role_oid);
+
+  row->add_int64(episode.leak_id);
+  row->add_int32(episode.session.pid);
+  row->add_foreign_text(episode.who.database, encoding);
+  row->add_foreign_text(episode.who.role, encoding);
+  row->add_foreign_text(leak.who.application_name, encoding);
+  if (!is_visible) {
+    row->add_nulls(24);
+    row->add_text("<insufficient privilege>");
+    row->add_nulls(3);
+    return;
+  }
+  row->add_text(leak.who.client_address[0] != '\0' ? leak.who.client_address : nullptr);
+  if (leak.who.client_port == kPortUnknown)
+    row->add_null();
+  else
+    row->add_int32(leak.who.client_port);
+  row->add_time(episode.session.backend_start);
+  row->add_time(episode.xact_start);
+  row->add_text(to_string(leak.entry.state));
+  row->add_time(is_idle_in_transaction(leak.entry.state) ? leak.entry.state_start : 0);
+  row->add_duration(leak.ages.on[static_cast<int>(Clock::kIdle)]);
+  row->add_duration(leak.ages.on[static_cast<int>(Clock::kTransaction)]);
+  row->add_text(to_string(episode.clock));
+  row->add_time(episode.detected_at);
+  row->add_duration(episode.leak_after);
+  row->add_text(name_of(episode.limit_source, episode.rule_id).text);
+  add_impact(row, leak.view.impact_now);
+  row->add_text(to_string(leak.view.next_action));
+  row->add_time(leak.view.next_action_at);
+  row->add_text(to_string(episode.action.last));
+  row->add_time(episode.action.at);
+  row->add_text(to_string(episode.action.result));
+  row->add_foreign_text(leak.statement, encoding);
+  if (leak.entry.query_id == 0)
+    row->add_null();
+  else
+    row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
+  row->add_jsonb(tags_json(leak.statement, leak.statement_length, encoding));
+  row->add_jsonb(trail_json(leak.trail, leak.trail_length, encoding));
+}
+
+}  // namespace
+
+void read_leaks(ReturnSetInfo* result) {
+  const ExprContext* context = result->econtext;
+  const LiveLeak* leak = live_leaks(context != nullptr ? context->ecxt_estate : nullptr);
+  for (; leak != nullptr; leak = leak->next) {
+    Row row(result);
+    add_leak(&row, *leak);
+    row.finish();
+  }
+}
+
+}  // namespace pgleak
+
+Datum pgleak_read_leaks(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_leaks(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}

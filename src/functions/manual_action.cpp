@@ -1,0 +1,167 @@
+
+
+#include "functions/functions.hpp"
+#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/worker.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "utils/acl.h"
+
+PG_FUNCTION_INFO_V1(pgleak_cancel_session);
+PG_FUNCTION_INFO_V1(pgleak_terminate_session);
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kTimeout = 15 * kSecond;
+constexpr long kPollMs = 100;
+
+// As pg_signal_backend() in the server, with errors instead of codes.
+void check_permission(Oid role, Action action) {
+  const char* const what = to_string(action);
+  if ((!OidIsValid(role) || superuser_arg(role)) && !superuser())
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
+                    errdetail("Only superusers may %s the sessions of superusers.", what)));
+  if (!has_privs_of_role(GetUserId(), role) && !has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
+         errdetail("Only members of the role that owns the session, or of pg_signal_backend, may do that.")));
+}
+
+TransactionBlock find_block(int index, const StatusEntry& entry) {
+  const TransactionReport report = session_slots[index].backend.report();
+  return current_block(SessionStatus{entry.id, entry.state, entry.xact_start, entry.state_start,
+                                     report.ended_count, report.last_end, report.last_end_start});
+}
+
+// False, with a WARNING, if there is nothing to do.
+bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& block, Action action) {
+  if (!block.exists) {
+    ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
+                      errmsg("session with PID %d is not in a transaction", pid)));
+    return false;
+  }
+  if (action == Action::kCancel && entry.xact_start == 0) {
+    ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+                      errmsg("transaction of the session with PID %d is aborted already", pid),
+                      errhint("It holds nothing but its connection, which pgleak.terminate(%d) ends.", pid)));
+    return false;
+  }
+  return true;
+}
+
+// Puts the request into the slot; returns the request_id for the answer.
+std::uint64_t put_request(int index, SessionId session, const TransactionBlock& block, Action action) {
+  const char* const role = GetUserNameFromId(GetUserId(), false);
+  ManualRequest& request = session_slots[index].manual;
+  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
+  if (request.phase != ManualRequest::Phase::kFree) {
+    LWLockRelease(shared->manual_lock);
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                    errmsg("somebody else is acting on the session with PID %d", session.pid)));
+  }
+  const std::uint64_t request_id = ++shared->last_request_id;
+  request = ManualRequest{};
+  request.phase = ManualRequest::Phase::kAsked;
+  request.action = action;
+  request.request_id = request_id;
+  request.session = session;
+  request.xact_seq = block.xact_seq;
+  strlcpy(request.by_role, role, kNameSize);
+  shared->manual_requests++;
+  LWLockRelease(shared->manual_lock);
+  return request_id;
+}
+
+bool is_answered(std::uint64_t request_id, ActionResult* result) {
+  LWLockAcquire(shared->manual_lock, LW_SHARED);
+  const ManualAnswer& answer = shared->manual_answers[request_id % kManualAnswers];
+  const bool is_mine = answer.request_id == request_id;
+  if (is_mine) *result = answer.result;
+  LWLockRelease(shared->manual_lock);
+  return is_mine;
+}
+
+// Whoever does not wait any more does not ask for anything any more.
+void withdraw_request(int index, std::uint64_t request_id) {
+  ManualRequest& request = session_slots[index].manual;
+  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
+  if (request.request_id == request_id && request.phase == ManualRequest::Phase::kAsked) {
+    request.phase = ManualRequest::Phase::kFree;
+    shared->manual_requests--;
+  }
+  LWLockRelease(shared->manual_lock);
+}
+
+ActionResult wait_for_answer(std::uint64_t request_id) {
+  ActionResult result = ActionResult::kNone;
+  const MonotonicTime deadline = monotonic_now() + kTimeout;
+  ConditionVariablePrepareToSleep(&shared->manual_answered);
+  while (!is_answered(request_id, &result) && monotonic_now() < deadline)
+    ConditionVariableTimedSleep(&shared->manual_answered, kPollMs, PG_WAIT_EXTENSION);
+  ConditionVariableCancelSleep();
+  if (result == ActionResult::kNone)
+    ereport(
+        ERROR,
+        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
+         errhint(
+             "ScanContext for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log.")));
+  return result;
+}
+
+// As wait_for_answer(), for somebody who may be interrupted. In a function of its own: PG_TRY is a setjmp,
+// and a caller's variables would not survive it.
+ActionResult wait_or_withdraw(int index, std::uint64_t request_id) {
+  ActionResult volatile result = ActionResult::kNone;
+  PG_TRY();
+  { result = wait_for_answer(request_id); }
+  PG_CATCH();
+  {
+    ConditionVariableCancelSleep();
+    withdraw_request(index, request_id);
+    PG_RE_THROW();
+  }
+  PG_END_TRY();
+  return result;
+}
+
+}  // namespace
+
+bool request_action(int pid, Action action) {
+  StatusEntry entry{};
+  const int index = find_client_backend(pid, &entry);
+  check_permission(entry.role_oid, action);
+  const TransactionBlock block = find_block(index, entry);
+  if (!makes_sense(pid, entry, block, action)) return false;
+
+  const std::uint64_t request_id = put_request(index, entry.id, block, action);
+  wake_worker(shared->scanner_proc);
+  const ActionResult result = wait_or_withdraw(index, request_id);
+  if (result == ActionResult::kSkipped)
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("session with PID %d has moved on meanwhile, nothing was done", pid)));
+  if (result == ActionResult::kUnsafe)
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("session with PID %d could not be reached safely, nothing was done", pid),
+                      errhint("Try again, or use pgleak.terminate(%d).", pid)));
+  return result == ActionResult::kDone;
+}
+
+}  // namespace pgleak
+
+Datum pgleak_cancel_session(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  PG_RETURN_BOOL(pgleak::request_action(PG_GETARG_INT32(0), pgleak::Action::kCancel));
+}
+
+Datum pgleak_terminate_session(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  PG_RETURN_BOOL(pgleak::request_action(PG_GETARG_INT32(0), pgleak::Action::kTerminate));
+}

@@ -1,0 +1,111 @@
+// Owns: the C function behind the view pgleak.pools. Called by any session; reads shared memory, takes no
+// lock. Permissions beyond GRANT are checked here.
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/pool_advice.hpp"
+#include "functions/functions.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/row.hpp"
+#include "shmem/pool_memory.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+
+PG_FUNCTION_INFO_V1(pgleak_read_pools);
+}
+
+namespace pgleak {
+
+namespace {
+
+// Ten thousandths of a leak per hour mean nothing to anybody.
+double rounded(double rate) { return static_cast<double>(std::llround(rate * 100)) / 100; }
+
+void add_number(Row* row, std::int32_t number, bool is_known) {
+  is_known ? row->add_int32(number) : row->add_null();
+}
+
+void add_who(Row* row, const Pool& pool, bool is_pool) {
+  if (!is_pool) {
+    row->add_nulls(3);
+    return;
+  }
+  row->add_foreign_text(pool.who.database, pool.who.encoding);
+  row->add_foreign_text(pool.who.role, pool.who.encoding);
+  row->add_foreign_text(pool.who.application_name, pool.who.encoding);
+}
+
+void add_advice(Row* row, const PoolState& state, PoolScope scope) {
+  char advice[kAdviceSize];
+  write_advice(advice, state, scope);
+  if (advice[0] == '\0')
+    row->add_null();
+  else
+    row->add_foreign_text(advice, PG_UTF8);
+}
+
+// The columns of pgleak.read_pools(), in its order. Who may not see the sessions' states learns nothing that
+// follows from them; how many there are, and which of them leak, everybody sees in pg_stat_activity and
+// pgleak.leaks.
+void add_pool(Row* row, const Pool& pool, PoolScope scope) {
+  const PoolState& state = pool.state;
+  const bool is_pool = scope == PoolScope::kPool;
+  const bool is_visible = may_see_details(is_pool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
+  const PoolCounts& counts = state.counts;
+
+  add_who(row, pool, is_pool);
+  row->add_text(is_visible && pool.who.client_address[0] != '\0' ? pool.who.client_address : nullptr);
+  row->add_int32(counts.connections);
+  add_number(row, counts.active, is_visible);
+  add_number(row, counts.idle, is_visible);
+  add_number(row, counts.idle_in_transaction, is_visible);
+  row->add_int32(counts.leaked);
+  row->add_int32(state.peak);
+  add_number(row, state.capacity, state.capacity > 0);
+  if (!is_visible) {
+    row->add_nulls(5);
+    row->add_text("<insufficient privilege>");
+    row->add_nulls(2);
+    row->add_text(to_string(scope));
+    return;
+  }
+  add_number(row, state.in_use_percent(), state.capacity > 0);
+  row->add_time(state.busy_since);
+  row->add_double(rounded(state.leaks_per_hour));
+  row->add_time(state.exhausted_at);
+  row->add_text(to_string(state.verdict));
+  add_advice(row, state, scope);
+  row->add_int32(state.suspects.count);
+  row->add_duration(state.suspects.count > 0 ? state.suspects.longest_idle : -1);
+  row->add_text(to_string(scope));
+}
+
+}  // namespace
+
+void read_pools(ReturnSetInfo* result) {
+  for (int i = 0; i < kPoolEntryCount; i++) {
+    Pool pool;
+    if (!shared->pools.pools[i].read(&pool) || !pool.is_used) continue;
+    const PoolScope scope = pool_scope(i);
+    if (pool.state.counts.connections == 0 && scope != PoolScope::kServer) continue;
+    Row row(result);
+    add_pool(&row, pool, scope);
+    row.finish();
+  }
+}
+
+}  // namespace pgleak
+
+Datum pgleak_read_pools(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_pools(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}

@@ -1,0 +1,239 @@
+// Owns: everything that differs between PostgreSQL 15, 16, 17, 18 and 19. The only file that may test
+// PG_VERSION_NUM. Callers use the names below and know no version.
+#ifndef PGLEAK_PG_COMPAT_HPP
+#define PGLEAK_PG_COMPAT_HPP
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "access/transam.h"
+#include "access/tupdesc.h"
+#include "access/twophase.h"
+#include "postmaster/interrupt.h"
+#include "postmaster/postmaster.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#else
+#include "storage/backendid.h"
+#endif
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#else
+#include "utils/queryjumble.h"
+#endif
+}
+
+#if PG_VERSION_NUM < 150000
+#error "pgleak needs PostgreSQL 15 or later"
+#endif
+
+namespace pgleak::compat {
+
+// Index of this process's own entry in the backend status array. Up to 16 the array is ordered by
+// BackendId (from 1), from 17 on by ProcNumber (from 0).
+inline int my_status_index() {
+#if PG_VERSION_NUM >= 170000
+  return MyProcNumber;
+#else
+  return MyBackendId - 1;
+#endif
+}
+
+// Number of entries that can belong to client backends: 0 .. status_slot_count() - 1.
+inline int status_slot_count() { return MaxBackends; }
+
+// Position of this process's PGPROC in ProcGlobal->allProcs.
+inline int my_proc_index() {
+#if PG_VERSION_NUM >= 170000
+  return MyProcNumber;
+#else
+  return MyProc->pgprocno;
+#endif
+}
+
+// How the server numbers its system caches in a callback.
+#if PG_VERSION_NUM >= 190000
+using SyscacheId = SysCacheIdentifier;
+#else
+using SyscacheId = int;
+#endif
+
+// Wakes the backend at `status_index` with process id `pid` so that it handles invalidation messages; does
+// nothing if another backend is there by now. Returns false then. Never ereports.
+inline bool send_catchup_interrupt(int pid, int status_index) {
+#if PG_VERSION_NUM >= 170000
+  const ProcNumber number = status_index;
+#else
+  const BackendId number = status_index + 1;
+#endif
+  return SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, number) == 0;
+}
+
+// The local transaction number of a backend; 0 outside of transactions.
+inline LocalTransactionId local_transaction(const PGPROC* proc) {
+#if PG_VERSION_NUM >= 170000
+  return proc->vxid.lxid;
+#else
+  return proc->lxid;
+#endif
+}
+
+#if PG_VERSION_NUM >= 160000
+// dlist_foreach() by hand: its type assertion is C only. `offset` is that of the node in Element.
+template <typename Element, typename Visit>
+void for_each_in_list(dlist_head* list, std::size_t offset, Visit visit) {
+  for (dlist_node* node = list->head.next; node != nullptr && node != &list->head; node = node->next)
+    visit(reinterpret_cast<Element*>(reinterpret_cast<char*>(node) - offset));
+}
+#endif
+
+// Calls visit(PROCLOCK*) for each lock that `proc` holds or awaits in a partition, which the caller has
+// locked.
+template <typename Visit>
+void for_each_held_lock(PGPROC* proc, int partition, Visit visit) {
+#if PG_VERSION_NUM >= 160000
+  for_each_in_list<PROCLOCK>(&proc->myProcLocks[partition], offsetof(PROCLOCK, procLink), visit);
+#else
+  SHM_QUEUE* const list = &proc->myProcLocks[partition];
+  Pointer link = SHMQueueNext(list, list, offsetof(PROCLOCK, procLink));
+  while (link != nullptr) {
+    PROCLOCK* const held = reinterpret_cast<PROCLOCK*>(link);
+    visit(held);
+    link = SHMQueueNext(list, &held->procLink, offsetof(PROCLOCK, procLink));
+  }
+#endif
+}
+
+// True if `proc` has no locks in a partition, or had none a moment ago: reads one pointer, so that the caller
+// need not lock the partition to learn that there is nothing in it.
+inline bool holds_nothing_in(const PGPROC* proc, int partition) {
+#if PG_VERSION_NUM >= 160000
+  const dlist_node* const head = &proc->myProcLocks[partition].head;
+  const dlist_node* const first = *const_cast<dlist_node* const volatile*>(&head->next);
+  return first == nullptr || first == head;
+#else
+  const SHM_QUEUE* const head = &proc->myProcLocks[partition];
+  const SHM_QUEUE* const first = *const_cast<SHM_QUEUE* const volatile*>(&head->next);
+  return first == nullptr || first == head;
+#endif
+}
+
+// Calls visit(PROCLOCK*) for each process that holds or awaits `lock`, whose partition the caller has locked.
+template <typename Visit>
+void for_each_holder(LOCK* lock, Visit visit) {
+#if PG_VERSION_NUM >= 160000
+  for_each_in_list<PROCLOCK>(&lock->procLocks, offsetof(PROCLOCK, lockLink), visit);
+#else
+  SHM_QUEUE* const list = &lock->procLocks;
+  Pointer link = SHMQueueNext(list, list, offsetof(PROCLOCK, lockLink));
+  while (link != nullptr) {
+    PROCLOCK* const held = reinterpret_cast<PROCLOCK*>(link);
+    visit(held);
+    link = SHMQueueNext(list, &held->lockLink, offsetof(PROCLOCK, lockLink));
+  }
+#endif
+}
+
+// Calls visit(PGPROC*) for each process that waits for `lock`, whose partition the caller has locked.
+template <typename Visit>
+void for_each_waiter(LOCK* lock, Visit visit) {
+#if PG_VERSION_NUM >= 190000
+  for_each_in_list<PGPROC>(&lock->waitProcs.dlist, offsetof(PGPROC, waitLink), visit);
+#elif PG_VERSION_NUM >= 160000
+  for_each_in_list<PGPROC>(&lock->waitProcs.dlist, offsetof(PGPROC, links), visit);
+#else
+  PGPROC* waiter = reinterpret_cast<PGPROC*>(lock->waitProcs.links.next);
+  for (int i = 0; i < lock->waitProcs.size; i++) {
+    visit(waiter);
+    waiter = reinterpret_cast<PGPROC*>(waiter->links.next);
+  }
+#endif
+}
+
+// Number of relation locks that `proc` holds outside of the lock table. Three bits for each (lock.c). Read
+// without fpInfoLock: each word is whole, and nobody who was stopped while he held the lock is waited for.
+inline int fast_path_lock_count(const PGPROC* proc) {
+  int count = 0;
+#if PG_VERSION_NUM >= 180000
+  for (int group = 0; group < FastPathLockGroupsPerBackend; group++)
+    for (uint64 bits = static_cast<const volatile uint64*>(proc->fpLockBits)[group]; bits != 0; bits >>= 3)
+      count += (bits & 7) != 0;
+#else
+  for (uint64 bits = *const_cast<const volatile uint64*>(&proc->fpLockBits); bits != 0; bits >>= 3)
+    count += (bits & 7) != 0;
+#endif
+  return count;
+}
+
+// Number of entries of ProcGlobal->allProcs, those of prepared transactions included; they are the last.
+inline int proc_count() { return static_cast<int>(ProcGlobal->allProcCount) + max_prepared_xacts; }
+
+// The transaction id that the server will give next. Read without XidGenLock, which is held while the commit
+// log is extended, on disk.
+inline TransactionId next_transaction_id() {
+#if PG_VERSION_NUM >= 170000
+  const FullTransactionId* const next = &TransamVariables->nextXid;
+#else
+  const FullTransactionId* const next = &ShmemVariableCache->nextXid;
+#endif
+  return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
+}
+
+// How many transactions that have an id have ended since the server started, as the server counts them to
+// know whether a snapshot is still good. Read without ProcArrayLock: it only has to differ after one more.
+inline std::uint64_t ended_transactions() {
+#if PG_VERSION_NUM >= 170000
+  return *const_cast<const volatile uint64*>(&TransamVariables->xactCompletionCount);
+#else
+  return *const_cast<const volatile uint64*>(&ShmemVariableCache->xactCompletionCount);
+#endif
+}
+
+// Connections that roles without privileges can have together.
+inline int ordinary_connection_limit() {
+#if PG_VERSION_NUM >= 160000
+  return MaxConnections - SuperuserReservedConnections - ReservedConnections;
+#else
+  return MaxConnections - ReservedBackends;
+#endif
+}
+
+// Memory that the settings machinery frees by itself; NULL when there is none. Never ereports.
+inline void* guc_extra_allocate(std::size_t size) {
+#if PG_VERSION_NUM >= 160000
+  return guc_malloc(LOG, size);
+#else
+  return malloc(size);
+#endif
+}
+
+// To be called when all columns of a tuple's description are set. Never ereports.
+inline void finish_description(TupleDesc description) {
+#if PG_VERSION_NUM >= 190000
+  TupleDescFinalize(description);
+#else
+  (void)description;
+#endif
+}
+
+// The name under which a worker's sleep appears in pg_stat_activity.wait_event. May ereport.
+inline uint32 new_wait_event(const char* name) {
+#if PG_VERSION_NUM >= 170000
+  return WaitEventExtensionNew(name);
+#else
+  (void)name;
+  return PG_WAIT_EXTENSION;
+#endif
+}
+
+}  // namespace pgleak::compat
+
+#endif

@@ -1,0 +1,93 @@
+
+
+#include "pg/json.hpp"
+
+#include "core/tags.hpp"
+#include "pg/compat.hpp"
+#include "pg/encoding.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/json.h"
+#include "catalog/pg_type.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// Percent-encoded bytes are UTF-8 by convention, whatever the database speaks.
+int encoding_of(const Tag& tag, const char* text, int source_encoding) {
+  if (!tag.has_decoded_bytes) return source_encoding;
+  const int length = static_cast<int>(strlen(text));
+  const int whole = pg_encoding_mbcliplen(PG_UTF8, text, length, length);
+  return pg_encoding_verifymbstr(PG_UTF8, text, whole) == whole ? PG_UTF8 : source_encoding;
+}
+
+void append_text(StringInfo json, const Tag& tag, const char* text, int source_encoding) {
+  const int encoding = encoding_of(tag, text, source_encoding);
+  escape_json(json, to_database_encoding(text, static_cast<int>(strlen(text)), encoding));
+}
+
+}  // namespace
+
+char* tags_json(const char* statement, int length, int source_encoding) {
+  Tags tags;
+  // The server keeps no more than this, and does not say whether there was more.
+  const bool is_cut = length >= pgstat_track_activity_query_size - 1;
+  read_tags(statement, static_cast<std::size_t>(length), is_cut, &tags);
+  if (tags.count == 0 && !tags.is_truncated) return nullptr;
+
+  StringInfoData json;
+  initStringInfo(&json);
+  appendStringInfoChar(&json, '{');
+  for (int i = 0; i < tags.count; i++) {
+    const Tag& tag = tags.tags[i];
+    if (i > 0) appendStringInfoString(&json, ", ");
+    append_text(&json, tag, tag.key, source_encoding);
+    appendStringInfoString(&json, ": ");
+    append_text(&json, tag, tag.value, source_encoding);
+  }
+  if (tags.is_truncated) appendStringInfo(&json, "%s\"truncated\": true", tags.count > 0 ? ", " : "");
+  appendStringInfoChar(&json, '}');
+  return json.data;
+}
+
+namespace {
+
+void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
+  // In UTC, whoever asks: the recorder and the session that reads the live view may be set to different
+  // zones.
+  const int utc = 0;
+  char at[MAXDATELEN + 1];
+  JsonEncodeDateTime(at, TimestampTzGetDatum(entry.at), TIMESTAMPTZOID, &utc);
+  appendStringInfo(json, "{\"at\": \"%s\", \"query_id\": ", at);
+  if (entry.query_id == 0)
+    appendStringInfoString(json, "null");
+  else
+    appendStringInfo(json, INT64_FORMAT, static_cast<int64>(entry.query_id));
+  appendStringInfoString(json, ", \"query\": ");
+  escape_json(json, to_database_encoding(entry.text, entry.length, source_encoding));
+  appendStringInfoChar(json, '}');
+}
+
+}  // namespace
+
+char* trail_json(const TrailEntry* entries, int count, int source_encoding) {
+  if (count == 0) return nullptr;
+  StringInfoData json;
+  initStringInfo(&json);
+  appendStringInfoChar(&json, '[');
+  for (int i = 0; i < count; i++) {
+    if (i > 0) appendStringInfoString(&json, ", ");
+    append_entry(&json, entries[i], source_encoding);
+  }
+  appendStringInfoChar(&json, ']');
+  return json.data;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,171 @@
+#include "pg/lock_table.hpp"
+
+#include "core/prefetch.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr int kNoProc = -1;
+
+// Of one process, by its position in ProcGlobal->allProcs.
+struct Waiter {
+  int next;         // in the chain of its partition; kNoProc: the last
+  uint32 added_in;  // the reading of the lock table that has it in the graph
+};
+
+WaitGraph graph;
+Waiter* waiters = nullptr;
+int first_waiter[NUM_LOCK_PARTITIONS];  // chains of those that seem to wait for a lock in a partition
+uint32 reading = 0;                     // of the lock table: its number
+bool is_current = false;
+
+int index_of(const PGPROC* proc) { return static_cast<int>(proc - ProcGlobal->allProcs); }
+
+// The node of a process: its own, or that of the process whose parallel query it helps with. A worker becomes
+// a member before its first lock and stays one until its last, so that whoever has locked a partition in
+// which it holds or awaits something reads this right.
+int node_of(const PGPROC* proc) {
+  const PGPROC* leader = proc->lockGroupLeader;
+  return index_of(leader == nullptr ? proc : leader);
+}
+
+// Puts every process that seems to wait for a lock into the chain of that lock's partition; false if none
+// does. Nothing is locked: the process may have gone on and the lock may be another by now, so this is good
+// for knowing where to look and for nothing else.
+bool find_waiters() {
+  bool is_any = false;
+  for (int& first : first_waiter) first = kNoProc;
+  for (int i = 0; i < static_cast<int>(ProcGlobal->allProcCount); i++) {
+    LOCK* const lock = *const_cast<LOCK* volatile*>(&ProcGlobal->allProcs[i].waitLock);
+    if (lock == nullptr) continue;
+    const LOCKTAG tag = lock->tag;  // of a lock, or of what was one: the memory stays
+    const uint32 partition = LockHashPartition(LockTagHashCode(&tag));
+    waiters[i].next = first_waiter[partition];
+    first_waiter[partition] = i;
+    is_any = true;
+  }
+  return is_any;
+}
+
+// The lock for which a process waits, if it is in this partition, which the caller has locked. Found from the
+// process's own list, as only that is sure to be in this partition whole.
+LOCK* awaited_lock(PGPROC* proc, int partition) {
+  const PROCLOCK* const awaited = proc->waitProcLock;
+  LOCK* lock = nullptr;
+  if (awaited == nullptr) return nullptr;
+  compat::for_each_held_lock(proc, partition, [awaited, &lock](PROCLOCK* held) {
+    if (held == awaited) lock = held->tag.myLock;
+  });
+  return lock;
+}
+
+void add_lock(LOCK* lock) {
+  const LockMethod method = GetLockTagsMethodTable(&lock->tag);
+  LOCKMASK conflicting_with_any = 0;
+  graph.begin_lock();
+  compat::for_each_waiter(lock, [method, &conflicting_with_any](PGPROC* waiter) {
+    const LOCKMASK conflicting = method->conflictTab[waiter->waitLockMode];
+    conflicting_with_any |= conflicting;
+    waiters[index_of(waiter)].added_in = reading;
+    graph.add_waiter(node_of(waiter), waiter->waitLockMode, static_cast<LockModes>(conflicting),
+                     static_cast<WallTime>(pg_atomic_read_u64(&waiter->waitStart)));
+  });
+  compat::for_each_holder(lock, [conflicting_with_any](PROCLOCK* held) {
+    if ((held->holdMask & conflicting_with_any) == 0) return;
+    graph.add_holder(node_of(held->tag.myProc), static_cast<LockModes>(held->holdMask));
+  });
+}
+
+// Locks held on the fast path are none that anybody waits for: whoever has to wait for one moves it into the
+// lock table first.
+void read_lock_table() {
+  static_assert(MAX_LOCKMODES <= kLockModes, "the graph has room for each of the server's lock modes");
+  graph.clear();
+  reading++;
+  if (!find_waiters()) return;
+  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
+    if (first_waiter[partition] == kNoProc) continue;
+    LWLock* const partition_lock = LockHashPartitionLockByIndex(partition);
+    LWLockAcquire(partition_lock, LW_SHARED);
+    for (int i = first_waiter[partition]; i != kNoProc; i = waiters[i].next) {
+      if (waiters[i].added_in == reading) continue;  // with the queue of which it is one
+      LOCK* const lock = awaited_lock(&ProcGlobal->allProcs[i], partition);
+      if (lock != nullptr) add_lock(lock);
+    }
+    LWLockRelease(partition_lock);
+  }
+}
+
+Blocked blocked_behind(int proc_index) {
+  if (waiters == nullptr) return Blocked{0, 0};
+  if (!is_current) {
+    read_lock_table();
+    is_current = true;
+  }
+  return graph.is_empty() ? Blocked{0, 0} : graph.blocked_behind(proc_index);
+}
+
+bool is_own_virtual_lock(const PROCLOCK* held) {
+  return static_cast<LockTagType>(held->tag.myLock->tag.locktag_type) == LOCKTAG_VIRTUALTRANSACTION;
+}
+
+struct HeldLocks {
+  int count;
+  bool may_block;  // somebody waits for one of them, or it cannot be told here
+};
+
+// In the fast path are none that anybody waits for: whoever has to moves it into the lock table first.
+HeldLocks read_locks(PGPROC* proc) {
+  // Of a parallel query the other processes have locks, too.
+  HeldLocks locks{compat::fast_path_lock_count(proc), proc->lockGroupLeader != nullptr};
+  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
+    if (compat::holds_nothing_in(proc, partition)) continue;
+    LWLock* const partition_lock = LockHashPartitionLockByIndex(partition);
+    LWLockAcquire(partition_lock, LW_SHARED);
+    compat::for_each_held_lock(proc, partition, [&locks](PROCLOCK* held) {
+      if (held->holdMask != 0 && !is_own_virtual_lock(held)) locks.count++;
+      const LOCK* const lock = held->tag.myLock;
+      if (lock->nRequested > lock->nGranted) locks.may_block = true;
+    });
+    LWLockRelease(partition_lock);
+  }
+  return locks;
+}
+
+}  // namespace
+
+void prepare_lock_waits() {
+  const int count = compat::proc_count();
+  waiters = static_cast<Waiter*>(
+      MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(count) * sizeof(Waiter)));
+  graph.attach(MemoryContextAlloc(TopMemoryContext, WaitGraph::size_in_memory(count)), count);
+}
+
+void forget_lock_waits() { is_current = false; }
+
+void prefetch_held_resources(int proc_index) { fetch(&ProcGlobal->allProcs[proc_index]); }
+
+bool read_held_resources(int proc_index, int pid, HeldResources* held) {
+  PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
+
+  const HeldLocks locks = read_locks(proc);
+  const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : Blocked{0, 0};
+  // The next transaction id last, so that those held are older.
+  const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
+  const TransactionId xmin = *const_cast<volatile TransactionId*>(&proc->xmin);
+  *held =
+      HeldResources{xid, xmin, locks.count, blocked.sessions, blocked.since, compat::next_transaction_id()};
+  // The process id is the last thing to go and the first to come: unchanged, the rest was the session's.
+  return proc->pid == pid;
+}
+
+}  // namespace pgleak

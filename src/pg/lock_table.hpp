@@ -1,0 +1,33 @@
+// What one process holds, and who waits for it, read from the server's lock table in place.
+//
+// The scanner calls it for every open leak at every scan, and for other sessions when a rule asks for their
+// impact; pgleak.limits_for() calls it in a client backend. Locks taken: one partition lock of the lock table
+// at a time, shared, and only for partitions in which the process has locks or, if somebody waits for one of
+// these, in which anybody waits. Allocates nothing after prepare_lock_waits(), waits for nothing on disk,
+// never ereports.
+#ifndef PGLEAK_PG_LOCK_TABLE_HPP
+#define PGLEAK_PG_LOCK_TABLE_HPP
+
+#include "core/impact.hpp"
+#include "core/wait_graph.hpp"
+
+namespace pgleak {
+
+// Allocates this process's wait graph. May ereport (out of memory).
+void prepare_lock_waits();
+
+// Starts a new scan: what was read of the lock table is stale.
+void forget_lock_waits();
+
+// Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is not `pid` any
+// more. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
+// table is read at most once per scan, one partition after the other: a session that comes or goes at the
+// same time may be missing or still be there. A process that has not prepared sees no waiters.
+bool read_held_resources(int proc_index, int pid, HeldResources* held);
+
+// Prefetches what read_held_resources() will read.
+void prefetch_held_resources(int proc_index);
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,49 @@
+// Owns: putting together one result row of a set-returning function, value by value.
+// Called by functions.cpp. All may ereport (out of memory).
+#ifndef PGLEAK_PG_ROW_HPP
+#define PGLEAK_PG_ROW_HPP
+
+#include "core/time.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "nodes/execnodes.h"
+}
+
+namespace pgleak {
+
+// Collects the values in the order of the function's columns; finish() hands the row over. Trivially
+// destructible, so an ERROR may pass over it.
+class Row {
+ public:
+  explicit Row(ReturnSetInfo* result) : result_(result), count_(0), values_{}, nulls_{} {}
+
+  void add_null();
+  void add_nulls(int count);
+  void add_bool(bool value);
+  void add_int32(std::int32_t value);
+  void add_int64(std::int64_t value);
+  void add_xid(std::uint32_t value);  // 0 is NULL
+  void add_double(double value);
+  void add_time(WallTime value);     // 0 is NULL
+  void add_duration(Micros value);   // negative is NULL
+  void add_text(const char* value);  // nullptr is NULL; valid in the database's encoding
+  void add_foreign_text(const char* value, int encoding);  // as it stands in another database
+  void add_jsonb(const char* value);  // nullptr is NULL; valid JSON in the database's encoding
+
+  void finish();
+
+ private:
+  static constexpr int kMaxColumns = 40;
+
+  void add(Datum value);
+
+  ReturnSetInfo* result_;
+  int count_;
+  Datum values_[kMaxColumns];
+  bool nulls_[kMaxColumns];
+};
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,225 @@
+#include "pg/settings.hpp"
+
+#include <climits>
+
+#include "core/trail.hpp"
+#include "pg/compat.hpp"
+#include "pg/injection.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace pgleak {
+
+Settings settings;
+
+namespace {
+
+// One entry of the table of limits. `variable` holds milliseconds; `is_own` tells whether the value in
+// force comes from the session (role, database, SET) and not from the server's configuration.
+struct LimitSetting {
+  const char* name;
+  const char* description;
+  int variable;
+  bool is_own;
+};
+
+LimitSetting limit_settings[kLimitCount] = {
+    {"pgleak.idle_leak_after",
+     "A session idle in a transaction for this long is a leak: it is logged and recorded.", 60000, false},
+    {"pgleak.idle_cancel_after",
+     "A session idle in a transaction for this long has its transaction rolled back in place.", 0, false},
+    {"pgleak.idle_terminate_after",
+     "A session idle in a transaction for this long has its connection terminated.", 0, false},
+    {"pgleak.transaction_leak_after", "A transaction older than this is a leak, whatever its session does.",
+     0, false},
+    {"pgleak.transaction_cancel_after", "A transaction older than this is cancelled.", 0, false},
+    {"pgleak.transaction_terminate_after", "A transaction older than this has its connection terminated.", 0,
+     false},
+};
+
+// pgleak.action_min_impact, which a session may have of its own like its limits.
+int action_min_impact = static_cast<int>(Impact::kNone);
+bool is_action_min_impact_own = false;
+
+const config_enum_entry kImpactOptions[] = {{"any", static_cast<int>(Impact::kNone), false},
+                                            {"locks", static_cast<int>(Impact::kLocks), false},
+                                            {"horizon", static_cast<int>(Impact::kHorizon), false},
+                                            {"blocking", static_cast<int>(Impact::kBlocking), false},
+                                            {nullptr, 0, false}};
+
+LimitChangeHandler limit_change_handler = nullptr;
+
+// The source of a value is known to the check hook only; it travels to the assign hook as the value's
+// "extra", which the settings machinery restores together with the value at the end of SET LOCAL.
+struct LimitExtra {
+  bool is_own;
+};
+
+bool note_source(void** extra, GucSource source) {
+  LimitExtra* mine = static_cast<LimitExtra*>(compat::guc_extra_allocate(sizeof(LimitExtra)));
+  if (mine == nullptr) return false;
+  mine->is_own = source >= PGC_S_GLOBAL;
+  *extra = mine;
+  return true;
+}
+
+bool is_own_value(const void* extra) {
+  return extra != nullptr && static_cast<const LimitExtra*>(extra)->is_own;
+}
+
+bool check_action_min_impact(int*, void** extra, GucSource source) { return note_source(extra, source); }
+
+void assign_action_min_impact(int new_value, void* extra) {
+  action_min_impact = new_value;
+  is_action_min_impact_own = is_own_value(extra);
+  if (limit_change_handler != nullptr) limit_change_handler();
+}
+
+bool is_action(int index) { return index % kLimitKindCount != static_cast<int>(LimitKind::kLeak); }
+
+int leak_index_of(int index) { return index - index % kLimitKindCount; }
+
+// An action that comes before the leak it belongs to is nonsense. Checked where one value is set by a
+// person at a time; the values of a file, a role or a database arrive in no particular order.
+bool contradicts(int index, int new_value, const char** action, const char** leak) {
+  const int first = leak_index_of(index);
+  for (int i = first; i < first + kLimitKindCount; i++) {
+    if (!is_action(i)) continue;
+    const int action_value = i == index ? new_value : limit_settings[i].variable;
+    const int leak_value = first == index ? new_value : limit_settings[first].variable;
+    if (index != first && index != i) continue;
+    if (action_value > 0 && leak_value > 0 && action_value < leak_value) {
+      *action = limit_settings[i].name;
+      *leak = limit_settings[first].name;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool check_limit(int index, const int* new_value, void** extra, GucSource source) {
+  const char* action = nullptr;
+  const char* leak = nullptr;
+  if (source == PGC_S_SESSION && contradicts(index, *new_value, &action, &leak)) {
+    GUC_check_errdetail("\"%s\" must not be shorter than \"%s\".", action, leak);
+    GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first; 0 means never.", action, leak);
+    return false;
+  }
+  return note_source(extra, source);
+}
+
+void assign_limit(int index, void* extra) { limit_settings[index].is_own = is_own_value(extra); }
+
+// The settings machinery calls plain functions, one pair for each limit. The assign hook runs *before* the
+// variable changes, so it writes the variable itself: the handler must see the new value.
+template <int index>
+bool check_limit_hook(int* new_value, void** extra, GucSource source) {
+  return check_limit(index, new_value, extra, source);
+}
+
+template <int index>
+void assign_limit_hook(int new_value, void* extra) {
+  assign_limit(index, extra);
+  limit_settings[index].variable = new_value;
+  if (limit_change_handler != nullptr) limit_change_handler();
+}
+
+template <int index>
+void define_limit() {
+  LimitSetting& limit = limit_settings[index];
+  DefineCustomIntVariable(limit.name, limit.description, "0 means never.", &limit.variable, limit.variable, 0,
+                          INT_MAX, PGC_SUSET, GUC_UNIT_MS, check_limit_hook<index>, assign_limit_hook<index>,
+                          nullptr);
+  if constexpr (index + 1 < kLimitCount) define_limit<index + 1>();
+}
+
+void define_server_settings() {
+  DefineCustomEnumVariable("pgleak.action_min_impact",
+                           "The least impact that a leak must have before pgleak acts on it.", nullptr,
+                           &action_min_impact, action_min_impact, kImpactOptions, PGC_SUSET, 0,
+                           check_action_min_impact, assign_action_min_impact, nullptr);
+  DefineCustomStringVariable("pgleak.database", "The database in which the extension and its history live.",
+                             nullptr, &settings.database, "postgres", PGC_POSTMASTER, 0, nullptr, nullptr,
+                             nullptr);
+  DefineCustomIntVariable("pgleak.scan_interval", "Longest time between two looks at the sessions.", nullptr,
+                          &settings.scan_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
+                          nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.log_query", "Puts the statement of a leak into the log line's DETAIL.",
+                           nullptr, &settings.log_query, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.notify",
+                           "Sends NOTIFY pgleak when an episode opens, is acted on, or ends.", nullptr,
+                           &settings.notify, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.dry_run", "Decides on actions and records them, but takes none.", nullptr,
+                           &settings.dry_run, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.act_on_superusers", "Lets actions touch the sessions of superusers.",
+                           nullptr, &settings.act_on_superusers, false, PGC_SIGHUP, 0, nullptr, nullptr,
+                           nullptr);
+  DefineCustomIntVariable("pgleak.max_actions_per_minute", "Beyond this, actions stop for a minute.", nullptr,
+                          &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
+                          nullptr);
+  DefineCustomIntVariable("pgleak.retention", "History older than this is pruned.",
+                          "0 means that age alone prunes nothing.", &settings.retention, 30 * 24 * 3600, 0,
+                          INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.history_max_rows", "History beyond this many rows is pruned, oldest first.",
+                          "0 means that the number of rows prunes nothing.", &settings.history_max_rows,
+                          1000000, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.queue_size", "Number of events that wait for the recorder at most.",
+                          nullptr, &settings.queue_size, 1024, 16, 1024 * 1024, PGC_POSTMASTER, 0, nullptr,
+                          nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.trail_size", "Number of statements remembered of each running transaction.",
+                          "0 remembers none.", &settings.trail_size, 8, 0, kMaxTrailSize, PGC_POSTMASTER, 0,
+                          nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_percent", "A pool is busy when this share of it is in use.",
+                          nullptr, &settings.pool_busy_percent, 80, 1, 100, PGC_SIGHUP, 0, nullptr, nullptr,
+                          nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_after", "A pool that is busy for this long is too small.",
+                          nullptr, &settings.pool_busy_after, 5 * 60 * 1000, 1000, INT_MAX, PGC_SIGHUP,
+                          GUC_UNIT_MS, nullptr, nullptr, nullptr);
+}
+
+}  // namespace
+
+void define_settings() {
+  define_limit<0>();
+  define_server_settings();
+  define_injection_settings();
+  MarkGUCPrefixReserved("pgleak");
+}
+
+LimitValues current_limits() {
+  LimitValues limits{};
+  for (int i = 0; i < kLimitCount; i++) limits.value[i] = limit_settings[i].variable * kMillisecond;
+  return limits;
+}
+
+const char* limit_setting_name(int index) { return limit_settings[index].name; }
+
+LimitValues own_limits() {
+  LimitValues limits = current_limits();
+  for (int i = 0; i < kLimitCount; i++)
+    if (!limit_settings[i].is_own) limits.value[i] = kNotSet;
+  return limits;
+}
+
+Impact current_action_min_impact() { return static_cast<Impact>(action_min_impact); }
+
+int own_action_min_impact() { return is_action_min_impact_own ? action_min_impact : kMinImpactNotSet; }
+
+void on_limit_change(LimitChangeHandler handler) { limit_change_handler = handler; }
+
+void warn_about_contradictory_limits() {
+  for (int i = 0; i < kLimitCount; i++) {
+    const char* action = nullptr;
+    const char* leak = nullptr;
+    if (is_action(i) && contradicts(i, limit_settings[i].variable, &action, &leak))
+      ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                        errmsg("pgleak: \"%s\" is shorter than \"%s\"", action, leak),
+                        errdetail("The action is taken when the leak is detected, not earlier."),
+                        errhint("Raise \"%s\" or lower \"%s\".", action, leak)));
+  }
+}
+
+}  // namespace pgleak

@@ -1,0 +1,60 @@
+// Owns: the settings pgleak.*: their definition, range, checks, and the session's own limits.
+// Defined once by _PG_init; read by everything in the module.
+#ifndef PGLEAK_PG_SETTINGS_HPP
+#define PGLEAK_PG_SETTINGS_HPP
+
+#include "core/impact.hpp"
+#include "core/limits.hpp"
+
+namespace pgleak {
+
+// The server-wide settings, as this process last read them.
+struct Settings {
+  char* database;     // pgleak.database
+  int scan_interval;  // ms
+  bool log_query;
+  bool notify;
+  bool dry_run;
+  bool act_on_superusers;
+  int max_actions_per_minute;
+  int retention;         // s; 0: keep for ever
+  int history_max_rows;  // 0: no cap
+  int queue_size;        // events
+  int trail_size;        // statements; 0: no trail
+  int pool_busy_percent;
+  int pool_busy_after;  // ms
+};
+extern Settings settings;
+
+// Defines all settings. To be called once, from _PG_init while the server preloads libraries. May ereport.
+void define_settings();
+
+// The limits as this process sees them. In the workers these are the server's values.
+LimitValues current_limits();
+
+// The name of the setting of a limit, by limit_index().
+const char* limit_setting_name(int index);
+
+// The limits that this session has of its own (ALTER ROLE, ALTER DATABASE, SET); kNotSet where it
+// follows the server.
+LimitValues own_limits();
+
+// The least impact that an action needs (pgleak.action_min_impact), as this process sees it.
+Impact current_action_min_impact();
+
+// The session's own value of it, or kMinImpactNotSet where it follows the server.
+inline constexpr int kMinImpactNotSet = -1;
+int own_action_min_impact();
+
+// Called whenever one of these changes in this session, also on rollback of a SET LOCAL: inside the settings
+// machinery, so it must neither ereport nor allocate.
+using LimitChangeHandler = void (*)();
+void on_limit_change(LimitChangeHandler handler);
+
+// Logs one WARNING for each action limit that is shorter than its leak limit in the server's own
+// values; SET refuses that, a configuration file cannot. May ereport no more than a WARNING.
+void warn_about_contradictory_limits();
+
+}  // namespace pgleak
+
+#endif

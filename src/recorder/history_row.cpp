@@ -1,0 +1,174 @@
+#include "pg/compat.hpp"
+#include "pg/encoding.hpp"
+#include "pg/json.hpp"
+#include "recorder/history.hpp"
+
+extern "C" {
+#include "access/toast_compression.h"
+#include "access/toast_internals.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
+                                                     "leak_id",
+                                                     "pid",
+                                                     "database",
+                                                     "role",
+                                                     "application_name",
+                                                     "client_addr",
+                                                     "client_port",
+                                                     "backend_start",
+                                                     "xact_start",
+                                                     "state",
+                                                     "idle_since",
+                                                     "idle_for",
+                                                     "transaction_age",
+                                                     "clock",
+                                                     "detected_at",
+                                                     "leak_after",
+                                                     "limit_source",
+                                                     "query",
+                                                     "query_id",
+                                                     "ended_at",
+                                                     "duration",
+                                                     "outcome",
+                                                     "last_action",
+                                                     "last_action_at",
+                                                     "last_action_result",
+                                                     "tags",
+                                                     "holds_xid",
+                                                     "holds_xmin",
+                                                     "xmin_age",
+                                                     "locks",
+                                                     "blocked",
+                                                     "blocked_for",
+                                                     "impact",
+                                                     "trail"};
+
+// The values of a row, in the order of its columns.
+struct Values {
+  HistoryRow* row;
+  int count;
+
+  void add(Datum value) {
+    row->values[count] = value;
+    row->nulls[count++] = false;
+  }
+  void add_null() {
+    row->values[count] = 0;
+    row->nulls[count++] = true;
+  }
+  void add_xid(TransactionId xid) { xid == 0 ? add_null() : add(TransactionIdGetDatum(xid)); }
+  void add_time(WallTime time) { time == 0 ? add_null() : add(TimestampTzGetDatum(time)); }
+  void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
+  void add_duration(Micros us) {
+    if (us < 0) return add_null();
+    Interval* const interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
+    interval->time = us;
+    add(IntervalPGetDatum(interval));
+  }
+  void add_address(const char* address) {
+    address[0] == '\0' ? add_null() : add(DirectFunctionCall1(inet_in, CStringGetDatum(address)));
+  }
+  void add_json(const char* json) {
+    json == nullptr ? add_null() : add(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+  }
+  // Compressed, which the server does by itself only in rows of more than 2 kB. For what repeats itself.
+  void add_packed_json(const char* json) {
+    if (json == nullptr) return add_null();
+    const Datum plain = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+    const Datum packed = toast_compress_datum(plain, TOAST_PGLZ_COMPRESSION);
+    add(DatumGetPointer(packed) != nullptr ? packed : plain);  // it gives up where it gains little
+  }
+};
+
+}  // namespace
+
+const Oid kHistoryTypes[kHistoryColumnCount] = {
+    INT8OID,     INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,     INETOID,
+    INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, INTERVALOID,
+    TEXTOID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,        TEXTOID,        INT8OID,     TIMESTAMPTZOID,
+    INTERVALOID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        JSONBOID,    XIDOID,
+    XIDOID,      INT8OID,        INT4OID,        INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID};
+
+void append_history_columns(StringInfo statement) {
+  for (int i = 0; i < kHistoryColumnCount; i++)
+    appendStringInfo(statement, "%s%s", i > 0 ? ", " : "", kNames[i]);
+}
+
+TupleDesc describe_history_row() {
+  TupleDesc description = CreateTemplateTupleDesc(kHistoryColumnCount);
+  for (int i = 0; i < kHistoryColumnCount; i++)
+    TupleDescInitEntry(description, static_cast<AttrNumber>(i + 1), kNames[i], kHistoryTypes[i], -1, 0);
+  compat::finish_description(description);
+  return description;
+}
+
+void make_history_row(const Event& event, HistoryRow* row) {
+  const Episode& episode = event.episode;
+  const SessionIdentity& who = episode.who;
+  const auto convert = [&who](const char* name) {
+    return to_database_encoding(name, static_cast<int>(strlen(name)), who.encoding);
+  };
+  row->database = convert(who.database);
+  row->role = convert(who.role);
+  row->application_name = convert(who.application_name);
+  const char* const statement = to_database_encoding(event.statement(), event.statement_length, who.encoding);
+
+  Values values{row, 0};
+  values.add(Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())));
+  values.add(Int64GetDatum(episode.leak_id));
+  values.add(Int32GetDatum(episode.session.pid));
+  values.add_text(row->database);
+  values.add_text(row->role);
+  values.add_text(row->application_name);
+  values.add_address(who.client_address);
+  if (who.client_port == kPortUnknown)
+    values.add_null();
+  else
+    values.add(Int32GetDatum(who.client_port));
+  values.add_time(episode.session.backend_start);
+  values.add_time(episode.xact_start);
+  values.add_text(to_string(episode.state));
+  values.add_time(episode.idle_since);
+  values.add_duration(episode.longest_idle);
+  values.add_duration(episode.transaction_age);
+  values.add_text(to_string(episode.clock));
+  values.add_time(episode.detected_at);
+  values.add_duration(episode.leak_after);
+  values.add_text(name_of(episode.limit_source, episode.rule_id).text);
+  values.add_text(event.statement_length > 0 ? statement : nullptr);
+  if (episode.query_id == 0)
+    values.add_null();
+  else
+    values.add(Int64GetDatum(static_cast<std::int64_t>(episode.query_id)));
+  values.add_time(event.ending.at);
+  values.add_duration(event.kind == EventKind::kEnded ? event.ending.lasted : kNotSet);
+  values.add_text(to_string(event.ending.outcome));
+  values.add_text(to_string(episode.action.last));
+  values.add_time(episode.action.at);
+  values.add_text(to_string(episode.action.result));
+  values.add_json(tags_json(event.statement(), event.statement_length, who.encoding));
+  values.add_xid(episode.worst.xid);
+  values.add_xid(episode.worst.xmin);
+  if (episode.worst.xmin_age < 0)
+    values.add_null();
+  else
+    values.add(Int64GetDatum(episode.worst.xmin_age));
+  values.add(Int32GetDatum(episode.worst.locks));
+  values.add(Int32GetDatum(episode.worst.blocked));
+  values.add_duration(episode.worst.blocked_for);
+  values.add_text(to_string(episode.worst.impact));
+  values.add_packed_json(trail_json(event.trail(), event.trail_length, who.encoding));
+  Assert(values.count == kHistoryColumnCount);
+}
+
+}  // namespace pgleak

@@ -1,0 +1,236 @@
+#include "pg/postgres.hpp"
+#include "recorder/history.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// What later events change of a row. One that arrives twice changes nothing.
+constexpr char kIfThere[] =
+    " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
+    " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
+    " transaction_age = EXCLUDED.transaction_age, last_action = EXCLUDED.last_action,"
+    " last_action_at = EXCLUDED.last_action_at, last_action_result = EXCLUDED.last_action_result,"
+    " holds_xid = EXCLUDED.holds_xid, holds_xmin = EXCLUDED.holds_xmin, xmin_age = EXCLUDED.xmin_age,"
+    " locks = EXCLUDED.locks, blocked = EXCLUDED.blocked, blocked_for = EXCLUDED.blocked_for,"
+    " impact = EXCLUDED.impact,"
+    " trail = coalesce(EXCLUDED.trail, h.trail)"
+    " WHERE h.ended_at IS NULL";
+
+// By which name the statement that makes new rows knows them.
+constexpr char kNewRows[] = "new_rows";
+
+constexpr char kCompleteOpenRows[] =
+    "UPDATE pgleak.history SET ended_at = greatest($2, detected_at),"
+    " duration = greatest($2, detected_at) - detected_at, outcome = 'server stopped'"
+    " WHERE ended_at IS NULL AND system_identifier = $1";
+
+constexpr char kLargestLeakId[] =
+    "SELECT pg_catalog.max(leak_id) FROM pgleak.history WHERE system_identifier = $1";
+
+constexpr char kPruneOld[] =
+    "DELETE FROM pgleak.history WHERE ctid = ANY (ARRAY(SELECT ctid FROM pgleak.history"
+    " WHERE ended_at < pg_catalog.now() - $1 * interval '1 microsecond' ORDER BY ended_at LIMIT $2))";
+
+constexpr char kPruneSurplus[] =
+    "DELETE FROM pgleak.history WHERE ctid = ANY (ARRAY(SELECT ctid FROM pgleak.history"
+    " WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT $1))";
+
+constexpr char kCount[] = "SELECT pg_catalog.count(*) FROM pgleak.history";
+
+// Prepares the statement on first use and keeps it; the plan cache follows a table that is made anew.
+SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, int count, const Oid* types) {
+  if (*plan == nullptr) {
+    SPIPlanPtr fresh = SPI_prepare(statement, count, const_cast<Oid*>(types));
+    if (fresh == nullptr || SPI_keepplan(fresh) != 0)
+      ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
+                      errmsg("pgleak: could not prepare a statement for its history")));
+    *plan = fresh;
+  }
+  return *plan;
+}
+
+void execute(SPIPlanPtr plan, Datum* values, const char* nulls, int expected) {
+  const int result = SPI_execute_plan(plan, values, nulls, false, 0);
+  if (result != expected)
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not change its history"),
+                    errdetail("SPI returned %s.", SPI_result_code_string(result))));
+}
+
+// The first column of the first row as a number; 0 if it is NULL.
+std::int64_t first_number() {
+  bool is_null = true;
+  Datum value = 0;
+  if (SPI_processed > 0) value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null);
+  return is_null ? 0 : DatumGetInt64(value);
+}
+
+// Runs body() with SPI and a snapshot. No RAII: an ERROR in between unwinds both through the transaction.
+template <typename Body>
+void with_spi(Body body) {
+  SPI_connect();
+  PushActiveSnapshot(GetTransactionSnapshot());
+  body();
+  PopActiveSnapshot();
+  SPI_finish();
+}
+
+// Writes a row whatever is there already: the first event that arrives makes it, a later one completes it.
+void write_row(HistoryRow* row) {
+  static SPIPlanPtr plan = nullptr;
+  if (plan == nullptr) {
+    StringInfoData statement;
+    initStringInfo(&statement);
+    appendStringInfoString(&statement, "INSERT INTO pgleak.history AS h (");
+    append_history_columns(&statement);
+    appendStringInfoString(&statement, ") VALUES (");
+    for (int i = 1; i <= kHistoryColumnCount; i++)
+      appendStringInfo(&statement, "%s$%d", i > 1 ? ", " : "", i);
+    appendStringInfo(&statement, ")%s", kIfThere);
+    kept_plan(&plan, statement.data, kHistoryColumnCount, kHistoryTypes);
+  }
+  char nulls[kHistoryColumnCount];
+  for (int i = 0; i < kHistoryColumnCount; i++) nulls[i] = row->nulls[i] ? 'n' : ' ';
+  execute(plan, row->values, nulls, SPI_OK_INSERT);
+}
+
+// Rows that are known to be new and are written together: an INSERT of many costs half of what as many of
+// one row do, and without ON CONFLICT less is logged for each. It reads them as a trigger reads its
+// transition tables.
+struct NewRows {
+  Tuplestorestate* rows;  // nullptr: none
+  TupleDesc description;
+};
+
+void add_new_row(NewRows* waiting, HistoryRow* row) {
+  if (waiting->rows == nullptr) waiting->rows = tuplestore_begin_heap(false, false, work_mem);
+  tuplestore_putvalues(waiting->rows, waiting->description, row->values, row->nulls);
+}
+
+void register_new_rows(EphemeralNamedRelation relation, const NewRows& waiting) {
+  relation->md.name = const_cast<char*>(kNewRows);
+  relation->md.tupdesc = waiting.description;
+  relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+  relation->md.enrtuples = static_cast<double>(tuplestore_tuple_count(waiting.rows));
+  relation->reldata = waiting.rows;
+  if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to its history")));
+}
+
+// Writes those that wait, if any do. An error if one of them is there already.
+void write_new_rows(NewRows* waiting) {
+  if (waiting->rows == nullptr) return;
+  EphemeralNamedRelationData relation{};
+  register_new_rows(&relation, *waiting);
+  static SPIPlanPtr plan = nullptr;
+  if (plan == nullptr) {
+    StringInfoData statement;
+    initStringInfo(&statement);
+    appendStringInfoString(&statement, "INSERT INTO pgleak.history (");
+    append_history_columns(&statement);
+    appendStringInfo(&statement, ") SELECT * FROM %s", kNewRows);
+    kept_plan(&plan, statement.data, 0, nullptr);
+  }
+  execute(plan, nullptr, nullptr, SPI_OK_INSERT);
+  SPI_unregister_relation(kNewRows);
+  tuplestore_end(waiting->rows);
+  waiting->rows = nullptr;
+}
+
+}  // namespace
+
+void write_events(std::uint64_t count, bool are_new, bool notifies) {
+  // ON CONFLICT has the server refuse a table that has such rules, whose work could not be told from ours.
+  const bool writes_together = are_new && !has_history_rules();
+  with_spi([count, writes_together, notifies] {
+    NewRows waiting{nullptr, describe_history_row()};
+    MemoryContext row_context =
+        AllocSetContextCreate(CurrentMemoryContext, "pgleak event", ALLOCSET_DEFAULT_SIZES);
+    MemoryContext outer_context = CurrentMemoryContext;
+    for (std::uint64_t i = 0; i < count; i++) {
+      const Event& event = *event_queue->peek(i);
+      HistoryRow row;
+      MemoryContextSwitchTo(row_context);
+      make_history_row(event, &row);
+      if (notifies) notify_event(event, row.database, row.role, row.application_name);
+      MemoryContextSwitchTo(outer_context);
+      if (writes_together && event.kind == EventKind::kOpened) {
+        add_new_row(&waiting, &row);
+      } else {
+        write_new_rows(&waiting);
+        write_row(&row);
+      }
+      MemoryContextReset(row_context);
+    }
+    write_new_rows(&waiting);
+  });
+}
+
+void complete_open_rows(WallTime ended_at) {
+  with_spi([ended_at] {
+    static SPIPlanPtr plan = nullptr;
+    const Oid types[] = {INT8OID, TIMESTAMPTZOID};
+    Datum values[] = {Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())),
+                      TimestampTzGetDatum(ended_at)};
+    execute(kept_plan(&plan, kCompleteOpenRows, 2, types), values, nullptr, SPI_OK_UPDATE);
+  });
+}
+
+std::int64_t largest_leak_id() {
+  std::int64_t largest = 0;
+  with_spi([&largest] {
+    static SPIPlanPtr plan = nullptr;
+    const Oid types[] = {INT8OID};
+    Datum values[] = {Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier()))};
+    execute(kept_plan(&plan, kLargestLeakId, 1, types), values, nullptr, SPI_OK_SELECT);
+    largest = first_number();
+  });
+  return largest;
+}
+
+std::uint64_t prune_history(Micros retention, std::uint64_t surplus, int limit) {
+  std::uint64_t deleted = 0;
+  with_spi([&deleted, retention, surplus, limit] {
+    if (retention > 0) {
+      static SPIPlanPtr plan = nullptr;
+      const Oid types[] = {FLOAT8OID, INT8OID};
+      Datum values[] = {Float8GetDatum(static_cast<double>(retention)), Int64GetDatum(limit)};
+      execute(kept_plan(&plan, kPruneOld, 2, types), values, nullptr, SPI_OK_DELETE);
+      deleted = SPI_processed;
+    }
+    if (deleted == 0 && surplus > 0) {
+      static SPIPlanPtr plan = nullptr;
+      const Oid types[] = {INT8OID};
+      const std::uint64_t most = static_cast<std::uint64_t>(limit);
+      Datum values[] = {Int64GetDatum(static_cast<std::int64_t>(surplus < most ? surplus : most))};
+      execute(kept_plan(&plan, kPruneSurplus, 1, types), values, nullptr, SPI_OK_DELETE);
+      deleted = SPI_processed;
+    }
+  });
+  return deleted;
+}
+
+std::uint64_t count_history() {
+  std::int64_t rows = 0;
+  with_spi([&rows] {
+    static SPIPlanPtr plan = nullptr;
+    execute(kept_plan(&plan, kCount, 0, nullptr), nullptr, nullptr, SPI_OK_SELECT);
+    rows = first_number();
+  });
+  return static_cast<std::uint64_t>(rows);
+}
+
+}  // namespace pgleak

@@ -1,0 +1,108 @@
+
+
+#include "pg/encoding.hpp"
+#include "pg/postgres.hpp"
+#include "recorder/history.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "commands/async.h"
+#include "lib/stringinfo.h"
+#include "utils/json.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr char kChannel[] = "pgleak";
+
+void append_json_pair(StringInfo json, const char* key, const char* value) {
+  appendStringInfo(json, ", \"%s\": ", key);
+  escape_json(json, value);
+}
+
+void append_json_seconds(StringInfo json, const char* key, Micros duration) {
+  appendStringInfo(json, ", \"%s\": %.3f", key, static_cast<double>(duration) / kSecond);
+}
+
+const char* kind_name(EventKind kind) {
+  switch (kind) {
+    case EventKind::kOpened:
+      return "opened";
+    case EventKind::kBlocking:
+      return "blocking";
+    case EventKind::kActed:
+      return "acted";
+    case EventKind::kEnded:
+      return "ended";
+  }
+  return "";
+}
+
+}  // namespace
+
+// Small enough for the 8000 bytes of a notification whatever the names are: no statement.
+void notify_event(const Event& event, const char* database, const char* role, const char* application_name) {
+  const Episode& episode = event.episode;
+  StringInfoData json;
+  initStringInfo(&json);
+  appendStringInfo(&json, "{\"event\": \"%s\", \"leak_id\": " INT64_FORMAT ", \"pid\": %d",
+                   kind_name(event.kind), episode.leak_id, episode.session.pid);
+  append_json_pair(&json, "database", database);
+  append_json_pair(&json, "role", role);
+  append_json_pair(&json, "application_name", application_name);
+  append_json_pair(&json, "clock", to_string(episode.clock));
+  append_json_seconds(&json, "leak_after", episode.leak_after);
+  append_json_pair(&json, "impact", to_string(episode.worst.impact));
+  appendStringInfo(&json, ", \"blocked\": %d", episode.worst.blocked);
+  if (event.kind == EventKind::kActed) {
+    append_json_pair(&json, "action", to_string(episode.action.last));
+    append_json_pair(&json, "result", to_string(episode.action.result));
+  }
+  if (event.kind == EventKind::kEnded) {
+    append_json_seconds(&json, "duration", event.ending.lasted);
+    append_json_pair(&json, "outcome", to_string(event.ending.outcome));
+  }
+  appendStringInfoChar(&json, '}');
+  Async_Notify(kChannel, json.data);
+}
+
+namespace {
+
+void append_text(StringInfo json, const char* key, const char* value) {
+  appendStringInfo(json, ", \"%s\": ", key);
+  escape_json(json, value);
+}
+
+void append_name(StringInfo json, const char* key, const char* name, int encoding) {
+  append_text(json, key, to_database_encoding(name, static_cast<int>(strlen(name)), encoding));
+}
+
+// Any role may listen, so it says no client's address and nothing of a statement.
+char* as_json(const VerdictChange& notice) {
+  const SessionIdentity& who = notice.who;
+  StringInfoData json;
+  initStringInfo(&json);
+  appendStringInfo(&json, "{\"event\": \"verdict\", \"scope\": \"%s\"", to_string(notice.scope));
+  if (notice.scope == PoolScope::kPool) {
+    append_name(&json, "database", who.database, who.encoding);
+    append_name(&json, "role", who.role, who.encoding);
+    append_name(&json, "application_name", who.application_name, who.encoding);
+  }
+  append_text(&json, "verdict", to_string(notice.verdict));
+  append_text(&json, "was", to_string(notice.before));
+  appendStringInfo(&json, ", \"connections\": %d, \"in_use\": %d", notice.counts.connections, notice.used);
+  if (notice.capacity > 0) appendStringInfo(&json, ", \"capacity\": %d", notice.capacity);
+  appendStringInfo(&json, ", \"leaked\": %d}", notice.counts.leaked);
+  return json.data;
+}
+
+}  // namespace
+
+void notify_verdicts(std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; i++)
+    Async_Notify("pgleak", as_json(shared->pools.verdict_queue.peek(i)));
+}
+
+}  // namespace pgleak

@@ -1,0 +1,259 @@
+// Owns: the recorder, the background worker that writes the scanner's events into pgleak.history, completes
+// what an earlier run of the server left open, prunes, and keeps the rules of pgleak.rules compiled
+// (rules_state.cpp). Started by the postmaster; connected to pgleak.database. Must never wait for a lock on
+// its table, hold a snapshot while it waits, or give an event up before it is committed.
+
+#include "recorder/recorder.hpp"
+
+#include <cstdint>
+
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "pg/transaction.hpp"
+#include "pg/worker.hpp"
+#include "pgleak.hpp"
+#include "pgstat.h"
+#include "recorder/history.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "postmaster/bgworker.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+PGDLLEXPORT void pgleak_recorder_main(Datum argument);
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr std::uint64_t kBatchSize = 256;  // events in one transaction
+constexpr int kPruneBatchSize = 1000;      // rows in one transaction
+constexpr Micros kIdleInterval = kSecond;  // how soon a promotion or a CREATE EXTENSION is noticed
+constexpr Micros kLongestBackoff = 5 * kSecond;
+constexpr Micros kPruneInterval = 10 * kSecond;
+constexpr Micros kRecountInterval = 3600 * kSecond;
+constexpr Micros kSilence = 10 * kSecond;  // without notifications, when there was no room for them
+constexpr int kTimeoutMs = 30000;          // for one transaction
+constexpr int kShutdownTimeoutMs = 500;    // for the last one, while the whole server waits for us
+
+struct Recorder {
+  MemoryContext context;     // reset every turn
+  HistoryAccess access;      // as last seen
+  bool has_started;          // rows of earlier runs are completed
+  std::uint64_t rows;        // in history, kept up to date by adding and subtracting
+  MonotonicTime recount_at;  // when to count them anew
+  MonotonicTime prune_at;
+  Micros backoff;          // 0 after success
+  MonotonicTime retry_at;  // after an error: not before that, however many events wake us
+  MonotonicTime silent_until;
+  std::uint64_t tried;  // so many of the oldest events may have been written already
+  bool is_stopping;     // the whole server is: SIGTERM has come, time-outs bound what we do
+};
+
+Recorder recorder;
+
+// Settings of a database or of all roles apply to background workers as well; these would break the recorder.
+void fix_settings() {
+  static const char* const kFixed[][2] = {
+      {"default_transaction_read_only", "off"},
+      {"default_transaction_isolation", "read committed"},
+      {"default_transaction_deferrable", "off"},
+      {"statement_timeout", "0"},
+      // Somebody may hold a lock on a row of ours: like one on the table, that is not worth a wait with a
+      // snapshot.
+      {"lock_timeout", "50ms"},
+      {"idle_in_transaction_session_timeout", "0"},
+      {"transaction_timeout", "0"},
+      {"search_path", "pg_catalog, pg_temp"},
+      {"row_security", "off"},
+      // A standby that does not answer must not keep the recorder waiting in its commit.
+      {"synchronous_commit", "local"},
+  };
+  for (const auto& setting : kFixed)
+    if (GetConfigOption(setting[0], true, false) != nullptr)
+      SetConfigOption(setting[0], setting[1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+// Runs body() in a transaction with history locked, and after_commit() right behind the commit, before
+// anything that could end the process. Returns true if it was committed. Errors and a history that
+// cannot be written now are noted and said, once.
+template <typename Body, typename AfterCommit>
+bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
+  HistoryAccess access = HistoryAccess::kNoExtension;
+  pgstat_report_activity(STATE_RUNNING, "pgleak: writing history");
+  set_interruptible(!recorder.is_stopping);
+  ErrorData* error = run_in_transaction(recorder.context, timeout_ms, [&access, &body] {
+    access = open_history();
+    if (access == HistoryAccess::kReady) {
+      body();
+      close_history();
+    }
+    set_interruptible(false);
+  });
+  set_interruptible(false);
+  const bool is_done = error == nullptr && access == HistoryAccess::kReady;
+  if (is_done) after_commit();
+  pgstat_report_stat(true);
+  pgstat_report_activity(STATE_IDLE, nullptr);
+
+  if (error != nullptr && error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE) {
+    access = HistoryAccess::kLocked;
+    error = nullptr;
+  }
+  const bool is_given_up =
+      error != nullptr && worker_should_stop() && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+  if (error == nullptr)
+    report_history_access(access);
+  else if (!is_given_up)
+    report_recorder_error(error);
+  recorder.access = access;
+  recorder.backoff = error == nullptr ? 0 : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
+  recorder.retry_at = monotonic_now() + recorder.backoff;
+  // Any role can fill the queue of notifications, and keep it full by a LISTEN in an open transaction. That
+  // must not keep events from being recorded.
+  if (error != nullptr && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+    recorder.silent_until = monotonic_now() + kSilence;
+  shared->is_recording.store(is_done, std::memory_order_relaxed);
+  return is_done;
+}
+
+void raise_leak_id(std::int64_t least) {
+  std::int64_t last = shared->last_leak_id.load();
+  while (last < least && !shared->last_leak_id.compare_exchange_weak(last, least)) {
+  }
+}
+
+// Once per run of the server, before its first event is written: every row that is open now belongs to
+// sessions that no longer exist. And identifiers must not repeat even if the clock was set back.
+void start_history() {
+  const bool is_first = !shared->stale_rows_completed.load(std::memory_order_relaxed);
+  with_history(
+      kTimeoutMs,
+      [is_first] {
+        if (is_first) {
+          complete_open_rows(shared->started_at);
+          raise_leak_id(largest_leak_id());
+        }
+        recorder.rows = count_history();
+      },
+      [] {
+        shared->stale_rows_completed.store(true, std::memory_order_relaxed);
+        recorder.has_started = true;
+        recorder.recount_at = monotonic_now() + kRecountInterval;
+      });
+}
+
+// Writes one batch; false if nothing was written.
+bool write_batch(int timeout_ms) {
+  const std::uint64_t waiting = event_queue->waiting();
+  const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
+  if (count == 0) return false;
+  const bool notifies = settings.notify && monotonic_now() >= recorder.silent_until;
+  // An error can come after the commit as well, if rarely, and a recorder can end there.
+  const bool are_new = recorder.tried == 0;
+  recorder.tried = Max(recorder.tried, count);
+  std::uint64_t opened = 0;  // each of these makes a row
+  for (std::uint64_t i = 0; i < count; i++) opened += event_queue->peek(i)->kind == EventKind::kOpened;
+  return with_history(
+      timeout_ms, [count, are_new, notifies] { write_events(count, are_new, notifies); },
+      [count, opened] {
+        recorder.tried -= count;
+        recorder.rows += opened;
+        event_queue->finish_oldest(count);
+      });
+}
+
+void prune() {
+  const MonotonicTime now = monotonic_now();
+  if (now < recorder.prune_at) return;
+
+  const std::uint64_t cap = static_cast<std::uint64_t>(settings.history_max_rows);
+  const std::uint64_t surplus = cap > 0 && recorder.rows > cap ? recorder.rows - cap : 0;
+  const Micros retention = settings.retention * kSecond;
+  const bool recounts = now >= recorder.recount_at;
+  std::uint64_t deleted = 0;
+  std::uint64_t rows = recorder.rows;
+  with_history(
+      kTimeoutMs,
+      [&deleted, &rows, surplus, retention, recounts] {
+        deleted = prune_history(retention, surplus, kPruneBatchSize);
+        rows = recounts ? count_history() : rows - Min(deleted, rows);
+      },
+      [&deleted, &rows, now, recounts] {
+        recorder.rows = rows;
+        if (recounts) recorder.recount_at = now + kRecountInterval;
+        // A batch that deleted something may have left more.
+        if (deleted == 0) recorder.prune_at = now + kPruneInterval;
+      });
+}
+
+// What there is to write and to prune; returns how long that may wait for the next time.
+Micros keep_history() {
+  if (RecoveryInProgress()) {
+    shared->is_recording.store(false, std::memory_order_relaxed);
+    return kIdleInterval;
+  }
+  const Micros pause = recorder.retry_at - monotonic_now();
+  if (recorder.backoff > 0 && pause > 0) return pause;
+  if (!recorder.has_started || recorder.access != HistoryAccess::kReady) start_history();
+  if (recorder.has_started && recorder.access == HistoryAccess::kReady) {
+    write_batch(kTimeoutMs);
+    if (recorder.backoff == 0) prune();
+  }
+  if (recorder.backoff > 0) return recorder.backoff;
+  if (recorder.access != HistoryAccess::kReady) return kIdleInterval;
+  return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? 0 : kIdleInterval;
+}
+
+// One turn of the recorder; returns how long it may sleep.
+Micros take_turn() {
+  MemoryContextReset(recorder.context);
+  maintain_pools(recorder.context);
+  const Micros until_rules = keep_rules_current(recorder.context);
+  const Micros until_history = keep_history();
+  return Min(until_rules, until_history);
+}
+
+// The server is going down in an orderly way: write what there is and close what is open.
+void record_shutdown() {
+  if (RecoveryInProgress() || !recorder.has_started) return;
+  recorder.is_stopping = true;
+  while (write_batch(kShutdownTimeoutMs)) {
+  }
+  if (event_queue->waiting() > 0) return;
+  with_history(
+      kShutdownTimeoutMs, [] { complete_open_rows(GetCurrentTimestamp()); }, [] {});
+}
+
+void run_recorder() {
+  const std::uint32_t wait_event = compat::new_wait_event("PgleakRecorder");
+  recorder.context = AllocSetContextCreate(TopMemoryContext, "pgleak recorder", ALLOCSET_DEFAULT_SIZES);
+  recorder.tried = event_queue->waiting();
+  pgstat_report_activity(STATE_IDLE, nullptr);
+
+  while (!worker_should_stop()) sleep_worker(take_turn(), wait_event);
+  if (is_server_stopping()) record_shutdown();
+}
+
+}  // namespace
+
+void install_recorder() { register_worker("pgleak recorder", "pgleak_recorder_main"); }
+
+void recorder_main() {
+  start_worker(&shared->recorder_proc);
+  connect_to_history_database();
+  fix_settings();
+  prepare_rules();
+  run_recorder();
+  exit_worker();
+}
+
+}  // namespace pgleak
+
+void pgleak_recorder_main(Datum) { pgleak::recorder_main(); }

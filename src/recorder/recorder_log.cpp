@@ -1,0 +1,138 @@
+#include "core/version.hpp"
+#include "pg/clock.hpp"
+#include "pg/settings.hpp"
+#include "recorder/recorder.hpp"
+#include "shmem/shared_memory.hpp"
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kRepeatAfter = 60 * kSecond;
+
+// The message goes into LastError; a longer one is cut at a character.
+void keep_error(const char* message, WallTime at) {
+  LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
+  strlcpy(shared->last_error.message, message, sizeof(shared->last_error.message));
+  shared->last_error.at = at;
+  LWLockRelease(shared->error_lock);
+}
+
+}  // namespace
+
+void report_history_access(HistoryAccess access) {
+  static bool has_reported = false;
+  static HistoryAccess reported = HistoryAccess::kReady;
+  if (has_reported && access == reported) return;
+  has_reported = true;
+  reported = access;
+
+  const char* const database = settings.database;
+  switch (access) {
+    case HistoryAccess::kReady:
+      ereport(LOG, (errmsg("pgleak recorder: recording into database \"%s\"", database)));
+      break;
+    case HistoryAccess::kNoExtension:
+      ereport(
+          LOG,
+          (errcode(ERRCODE_UNDEFINED_OBJECT),
+           errmsg(
+               "pgleak recorder: extension \"pgleak\" does not exist in database \"%s\", nothing is recorded",
+               database),
+           errhint("Run CREATE EXTENSION pgleak in that database.")));
+      break;
+    case HistoryAccess::kOtherVersion:
+      ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("pgleak recorder: extension \"pgleak\" in database \"%s\" is not at version %s, "
+                           "nothing is recorded",
+                           database, kExtensionVersion),
+                    errhint("Run ALTER EXTENSION pgleak UPDATE in that database, or install the library that "
+                            "belongs to it.")));
+      break;
+    case HistoryAccess::kNoTable:
+      ereport(
+          LOG,
+          (errcode(ERRCODE_UNDEFINED_TABLE),
+           errmsg("pgleak recorder: the extension's table pgleak.history is gone from database \"%s\", "
+                  "nothing is recorded",
+                  database),
+           errhint(
+               "Give the table its name back, or run DROP EXTENSION pgleak and CREATE EXTENSION pgleak.")));
+      break;
+    case HistoryAccess::kLocked:
+      ereport(
+          LOG,
+          (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+           errmsg("pgleak recorder: pgleak.history is locked by another session, events wait in the queue")));
+      break;
+  }
+}
+
+namespace {
+
+// The last error that was logged, of one kind.
+struct Logged {
+  char message[sizeof(LastError::message)];
+  MonotonicTime at;  // 0: none
+};
+
+// Counts and keeps an error. False if the same one has been logged not long ago.
+bool note_error(const char* message, Logged* logged) {
+  const Now now = read_clocks();
+  shared->counters.recorder_errors++;
+  keep_error(message, now.wall);
+
+  const char* const kept = shared->last_error.message;
+  const bool is_repeated = strncmp(logged->message, kept, sizeof(logged->message)) == 0;
+  if (is_repeated && logged->at > 0 && now.monotonic - logged->at < kRepeatAfter) return false;
+  strlcpy(logged->message, kept, sizeof(logged->message));
+  logged->at = now.monotonic;
+  return true;
+}
+
+void log_error(const ErrorData* error, const char* what, const char* consequence) {
+  ereport(WARNING,
+          (errcode(error->sqlerrcode),
+           errmsg("pgleak recorder: could not %s: %s", what, shared->last_error.message),
+           error->detail != nullptr ? errdetail_internal("%s", error->detail) : 0,
+           error->context != nullptr ? errcontext("%s", error->context) : 0, errhint("%s", consequence)));
+}
+
+}  // namespace
+
+void report_recorder_error(const ErrorData* error) {
+  static Logged logged{};
+  if (note_error(error->message != nullptr ? error->message : "", &logged))
+    log_error(error, "write history", "Events wait in the queue and are tried again.");
+}
+
+void report_rules_error(const ErrorData* error) {
+  static Logged logged{};
+  if (note_error(error->message != nullptr ? error->message : "", &logged))
+    log_error(error, "read pgleak.rules",
+              "The rules that were in force before stay in force until it can be read.");
+}
+
+void report_rules(int count) {
+  ereport(LOG, (errmsg_plural("pgleak recorder: %d rule of pgleak.rules is in force",
+                              "pgleak recorder: %d rules of pgleak.rules are in force",
+                              static_cast<unsigned long>(count), count)));
+}
+
+void report_roles_left_out(std::int64_t count) {
+  static std::int64_t reported = 0;
+  if (count == reported) return;
+  reported = count;
+  if (count == 0) return;
+  char message[sizeof(LastError::message)];
+  snprintf(message, sizeof(message),
+           "the rules of pgleak.rules apply to %d members of the roles they name, not to " INT64_FORMAT
+           " more",
+           kMaxRoles, count);
+  static Logged logged{};
+  if (!note_error(message, &logged)) return;
+  ereport(WARNING, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("pgleak recorder: %s", message),
+                    errhint("Have the rules name roles with fewer members.")));
+}
+
+}  // namespace pgleak

@@ -1,0 +1,82 @@
+#include <csignal>
+
+#include "pg/backend_status.hpp"
+#include "pg/compat.hpp"
+#include "pg/injection.hpp"
+#include "scanner/actions.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "storage/lwlock.h"
+#include "storage/sinval.h"
+#include "utils/syscache.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// Runs act(proc, entry) while the backend cannot exit, if it still is the one that is meant. A backend leaves
+// the status array before it leaves the proc array, and for that it needs the lock exclusively: one that is
+// seen in the status array while we hold the lock is alive until we let go (as SignalVirtualTransaction has
+// it).
+template <typename Act>
+bool with_backend(int index, const Judged& judged, Act act) {
+  const SessionSlot& slot = session_slots[index];
+  BackendOwner owner;
+  if (!slot.backend.read_owner(judged.session, &owner)) return false;
+
+  bool is_done = false;
+  LWLockAcquire(ProcArrayLock, LW_SHARED);
+  PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
+  StatusEntry entry{};
+  if (proc->pid == judged.session.pid && read_status(index, &entry) == StatusRead::kDone &&
+      entry.id == judged.session && entry.state_start == judged.state_start) {
+    const TransactionReport report = slot.backend.report();
+    const SessionStatus sample{entry.id,           entry.state,     entry.xact_start,     entry.state_start,
+                               report.ended_count, report.last_end, report.last_end_start};
+    const TransactionBlock block = current_block(sample);
+    if (block.exists && block.xact_seq == judged.xact_seq) is_done = act(entry);
+  }
+  LWLockRelease(ProcArrayLock);
+  return is_done;
+}
+
+bool send_signal(int index, const Judged& judged, int signal) {
+  stop_at("check");
+  return with_backend(index, judged, [&judged, signal](const StatusEntry&) {
+    // The whole process group, as the server's own functions do.
+    return kill(-judged.session.pid, signal) == 0;
+  });
+}
+
+}  // namespace
+
+bool send_message(int index, const Judged& judged, std::uint32_t nonce) {
+  stop_at("check");
+  if (!with_backend(index, judged, [](const StatusEntry&) { return true; })) return false;
+  stop_at("message");
+
+  SharedInvalidationMessage message{};
+  message.cc.id = LANGNAME;
+  message.cc.dbId = InvalidOid;
+  message.cc.hashValue = nonce;
+  SendSharedInvalidMessages(&message, 1);
+  stop_at("wake-up");
+  return with_backend(index, judged, [index, &judged](const StatusEntry&) {
+    return compat::send_catchup_interrupt(judged.session.pid, index);
+  });
+}
+
+bool send_cancel(int index, const Judged& judged) { return send_signal(index, judged, SIGINT); }
+
+bool send_terminate(int index, const Judged& judged) { return send_signal(index, judged, SIGTERM); }
+
+bool is_waiting_for_client(int index, SessionId session) {
+  BackendOwner owner;
+  if (!session_slots[index].backend.read_owner(session, &owner)) return false;
+  const PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
+  return *const_cast<const volatile uint32*>(&proc->wait_event_info) == WAIT_EVENT_CLIENT_READ;
+}
+
+}  // namespace pgleak

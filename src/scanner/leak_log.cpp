@@ -1,0 +1,171 @@
+#include "scanner/leak_log.hpp"
+
+#include "core/tags.hpp"
+#include "core/text.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+
+extern "C" {
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// Enough for every key with every name escaped at its worst, four bytes for one.
+constexpr std::size_t kLineSize = 2048;
+
+char line_buffer[kLineSize];
+char* statement_buffer = nullptr;
+std::size_t statement_buffer_size = 0;
+
+void append_number_pair(TextBuffer* line, const char* key, std::int64_t number) {
+  line->append(key);
+  line->append("=");
+  line->append_number(number);
+}
+
+void append_seconds_pair(TextBuffer* line, const char* key, Micros duration) {
+  line->append(key);
+  line->append("=");
+  line->append_seconds(duration);
+}
+
+void append_client(TextBuffer* line, const SessionIdentity& who) {
+  char client[kAddressSize + 16];
+  TextBuffer text(client, sizeof(client));
+  if (who.client_address[0] != '\0') {
+    text.append(who.client_address);
+    text.append(":");
+    text.append_number(who.client_port);
+  } else if (who.client_port == kPortUnixSocket) {
+    text.append("local");
+  }
+  line->append_pair("client", text.c_str());
+}
+
+// The keys that every line about an episode begins with, in this order.
+void append_identity(TextBuffer* line, const Episode& episode) {
+  append_number_pair(line, "pid", episode.session.pid);
+  line->append(" ");
+  line->append_pair("database", episode.who.database);
+  line->append(" ");
+  line->append_pair("role", episode.who.role);
+  line->append(" ");
+  line->append_pair("application", episode.who.application_name);
+  line->append(" ");
+  append_client(line, episode.who);
+  line->append(" ");
+  line->append_pair("clock", to_string(episode.clock));
+  line->append(" ");
+}
+
+// The route, which is part of the statement.
+void append_route(TextBuffer* line, const char* statement) {
+  Tags tags;
+  char route[kRouteSize];
+  read_tags(statement, strlen(statement), false, &tags);
+  if (!write_route(tags, route)) return;
+  line->append_pair("route", route);
+  line->append(" ");
+}
+
+// What the leak hurts; keys that say nothing are left out.
+void append_impact(TextBuffer* line, const ImpactSample& impact_now) {
+  line->append_pair("impact", to_string(impact_now.impact));
+  line->append(" ");
+  if (impact_now.locks > 0) {
+    append_number_pair(line, "locks", impact_now.locks);
+    line->append(" ");
+  }
+  if (impact_now.xmin_age >= 0) {
+    append_number_pair(line, "xmin_age", impact_now.xmin_age);
+    line->append(" ");
+  }
+  if (impact_now.blocked > 0) {
+    append_number_pair(line, "blocked", impact_now.blocked);
+    line->append(" ");
+    append_seconds_pair(line, "blocked_for", impact_now.blocked_for);
+    line->append(" ");
+  }
+}
+
+}  // namespace
+
+void prepare_leak_log() {
+  statement_buffer_size = static_cast<std::size_t>(pgstat_track_activity_query_size) * 4 + 1;
+  statement_buffer = static_cast<char*>(MemoryContextAlloc(TopMemoryContext, statement_buffer_size));
+}
+
+void log_episode_opened(const Episode& episode, Micros age, const char* statement) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_seconds_pair(&line, "for", age);
+  line.append(" ");
+  append_seconds_pair(&line, "limit", episode.leak_after);
+  line.append(" ");
+  line.append_pair("source", name_of(episode.limit_source, episode.rule_id).text);
+  line.append(" ");
+  line.append_pair("state", to_string(episode.state));
+  line.append(" ");
+  if (settings.log_query) append_route(&line, statement);
+  append_impact(&line, episode.worst);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+
+  TextBuffer detail(statement_buffer, statement_buffer_size);
+  detail.append_escaped(statement, false);
+  ereport(LOG, (errmsg("pgleak: session leak: %s", line.c_str()),
+                settings.log_query ? errdetail("Last statement: %s", detail.c_str()) : 0));
+}
+
+void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_impact(&line, impact_now);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: session leak blocks others: %s", line.c_str())));
+}
+
+void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  line.append_pair("outcome", to_string(outcome));
+  line.append(" ");
+  append_seconds_pair(&line, "lasted", lasted);
+  line.append(" ");
+  append_impact(&line, episode.worst);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: session leak ended: %s", line.c_str())));
+}
+
+void log_action(const Episode& episode, const ImpactSample& impact_now, Action action,
+                const ActionReason& reason, bool is_dry) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_seconds_pair(&line, "for", reason.lasted);
+  line.append(" ");
+  append_seconds_pair(&line, "limit", reason.limit);
+  line.append(" ");
+  if (reason.by_role[0] != '\0') {
+    line.append_pair("by", reason.by_role);
+    line.append(" ");
+  }
+  append_impact(&line, impact_now);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: %s %s: %s", is_dry ? "would" : "will", to_string(action), line.c_str())));
+}
+
+void log_action_result(const Episode& episode, Action action, ActionResult result) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  line.append_pair("result", to_string(result));
+  line.append(" ");
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  // One that was skipped has become active or has ended: nothing to worry about.
+  const int level = result == ActionResult::kSkipped ? DEBUG1 : LOG;
+  ereport(level, (errmsg("pgleak: %s: %s", to_string(action), line.c_str())));
+}
+
+}  // namespace pgleak

@@ -1,0 +1,167 @@
+#include <initializer_list>
+
+#include "pg/backend_status.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "scanner/episodes.hpp"
+#include "scanner/pools.hpp"
+
+namespace pgleak {
+
+Sampler* sampler = nullptr;
+
+namespace {
+
+// Until then a new session may still be setting itself up: its driver gives it its application_name.
+constexpr Micros kSetUpTime = 2 * kSecond;
+
+void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& who) {
+  sampler->activities[index] = PoolActivity{};
+  sampler->collected[index] = Collected{};
+  pool_entry(index).write([database_oid, &who](Pool* pool) {
+    *pool = Pool{};
+    pool->is_used = true;
+    pool->database_oid = database_oid;
+    pool->who = who;
+  });
+  shared->pools.begun.fetch_add(1, std::memory_order_release);
+}
+
+void note_move(SessionTrack* track, int pool, MonotonicTime now) {
+  const int from = track->pool;
+  track->activity = SessionActivity{track->activity.seen_on, 0, 0, false, false};
+  if (now - track->activity.seen_on < kSetUpTime) return;
+  if (from >= 0 && from < kPoolCount) sampler->activities[from].shared_on = now;
+  if (pool < kPoolCount) sampler->activities[pool].shared_on = now;
+}
+
+// False if the session is not set up yet, or gone.
+bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, MonotonicTime now) {
+  SessionIdentity who{};
+  BackendOwner owner;
+  if (!session_slots[index].backend.read_owner(track->id, &owner)) return false;
+  if (!read_status_strings(index, track->id, &who, nullptr, 0, nullptr)) return false;
+
+  bool is_new = false;
+  const int pool = sampler->table.acquire(make_pool_key(database_oid, who), &is_new);
+  if (is_new) {
+    strlcpy(who.database, owner.database, kNameSize);
+    strlcpy(who.role, owner.role, kNameSize);
+    who.encoding = owner.encoding;
+    who.client_port = kPortUnknown;
+    start_pool(pool, database_oid, who);
+  }
+  if (track->pool != kNoPool && track->pool != pool) note_move(track, pool, now);
+  track->pool = pool;
+  track->vacancies = sampler->table.vacancies();
+  return true;
+}
+
+Activity compare(const SessionTrack& track, const StatusEntry& entry) {
+  const bool has_run = entry.state_start != track.state_start;
+  const bool has_ended = track.xact_start != 0 ? entry.xact_start != track.xact_start
+                                               : has_run && entry.state == SessionState::kIdle;
+  return Activity{has_run, has_ended};
+}
+
+// Reads the entry of slot `index` if it has changed since the last scan. False if no client has it.
+bool refresh_session(int index, MonotonicTime now, Activity* activity) {
+  SessionTrack& track = sampler->tracks[index];
+  *activity = Activity{false, false};
+  const std::uint32_t version = status_version(index);
+  const bool may_find_entry = track.pool == kOtherPool && track.vacancies != sampler->table.vacancies();
+  if (version == track.version && !may_find_entry) return track.id.pid != 0;
+
+  StatusEntry entry{};
+  const StatusRead status = read_status(index, &entry);
+  if (status == StatusRead::kBusy) return track.id.pid != 0;  // taken to be as it was
+  if (status == StatusRead::kUnused || !entry.is_client_backend) {
+    track = SessionTrack{};
+    track.pool = kNoPool;
+    track.version = version;
+    return false;
+  }
+  if (entry.id != track.id) {
+    track = SessionTrack{};
+    track.id = entry.id;
+    track.pool = kNoPool;
+    track.activity.seen_on = now;
+  } else {
+    *activity = compare(track, entry);
+  }
+  track.state = entry.state;
+  track.state_start = entry.state_start;
+  track.xact_start = entry.xact_start;
+  const bool has_pool = find_pool(index, &track, entry.database_oid, now);
+  track.version = has_pool ? version : kNotRead;
+  return true;
+}
+
+void count_state(PoolCounts* counts, SessionState state) {
+  counts->connections++;
+  if (is_active(state))
+    counts->active++;
+  else if (is_idle_in_transaction(state))
+    counts->idle_in_transaction++;
+  else if (state == SessionState::kIdle)
+    counts->idle++;
+}
+
+// The route that the statement of an open leak names; empty if it names none.
+const char* route_of(int index, const Episode& episode) {
+  LeakRoute& known = sampler->routes[index];
+  if (known.leak_id == episode.leak_id) return known.route;
+  int length = 0;
+  known.route[0] = '\0';
+  if (read_status_strings(index, episode.session, nullptr, sampler->statement,
+                          pgstat_track_activity_query_size, &length)) {
+    known.leak_id = episode.leak_id;
+    read_tags(sampler->statement, static_cast<std::size_t>(length),
+              length >= pgstat_track_activity_query_size - 1, &sampler->tags);
+    write_route(sampler->tags, known.route);
+  }
+  return known.route;
+}
+
+void count_leak(int index, SessionId session, PoolSample* pool, PoolSample* server) {
+  if (!has_open_episode(index)) return;
+  const Episode& episode = session_slots[index].scanner.current().episode;
+  if (episode.session != session) return;
+  const char* route = route_of(index, episode);
+  for (PoolSample* sample : {pool, server}) {
+    if (sample == nullptr) continue;
+    sample->counts.leaked++;
+    sample->leaks.add(episode, route);
+  }
+}
+
+void count_suspect(SessionTrack* track, const Activity& activity, Micros suspect_after, MonotonicTime now,
+                   Collected* collected) {
+  const SessionObservation seen{track->state == SessionState::kIdle, activity.has_run};
+  if (!observe_session(&track->activity, seen, sampler->activities[track->pool], suspect_after, now,
+                       &collected->observation))
+    return;
+  SuspectSummary& suspects = collected->sample.suspects;
+  suspects.count++;
+  suspects.longest_idle = Max(suspects.longest_idle, now - track->activity.idle_on);
+}
+
+}  // namespace
+
+void collect_session(int index, Micros suspect_after, MonotonicTime now) {
+  Activity activity;
+  if (!refresh_session(index, now, &activity)) return;
+  SessionTrack& track = sampler->tracks[index];
+  Collected* const collected = track.pool != kNoPool ? &sampler->collected[track.pool] : nullptr;
+  PoolSample& server = sampler->collected[kServerPool].sample;
+
+  count_state(&server.counts, track.state);
+  count_leak(index, track.id, collected != nullptr ? &collected->sample : nullptr, &server);
+  if (collected == nullptr) return;
+  count_state(&collected->sample.counts, track.state);
+  collected->sample.turnover += activity.has_ended_transaction;
+  if (track.activity.seen_on != now) collected->survivors++;
+  if (track.pool < kPoolCount) count_suspect(&track, activity, suspect_after, now, collected);
+}
+
+}  // namespace pgleak

@@ -1,0 +1,204 @@
+#include "scanner/pools.hpp"
+
+#include <initializer_list>
+
+#include "core/pool.hpp"
+#include "core/pool_table.hpp"
+#include "core/text.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "pg/worker.hpp"
+#include "shmem/pool_memory.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kSampleInterval = kSecond;
+// A look that comes a little early is not worth waiting for the next one.
+constexpr Micros kTolerance = 10 * kMillisecond;
+
+// What all pools together have in use that share a role or a database.
+std::int32_t used_together(const Pool& with, bool by_role) {
+  std::int32_t used = 0;
+  for (int i = 0; i < kPoolCount; i++) {
+    const Pool& pool = pool_entry(i).current();
+    const bool is_counted =
+        by_role ? pool.who.role_oid == with.who.role_oid : pool.database_oid == with.database_oid;
+    if (pool.is_used && is_counted) used += sampler->collected[i].sample.counts.in_use();
+  }
+  return used;
+}
+
+// The limit of which the greater part is in use.
+void apply_limits(int index, const Pool& pool, PoolSample* sample) {
+  PoolLimits limits;
+  if (!shared->pools.limits[index].read(&limits)) return;
+  if (limits.database_oid != pool.database_oid || limits.role_oid != pool.who.role_oid) return;
+  for (const bool by_role : {true, false}) {
+    const std::int32_t limit = by_role ? limits.role_limit : limits.database_limit;
+    if (limit == 0) continue;
+    const std::int32_t used = used_together(pool, by_role);
+    const bool is_tighter =
+        sample->limit == 0 || static_cast<std::int64_t>(used) * sample->limit >
+                                  static_cast<std::int64_t>(sample->used_of_limit) * limit;
+    if (!is_tighter) continue;
+    sample->limit = limit;
+    sample->used_of_limit = used;
+  }
+}
+
+// All its sessions are new, and it had many of those it ever had: the application was started anew.
+bool has_restarted(int index, const PoolState& state, MonotonicTime now) {
+  const PoolActivity& activity = sampler->activities[index];
+  const bool is_shared = activity.shared_on != 0 && now - activity.shared_on < kSharedFor;
+  return sampler->has_sampled && !is_shared && sampler->collected[index].survivors == 0 &&
+         state.counts.connections >= 2 && state.counts.connections * 2 >= state.peak;
+}
+
+// Enough for every key with every name escaped at its worst, four bytes for one.
+constexpr std::size_t kLineSize = 2048;
+
+void append_number_pair(TextBuffer* line, const char* key, std::int64_t number) {
+  line->append(" ");
+  line->append(key);
+  line->append("=");
+  line->append_number(number);
+}
+
+void append_text_pair(TextBuffer* line, const char* key, const char* value) {
+  line->append(" ");
+  line->append_pair(key, value);
+}
+
+void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
+  if (scope != PoolScope::kPool) return;
+  append_text_pair(line, "database", pool.who.database);
+  append_text_pair(line, "role", pool.who.role);
+  append_text_pair(line, "application", pool.who.application_name);
+  append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
+}
+
+// Logs that the verdict on a pool has changed.
+void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
+  static char line_buffer[kLineSize];
+  static char advice[kAdviceSize];
+  const PoolState& state = pool.state;
+
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  line.append_pair("scope", to_string(scope));
+  append_pool(&line, pool, scope);
+  append_text_pair(&line, "verdict", to_string(state.verdict));
+  append_text_pair(&line, "was", to_string(before));
+  append_number_pair(&line, "connections", state.counts.connections);
+  append_number_pair(&line, "in_use", state.used_of_capacity);
+  append_number_pair(&line, "capacity", state.capacity);
+  append_number_pair(&line, "leaked", state.counts.leaked);
+
+  PoolState told = state;
+  if (!settings.log_query) told.leaks.route[0] = '\0';  // it is part of a statement
+  write_advice(advice, told, scope);
+  ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
+                advice[0] != '\0' ? errdetail("%s.", advice) : 0));
+}
+
+void report_verdict(int index, Verdict before) {
+  const Pool& pool = pool_entry(index).current();
+  log_verdict(pool, pool_scope(index), before);
+  // A standby's would be told after its promotion, when nobody wants to know any more.
+  if (RecoveryInProgress()) return;
+  shared->pools.verdict_queue.put(VerdictChange{pool_scope(index), pool.who, pool.state.verdict, before,
+                                                pool.state.counts, pool.state.used_of_capacity,
+                                                pool.state.capacity});
+  wake_worker(shared->recorder_proc);
+}
+
+void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, Now now) {
+  bool is_due = false;
+  Verdict before = Verdict::kOk;
+  pool_entry(index).write([&](Pool* pool) {
+    pool->is_used = true;
+    observe_pool(&pool->state, sample, rules, now);
+    is_due = take_announcement(&pool->state, now.monotonic, &before);
+  });
+  if (is_due) report_verdict(index, before);
+}
+
+void judge_pool(int index, const PoolRules& rules, Now now) {
+  const Pool& pool = pool_entry(index).current();
+  Collected& collected = sampler->collected[index];
+  PoolSample& sample = collected.sample;
+  sample.used = sample.counts.in_use();
+  sample.has_restarted = has_restarted(index, pool.state, now.monotonic);
+  if (sample.has_restarted) sampler->activities[index] = PoolActivity{};
+  apply_limits(index, pool, &sample);
+  judge_entry(index, sample, rules, now);
+  observe_activity(&sampler->activities[index], collected.observation, now.monotonic);
+  if (!sampler->table.keep(index, sample.counts.connections, now.monotonic))
+    pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
+}
+
+void judge_pools(const PoolRules& rules, Now now) {
+  for (int i = 0; i < kPoolCount; i++)
+    if (pool_entry(i).current().is_used) judge_pool(i, rules, now);
+
+  PoolSample& other = sampler->collected[kOtherPool].sample;
+  other.used = other.counts.in_use();
+  other.scope = PoolScope::kOther;
+  judge_entry(kOtherPool, other, rules, now);
+
+  PoolSample& server = sampler->collected[kServerPool].sample;
+  server.scope = PoolScope::kServer;
+  server.used = server.counts.connections;
+  server.limit = compat::ordinary_connection_limit();
+  server.used_of_limit = server.used;
+  judge_entry(kServerPool, server, rules, now);
+}
+
+// It may be the first scanner since the server started, or the successor of one that knew pools.
+void find_known_pools() {
+  sampler->table.clear();
+  for (int i = 0; i < kPoolCount; i++) {
+    const Pool& pool = pool_entry(i).current();
+    if (pool.is_used) sampler->table.restore(i, make_pool_key(pool.database_oid, pool.who));
+  }
+}
+
+}  // namespace
+
+void prepare_pools() {
+  const Size slots = static_cast<Size>(shared->slot_count);
+  sampler = static_cast<Sampler*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Sampler)));
+  sampler->tracks =
+      static_cast<SessionTrack*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(SessionTrack)));
+  sampler->routes =
+      static_cast<LeakRoute*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(LeakRoute)));
+  sampler->statement = static_cast<char*>(
+      MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
+  for (int i = 0; i < shared->slot_count; i++) {
+    sampler->tracks[i].pool = kNoPool;
+    sampler->tracks[i].version = kNotRead;
+  }
+  find_known_pools();
+}
+
+void sample_pools(const ScanContext& scan) {
+  const MonotonicTime now = scan.now.monotonic;
+  if (now + kTolerance < sampler->next_on) return;
+  sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
+
+  for (Collected& collected : sampler->collected) collected = Collected{};
+  const Micros suspect_after = scan.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
+  for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
+  judge_pools(PoolRules{settings.pool_busy_percent, settings.pool_busy_after * kMillisecond}, scan.now);
+  sampler->has_sampled = true;
+}
+
+}  // namespace pgleak

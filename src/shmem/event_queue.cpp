@@ -1,0 +1,67 @@
+#include "shmem/event_queue.hpp"
+
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/worker.hpp"
+#include "shmem/shared_memory.hpp"
+
+namespace pgleak {
+
+namespace {
+
+std::size_t header_size() { return MAXALIGN(sizeof(EventQueue)); }
+
+std::size_t stride_for(int statement_size, int trail_size) {
+  return MAXALIGN(sizeof(Event) + static_cast<std::size_t>(trail_size) * sizeof(TrailEntry) +
+                  static_cast<std::size_t>(statement_size));
+}
+
+}  // namespace
+
+std::size_t EventQueue::size_in_memory(int capacity, int statement_size, int trail_size) {
+  return header_size() + static_cast<std::size_t>(capacity) * stride_for(statement_size, trail_size);
+}
+
+void EventQueue::initialize(int capacity, int statement_size, int trail_size) {
+  capacity_ = static_cast<std::uint64_t>(capacity);
+  stride_ = stride_for(statement_size, trail_size);
+}
+
+Event* EventQueue::place(std::uint64_t number) const {
+  char* first = reinterpret_cast<char*>(const_cast<EventQueue*>(this)) + header_size();
+  return reinterpret_cast<Event*>(first + (number % capacity_) * stride_);
+}
+
+Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : place(ring_.next_to_write()); }
+
+const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
+
+EventCounts EventQueue::counts() const {
+  const std::uint64_t from = counted_from_.load(std::memory_order_relaxed);
+  // In this order, as each only grows.
+  const std::uint64_t taken_out = ring_.taken_out();
+  const std::uint64_t put_in = ring_.put_in();
+  return EventCounts{put_in - from, taken_out - from};
+}
+
+bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
+               const Ending& ending) {
+  Event* event = event_queue->start_put();
+  if (event == nullptr) return false;
+  event->kind = kind;
+  event->ending = ending;
+  event->episode = episode;
+  event->trail_length = read_trail(index, episode.xact_seq, event->trail());
+  event->statement_length = static_cast<std::int32_t>(
+      strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));
+  event_queue->finish_put();
+  wake_worker(shared->recorder_proc);
+  return true;
+}
+
+void queue_event(EventKind kind, int index, const Episode& episode, const char* statement) {
+  if (!put_event(kind, index, episode, statement, Ending{outcome_so_far(episode), 0, 0}))
+    shared->counters.events_dropped++;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,51 @@
+#include "shmem/pool_memory.hpp"
+
+#include "core/text.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "pgtime.h"
+
+extern "C" {
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// "10:02", and with its date if that is not today's.
+void write_clock_time(char (&text)[kClockTextSize], WallTime time, WallTime now) {
+  text[0] = '\0';
+  if (time == 0) return;
+  const pg_time_t then = timestamptz_to_time_t(time);
+  const pg_time_t today = timestamptz_to_time_t(now);
+  const pg_tm* tm = pg_localtime(&today, session_timezone);
+  if (tm == nullptr) return;
+  const int year = tm->tm_year;
+  const int day = tm->tm_yday;
+  tm = pg_localtime(&then, session_timezone);
+  if (tm == nullptr) return;
+  const bool is_today = tm->tm_year == year && tm->tm_yday == day;
+  pg_strftime(text, sizeof(text), is_today ? "%H:%M" : "%Y-%m-%d %H:%M", tm);
+}
+
+}  // namespace
+
+PoolScope pool_scope(int index) {
+  if (index == kServerPool) return PoolScope::kServer;
+  return index == kOtherPool ? PoolScope::kOther : PoolScope::kPool;
+}
+
+void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope) {
+  const WallTime now = read_clocks().wall;
+  AdviceTimes times;
+  write_clock_time(times.leaking_since, state.leaks.since, now);
+  write_clock_time(times.busy_since, state.busy_since, now);
+  write_clock_time(times.exhausted_at, state.exhausted_at, now);
+  TextBuffer text(advice, sizeof(advice));
+  append_advice(&text, state, scope, times);
+}
+
+}  // namespace pgleak

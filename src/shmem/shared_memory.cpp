@@ -1,0 +1,123 @@
+#include "shmem/shared_memory.hpp"
+
+#include <new>
+
+#include "pg/compat.hpp"
+#include "pg/settings.hpp"
+#include "pg/worker.hpp"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+SharedState* shared = nullptr;
+SessionSlot* session_slots = nullptr;
+EventQueue* event_queue = nullptr;
+SharedRules* shared_rules = nullptr;
+
+namespace {
+
+char* trails = nullptr;
+
+constexpr char kTrancheName[] = "pgleak";
+
+shmem_request_hook_type previous_shmem_request_hook = nullptr;
+shmem_startup_hook_type previous_shmem_startup_hook = nullptr;
+
+Size slots_size() { return mul_size(static_cast<Size>(compat::status_slot_count()), sizeof(SessionSlot)); }
+
+Size trail_stride() { return CACHELINEALIGN(Trail::size_in_memory(settings.trail_size)); }
+
+Size trails_size() {
+  if (settings.trail_size == 0) return 0;
+  return mul_size(static_cast<Size>(compat::status_slot_count()), trail_stride());
+}
+
+Size queue_size() {
+  return EventQueue::size_in_memory(settings.queue_size, pgstat_track_activity_query_size,
+                                    settings.trail_size);
+}
+
+void request_shared_memory() {
+  if (previous_shmem_request_hook != nullptr) previous_shmem_request_hook();
+  RequestAddinShmemSpace(
+      add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
+  RequestAddinShmemSpace(sizeof(SharedRules));
+  RequestNamedLWLockTranche(kTrancheName, 2);
+}
+
+void initialize_state() {
+  new (shared) SharedState();  // all zero
+  shared->slot_count = compat::status_slot_count();
+  shared->started_at = GetCurrentTimestamp();
+  shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
+  shared->manual_lock = &GetNamedLWLockTranche(kTrancheName)[1].lock;
+  shared->scanner_proc = kNoProcess;
+  shared->recorder_proc = kNoProcess;
+  // Identifiers grow by one from the time of the start, in units of 100 us since 2000: in the order of time,
+  // and above all of an earlier run or of a standby started earlier, unless that one found ten thousand leaks
+  // a second.
+  shared->last_leak_id = shared->started_at / 100;
+  shared->last_nonce = static_cast<std::uint32_t>(shared->started_at);
+  ConditionVariableInit(&shared->scan_served);
+  ConditionVariableInit(&shared->manual_answered);
+}
+
+void create_trails() {
+  bool found = false;
+  if (settings.trail_size == 0) return;
+  trails = static_cast<char*>(ShmemInitStruct("pgleak trails", trails_size(), &found));
+  if (found) return;
+  memset(trails, 0, trails_size());
+  for (int i = 0; i < compat::status_slot_count(); i++) trail_of(i)->initialize(settings.trail_size);
+}
+
+void start_shared_memory() {
+  if (previous_shmem_startup_hook != nullptr) previous_shmem_startup_hook();
+
+  bool found_state = false;
+  bool found_slots = false;
+  bool found_queue = false;
+  bool found_rules = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  shared = static_cast<SharedState*>(ShmemInitStruct("pgleak state", sizeof(SharedState), &found_state));
+  session_slots = static_cast<SessionSlot*>(ShmemInitStruct("pgleak sessions", slots_size(), &found_slots));
+  event_queue = static_cast<EventQueue*>(ShmemInitStruct("pgleak events", queue_size(), &found_queue));
+  shared_rules =
+      static_cast<SharedRules*>(ShmemInitStruct("pgleak rules", sizeof(SharedRules), &found_rules));
+  if (!found_state) initialize_state();
+  if (!found_slots)
+    for (int i = 0; i < shared->slot_count; i++) new (&session_slots[i]) SessionSlot();
+  if (!found_queue) {
+    new (event_queue) EventQueue();
+    event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size, settings.trail_size);
+  }
+  create_trails();
+  if (!found_rules) new (shared_rules) SharedRules();  // all zero
+  LWLockRelease(AddinShmemInitLock);
+}
+
+}  // namespace
+
+Trail* trail_of(int index) {
+  if (trails == nullptr) return nullptr;
+  return reinterpret_cast<Trail*>(trails + static_cast<Size>(index) * trail_stride());
+}
+
+int read_trail(int index, XactSeq xact_seq, TrailEntry* copy) {
+  const Trail* trail = trail_of(index);
+  return trail == nullptr ? 0 : trail->read(xact_seq, copy);
+}
+
+void install_shared_memory_hooks() {
+  previous_shmem_request_hook = shmem_request_hook;
+  shmem_request_hook = request_shared_memory;
+  previous_shmem_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = start_shared_memory;
+}
+
+}  // namespace pgleak

@@ -1,0 +1,58 @@
+// Owns: the tests of core/budget: a look does so much of what takes long and no more, but always something.
+#include "core/time_budget.hpp"
+
+#include <gtest/gtest.h>
+
+namespace pgleak {
+namespace {
+
+TEST(RationTest, AllowsWorkUntilItsTimeIsSpent) {
+  TimeBudget budget{};
+  EXPECT_TRUE(budget.allows(1));
+  budget.spend(TimeBudget::kTime - 1);
+  EXPECT_TRUE(budget.allows(2));
+  EXPECT_FALSE(budget.has_deferred());
+  budget.spend(1);
+  EXPECT_FALSE(budget.allows(3));
+  EXPECT_TRUE(budget.has_deferred());
+}
+
+TEST(RationTest, AllowsOnePieceHoweverLongItTakes) {
+  TimeBudget budget{};
+  EXPECT_TRUE(budget.allows(1));
+  budget.spend(100 * TimeBudget::kTime);
+  EXPECT_FALSE(budget.allows(2));
+}
+
+TEST(RationTest, LeavesNothingIfNothingMoreIsAskedFor) {
+  TimeBudget budget{};
+  EXPECT_TRUE(budget.allows(1));
+  budget.spend(100 * TimeBudget::kTime);
+  EXPECT_FALSE(budget.has_deferred());
+}
+
+TEST(RationTest, WorkThatTakesNoTimeUsesNothingUp) {
+  TimeBudget budget{};
+  for (int i = 0; i < 100'000; i++) EXPECT_TRUE(budget.allows(i));
+  EXPECT_FALSE(budget.has_deferred());
+}
+
+TEST(RationTest, TheNextLookGoesOnWithTheFirstThatWasLeft) {
+  TimeBudget budget{};
+  budget.spend(TimeBudget::kTime);
+  EXPECT_FALSE(budget.allows(0));
+  EXPECT_EQ(budget.first_deferred(), 0);
+  EXPECT_FALSE(budget.allows(7));
+  EXPECT_EQ(budget.first_deferred(), 0);
+}
+
+TEST(RationTest, TheFirstLeftNeedNotHaveTheLowestNumber) {
+  TimeBudget budget{};
+  budget.spend(TimeBudget::kTime);
+  EXPECT_FALSE(budget.allows(7));
+  EXPECT_FALSE(budget.allows(3));
+  EXPECT_EQ(budget.first_deferred(), 7);
+}
+
+}  // namespace
+}  // namespace pgleak

@@ -53,9 +53,9 @@ void take_slot() {
   copy_login_names(owner.database, owner.role);
 
   const LimitValues own = own_limits();
-  session_slots[index].backend.claim(owner, own, own_action_min_impact());
+  session_slot(index).backend.claim(owner, own, own_action_min_impact());
   note_transaction_limits(own);
-  my_slot = &session_slots[index];
+  my_slot = &session_slot(index);
   my_trail = trail_of(index);
 }
 

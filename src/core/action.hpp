@@ -53,6 +53,17 @@ struct ActionState {
   MonotonicTime retry_at;  // not before that
 };
 
+// An action that somebody asks for with pgleak.cancel() or pgleak.terminate(), in the slot of its session.
+struct ManualRequest {
+  enum class Phase : std::uint8_t { kFree, kAsked, kTaken };
+  Phase phase;
+  Action action;
+  std::uint64_t request_id;  // by which the asker finds the answer
+  SessionId session;
+  XactSeq xact_seq;         // of the one transaction that is meant
+  char by_role[kNameSize];  // in the encoding of the asker's database
+};
+
 // The action that is due for a leak, or the next one that will be.
 struct Plan {
   Action due;      // kNone if none is due now

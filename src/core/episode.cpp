@@ -36,17 +36,17 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
     case TransactionEnd::kRolledBack: {
       // An error rolls the transaction back but leaves the client in its block: the connection is as
       // leaked as before, so the episode goes on until the block is gone.
-      const bool is_leaving = !trace.is_present || trace.sample.last_end == TransactionEnd::kDisconnected;
-      const SessionState last_state = trace.is_present ? trace.sample.state : trace.last_state;
+      const bool is_leaving = !trace.is_present || trace.status.last_end == TransactionEnd::kDisconnected;
+      const SessionState last_state = trace.is_present ? trace.status.state : trace.last_state;
       if (is_leaving)
         return last_state == SessionState::kIdleInTransactionAborted ? Outcome::kDisconnected
                                                                      : Outcome::kRolledBack;
       // Its client has not said a word since: a transaction that is shown now is the server's own, on the way
       // out.
       if (last_state == SessionState::kIdleInTransactionAborted &&
-          trace.sample.state_start == episode.aborted_since)
+          trace.status.state_start == episode.progress.aborted_since)
         return Outcome::kNone;
-      const TransactionBlock block = current_block(trace.sample);
+      const TransactionBlock block = current_block(trace.status);
       const bool still_in_block = block.exists && block.xact_seq == episode.xact_seq;
       return still_in_block ? Outcome::kNone : Outcome::kRolledBack;
     }
@@ -62,10 +62,10 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
   const Outcome outcome = judge_by_session(episode, trace, watched_end);
   switch (outcome) {
     case Outcome::kDisconnected:
-      if (episode.terminate_sent) return Outcome::kTerminated;
-      return episode.is_cancelled ? Outcome::kCancelled : outcome;
+      if (episode.progress.terminate_sent) return Outcome::kTerminated;
+      return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
     case Outcome::kRolledBack:
-      return episode.is_cancelled ? Outcome::kCancelled : outcome;
+      return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
     default:
       return outcome;
   }

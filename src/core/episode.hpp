@@ -29,34 +29,41 @@ inline constexpr int kOutcomeCount = 7;
 // As history.outcome prints it; nullptr for kNone.
 const char* to_string(Outcome outcome);
 
+// What changes while the episode is open.
+struct EpisodeProgress {
+  SessionState last_state;  // at the last scan
+  WallTime aborted_since;   // the state in which its block was last seen without a transaction; 0: in none
+  Micros longest_idle;      // longest time idle between two statements so far
+  Micros transaction_age;   // at the last scan
+  ImpactSample worst;       // what it has hurt so far, at its worst
+  ActionState action;       // what was done about it
+  bool is_cancelled;        // rolled back in place and left in its aborted block, or its query cancelled
+  bool terminate_sent;      // told to exit, though its backend may still be there
+};
+
 struct Episode {
   std::int64_t leak_id;
   SessionId session;
   XactSeq xact_seq;
   SessionIdentity who;
   WallTime xact_start;
-  WallTime idle_since;  // at detection
+  // At detection.
+  WallTime idle_since;
   WallTime detected_at;
   MonotonicTime detected_mono;  // the same moment on the monotonic clock
-  WallTime aborted_since;  // the state in which its block was last seen without a transaction; 0: in none
   Micros leak_after;
-  Micros longest_idle;     // longest time idle between two statements so far
-  Micros transaction_age;  // at the last look
-  std::uint64_t query_id;  // of the statement at detection; 0 unknown
+  std::uint64_t query_id;  // of the statement; 0 unknown
   Clock clock;
   LimitSource limit_source;
-  std::int32_t rule_id;     // of the rule, if that is the source
-  SessionState state;       // at detection
-  SessionState last_state;  // at the last look
-  ImpactSample worst;       // what it has hurt so far, at its worst
-  ActionState action;       // what was done about it
-  bool is_cancelled;        // rolled back in place and parked in its aborted block, or its query cancelled
-  bool terminate_sent;      // terminated, though its backend may still be there
+  std::int32_t rule_id;  // of the rule, if that is the source
+  SessionState state;
+
+  EpisodeProgress progress;
 };
 
 // What can be said of the outcome while the episode is open.
 inline Outcome outcome_so_far(const Episode& episode) {
-  return episode.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
+  return episode.progress.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
 }
 
 // How and when an episode ended.
@@ -66,15 +73,15 @@ struct Ending {
   Micros lasted;  // from detection to the end
 };
 
-// What happened to the backend of an episode, as far as the status array shows.
+// What the status array shows of the backend of an episode.
 struct BackendTrace {
-  bool is_present;          // the same session is still there: `sample` is valid
+  bool is_present;          // the same session is still there: `status` is valid
   SessionState last_state;  // the last state it showed, also when it is gone
-  SessionStatus sample;
+  SessionStatus status;
 };
 
-// Says whether the episode goes on (kNone) or how it ended. `watched_end` is what the guest published for
-// exactly this xact_seq.
+// Says whether the episode goes on (kNone) or how it ended. `watched_end` is what the backend published
+// for exactly this transaction.
 Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end);
 
 }  // namespace pgleak

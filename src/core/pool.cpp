@@ -188,7 +188,7 @@ const char* to_string(Verdict verdict) {
 }
 
 void LeakSummary::add(const Episode& episode, const char* its_route) {
-  const bool is_idle = is_idle_in_transaction(episode.last_state);
+  const bool is_idle = is_idle_in_transaction(episode.progress.last_state);
   const WallTime began = is_idle && episode.idle_since != 0 ? episode.idle_since : episode.detected_at;
   if (count == 0) {
     query_id = episode.query_id;

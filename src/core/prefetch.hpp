@@ -1,6 +1,6 @@
-// Owns: telling the processor what memory will be read soon, so that it fetches all of it at once instead of
-// one cache line after the other as it comes to them. A scanner that has slept finds nothing in the caches.
-// Called by the scanner. Changes nothing and may be given any address.
+// Tells the processor which memory will be read soon, so that it fetches many cache lines side by side. A
+// scanner that has slept finds nothing in the caches, and most of a scan would be waiting for memory. Changes
+// nothing; any address will do.
 #ifndef PGLEAK_CORE_PREFETCH_HPP
 #define PGLEAK_CORE_PREFETCH_HPP
 
@@ -8,7 +8,7 @@
 
 namespace pgleak {
 
-inline void fetch(const void* memory, std::size_t size) {
+inline void prefetch(const void* memory, std::size_t size) {
   constexpr std::size_t kCacheLine = 64;
   const char* const first = static_cast<const char*>(memory);
   for (std::size_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(first + i);
@@ -16,8 +16,8 @@ inline void fetch(const void* memory, std::size_t size) {
 }
 
 template <typename Value>
-void fetch(const Value* value) {
-  fetch(value, sizeof(Value));
+void prefetch(const Value* value) {
+  prefetch(value, sizeof(Value));
 }
 
 }  // namespace pgleak

@@ -14,16 +14,17 @@
 #include "pg/postgres.hpp"
 #include "pg/row.hpp"
 #include "pg/settings.hpp"
-#include "pgstat.h"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
-#include "miscadmin.h"
-#include "utils/memutils.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
 PG_FUNCTION_INFO_V1(pgleak_read_leaks);
 }
 
@@ -79,14 +80,14 @@ bool is_over(const SessionRecord& view, const SessionStatus& sample) {
   if (block.exists && block.xact_seq == episode.xact_seq) return false;
   // In the middle of a rollback in place it is over, but the session does not show its aborted block yet.
   const bool is_being_cancelled =
-      episode.action.result == ActionResult::kRequested && is_idle_in_transaction(sample.state) &&
+      episode.progress.action.result == ActionResult::kRequested && is_idle_in_transaction(sample.state) &&
       sample.ended_count == episode.xact_seq + 1 && sample.last_end == TransactionEnd::kRolledBack;
   return !is_being_cancelled;
 }
 
 // Looks at the session of slot `index`. Its state, its statement and its trail are of one moment.
 ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailEntry* trail) {
-  const SessionSlot& slot = session_slots[index];
+  const SessionSlot& slot = session_slot(index);
   const std::uint32_t version = status_version(index);
   if (!slot.scanner.read(&leak->view)) return ReadResult::kMoved;
   if (!leak->view.is_open) return ReadResult::kNoLeak;
@@ -102,12 +103,10 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
     return ReadResult::kMoved;
 
-  const SessionStatus sample{leak->entry.id,          leak->entry.state,  leak->entry.xact_start,
-                             leak->entry.state_start, report.ended_count, report.last_end,
-                             report.last_end_start};
+  const SessionStatus sample = combine(leak->entry, report);
   if (is_over(leak->view, sample)) return ReadResult::kNoLeak;
   const PreviousScan never{};
-  leak->ages = measure_ages(&leak->view.watch, sample, current_block(sample), now, never);
+  leak->ages = measure_ages(&leak->view.clocks, sample, current_block(sample), now, never);
   return ReadResult::kSeen;
 }
 
@@ -166,17 +165,17 @@ const LiveLeak* live_leaks(EState* query) {
 }
 
 // As of the scanner's last look, all of it: what it hurts makes sense only together.
-void add_impact(Row* row, const ImpactSample& impact_now) {
-  row->add_xid(impact_now.xid);
-  row->add_xid(impact_now.xmin);
-  if (impact_now.xmin_age < 0)
+void add_impact(Row* row, const ImpactSample& impact) {
+  row->add_xid(impact.xid);
+  row->add_xid(impact.xmin);
+  if (impact.xmin_age < 0)
     row->add_null();
   else
-    row->add_int64(impact_now.xmin_age);
-  row->add_int32(impact_now.locks);
-  row->add_int32(impact_now.blocked);
-  row->add_duration(impact_now.blocked_for);
-  row->add_text(to_string(impact_now.impact));
+    row->add_int64(impact.xmin_age);
+  row->add_int32(impact.locks);
+  row->add_int32(impact.blocked);
+  row->add_duration(impact.blocked_for);
+  row->add_text(to_string(impact.impact));
 }
 
 // The columns of pgleak.read_leaks(), in its order.
@@ -211,12 +210,12 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);
   row->add_text(name_of(episode.limit_source, episode.rule_id).text);
-  add_impact(row, leak.view.impact_now);
+  add_impact(row, leak.view.impact);
   row->add_text(to_string(leak.view.next_action));
   row->add_time(leak.view.next_action_at);
-  row->add_text(to_string(episode.action.last));
-  row->add_time(episode.action.at);
-  row->add_text(to_string(episode.action.result));
+  row->add_text(to_string(episode.progress.action.last));
+  row->add_time(episode.progress.action.at);
+  row->add_text(to_string(episode.progress.action.result));
   row->add_foreign_text(leak.statement, encoding);
   if (leak.entry.query_id == 0)
     row->add_null();

@@ -36,9 +36,8 @@ void check_permission(Oid role, Action action) {
 }
 
 TransactionBlock find_block(int index, const StatusEntry& entry) {
-  const TransactionReport report = session_slots[index].backend.report();
-  return current_block(SessionStatus{entry.id, entry.state, entry.xact_start, entry.state_start,
-                                     report.ended_count, report.last_end, report.last_end_start});
+  const TransactionReport report = session_slot(index).backend.report();
+  return current_block(combine(entry, report));
 }
 
 // False, with a WARNING, if there is nothing to do.
@@ -60,7 +59,7 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
 // Puts the request into the slot; returns the request_id for the answer.
 std::uint64_t put_request(int index, SessionId session, const TransactionBlock& block, Action action) {
   const char* const role = GetUserNameFromId(GetUserId(), false);
-  ManualRequest& request = session_slots[index].manual;
+  ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   if (request.phase != ManualRequest::Phase::kFree) {
     LWLockRelease(shared->manual_lock);
@@ -91,7 +90,7 @@ bool is_answered(std::uint64_t request_id, ActionResult* result) {
 
 // Whoever does not wait any more does not ask for anything any more.
 void withdraw_request(int index, std::uint64_t request_id) {
-  ManualRequest& request = session_slots[index].manual;
+  ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   if (request.request_id == request_id && request.phase == ManualRequest::Phase::kAsked) {
     request.phase = ManualRequest::Phase::kFree;

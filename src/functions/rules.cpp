@@ -37,7 +37,7 @@ Impact impact_outside_scanner(int index, SessionId session) {
   forget_lock_waits();
   BackendOwner owner;
   HeldResources held;
-  if (!session_slots[index].backend.read_owner(session, &owner)) return Impact::kNone;
+  if (!session_slot(index).backend.read_owner(session, &owner)) return Impact::kNone;
   return read_held_resources(owner.proc_index, session.pid, &held) ? grade(held) : Impact::kNone;
 }
 
@@ -70,7 +70,7 @@ Limits explain_limits(int index, const StatusEntry& entry) {
   const Impact impact =
       depends_on_impact(*set, match.rules) ? impact_outside_scanner(index, entry.id) : Impact::kNone;
   const Limits limits =
-      choose_limits(*set, match.rules, session_slots[index].backend.own_limits(), server_limits(), impact);
+      choose_limits(*set, match.rules, session_slot(index).backend.own_limits(), server_limits(), impact);
   pfree(set);
   return limits;
 }

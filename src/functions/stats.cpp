@@ -8,12 +8,12 @@
 #include "pg/compat.hpp"
 #include "pg/row.hpp"
 #include "pg/worker.hpp"
-#include "pgstat.h"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "pgstat.h"
 
 PG_FUNCTION_INFO_V1(pgleak_read_stats);
 PG_FUNCTION_INFO_V1(pgleak_read_outcomes);

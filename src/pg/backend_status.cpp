@@ -116,7 +116,7 @@ int next_candidate(int from, int count, bool wants_active, const bool* marked) {
   return count;
 }
 
-void prefetch_status(int index) { fetch(const_cast<const PgBackendStatus*>(entry_at(index))); }
+void prefetch_status(int index) { prefetch(const_cast<const PgBackendStatus*>(entry_at(index))); }
 
 std::uint32_t status_version(int index) {
   pg_read_barrier();

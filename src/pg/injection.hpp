@@ -9,7 +9,7 @@ namespace pgleak {
 
 #ifdef PGLEAK_INJECTION
 
-// Waits, serving interrupts, for as long as the setting pgleak.stop_at is `point`: "look" when a look has
+// Waits, serving interrupts, for as long as the setting pgleak.stop_at is `point`: "scan" when a scan has
 // read the clocks, "check" before the last look at a session, "message" and "wake-up" before it is sent one
 // of these. May ereport.
 void stop_at(const char* point);

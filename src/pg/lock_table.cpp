@@ -152,7 +152,7 @@ void prepare_lock_waits() {
 
 void forget_lock_waits() { is_current = false; }
 
-void prefetch_held_resources(int proc_index) { fetch(&ProcGlobal->allProcs[proc_index]); }
+void prefetch_held_resources(int proc_index) { prefetch(&ProcGlobal->allProcs[proc_index]); }
 
 bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];

@@ -139,8 +139,8 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_time(episode.xact_start);
   values.add_text(to_string(episode.state));
   values.add_time(episode.idle_since);
-  values.add_duration(episode.longest_idle);
-  values.add_duration(episode.transaction_age);
+  values.add_duration(episode.progress.longest_idle);
+  values.add_duration(episode.progress.transaction_age);
   values.add_text(to_string(episode.clock));
   values.add_time(episode.detected_at);
   values.add_duration(episode.leak_after);
@@ -153,20 +153,20 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_time(event.ending.at);
   values.add_duration(event.kind == EventKind::kEnded ? event.ending.lasted : kNotSet);
   values.add_text(to_string(event.ending.outcome));
-  values.add_text(to_string(episode.action.last));
-  values.add_time(episode.action.at);
-  values.add_text(to_string(episode.action.result));
+  values.add_text(to_string(episode.progress.action.last));
+  values.add_time(episode.progress.action.at);
+  values.add_text(to_string(episode.progress.action.result));
   values.add_json(tags_json(event.statement(), event.statement_length, who.encoding));
-  values.add_xid(episode.worst.xid);
-  values.add_xid(episode.worst.xmin);
-  if (episode.worst.xmin_age < 0)
+  values.add_xid(episode.progress.worst.xid);
+  values.add_xid(episode.progress.worst.xmin);
+  if (episode.progress.worst.xmin_age < 0)
     values.add_null();
   else
-    values.add(Int64GetDatum(episode.worst.xmin_age));
-  values.add(Int32GetDatum(episode.worst.locks));
-  values.add(Int32GetDatum(episode.worst.blocked));
-  values.add_duration(episode.worst.blocked_for);
-  values.add_text(to_string(episode.worst.impact));
+    values.add(Int64GetDatum(episode.progress.worst.xmin_age));
+  values.add(Int32GetDatum(episode.progress.worst.locks));
+  values.add(Int32GetDatum(episode.progress.worst.blocked));
+  values.add_duration(episode.progress.worst.blocked_for);
+  values.add_text(to_string(episode.progress.worst.impact));
   values.add_packed_json(trail_json(event.trail(), event.trail_length, who.encoding));
   Assert(values.count == kHistoryColumnCount);
 }

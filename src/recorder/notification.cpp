@@ -54,11 +54,11 @@ void notify_event(const Event& event, const char* database, const char* role, co
   append_json_pair(&json, "application_name", application_name);
   append_json_pair(&json, "clock", to_string(episode.clock));
   append_json_seconds(&json, "leak_after", episode.leak_after);
-  append_json_pair(&json, "impact", to_string(episode.worst.impact));
-  appendStringInfo(&json, ", \"blocked\": %d", episode.worst.blocked);
+  append_json_pair(&json, "impact", to_string(episode.progress.worst.impact));
+  appendStringInfo(&json, ", \"blocked\": %d", episode.progress.worst.blocked);
   if (event.kind == EventKind::kActed) {
-    append_json_pair(&json, "action", to_string(episode.action.last));
-    append_json_pair(&json, "result", to_string(episode.action.result));
+    append_json_pair(&json, "action", to_string(episode.progress.action.last));
+    append_json_pair(&json, "result", to_string(episode.progress.action.result));
   }
   if (event.kind == EventKind::kEnded) {
     append_json_seconds(&json, "duration", event.ending.lasted);

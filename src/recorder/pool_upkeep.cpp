@@ -6,16 +6,16 @@
 #include "pg/settings.hpp"
 #include "pg/transaction.hpp"
 #include "pg/worker.hpp"
-#include "pgstat.h"
 #include "recorder/history.hpp"
 #include "recorder/recorder.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
-#include "access/xlog.h"
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
+#include "pgstat.h"
 #include "utils/syscache.h"
 }
 

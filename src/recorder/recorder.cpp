@@ -14,12 +14,12 @@
 #include "pg/transaction.hpp"
 #include "pg/worker.hpp"
 #include "pgleak.hpp"
-#include "pgstat.h"
 #include "recorder/history.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
 #include "access/xlog.h"
+#include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"

@@ -2,13 +2,13 @@
 #include "pg/compat.hpp"
 #include "pg/transaction.hpp"
 #include "pg/worker.hpp"
-#include "pgstat.h"
 #include "recorder/history.hpp"
 #include "recorder/recorder.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
 #include "access/xlog.h"
+#include "pgstat.h"
 #include "utils/inval.h"
 #include "utils/syscache.h"
 }

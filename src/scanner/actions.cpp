@@ -1,51 +1,24 @@
 #include "scanner/actions.hpp"
 
-#include "core/action.hpp"
-#include "core/impact.hpp"
-#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
 #include "scanner/leak_log.hpp"
-#include "scanner/session_limits.hpp"
 #include "shmem/event_queue.hpp"
-#include "shmem/shared_memory.hpp"
 
 namespace pgleak {
 
 namespace {
 
-// How long a backend that was told to go may take before it is told again.
-constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
-
-// How long a session whose query was cancelled may take before the next one is.
-constexpr Micros kRepeatCancelAfter = kSecond;
-
-RateLimiter rate_limiter;
-
-template <typename Change>
-void change_episode(int index, Change change) {
-  session_slots[index].scanner.write([&change](SessionRecord* view) { change(&view->episode); });
+// Never 0, and never the same twice in four billion.
+std::uint32_t next_nonce() {
+  const std::uint32_t nonce = shared->last_nonce.fetch_add(1) + 1;
+  return nonce != 0 ? nonce : shared->last_nonce.fetch_add(1) + 1;
 }
 
-// Writes down what has become of an action, for everybody to see.
-void note_action(int index, Action action, ActionResult result, Now now) {
-  change_episode(index, [action, result, now](Episode* episode) {
-    ActionState& state = episode->action;
-    if (state.last != action) state.failures = 0;
-    state.last = action;
-    state.result = result;
-    state.at = now.wall;
-    const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
-    if (has_failed && state.failures < UINT8_MAX) state.failures++;
-    // A backend that was told to go may take its time; one that does not go is told again. An active session
-    // whose query was cancelled may have caught that in a savepoint and go on.
-    const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;
-    const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(state.failures);
-    state.retry_at = now.monotonic + pause;
-    if (result == ActionResult::kDone && action == Action::kCancel) episode->is_cancelled = true;
-    if (result == ActionResult::kDone && action == Action::kTerminate) episode->terminate_sent = true;
-  });
+Judged judged_of(const ActionRequest& request) {
+  return Judged{request.session, request.xact_seq, request.state_start};
 }
 
 void count_result(Action action, ActionResult result) {
@@ -58,25 +31,22 @@ void count_result(Action action, ActionResult result) {
     counters.cancels_failed++;
 }
 
-// The request of somebody who asks by hand for an action on the session of slot `index`, if there is one; it
-// is taken then.
-bool take_manual_request(int index, ManualRequest* taken) {
-  if (shared->manual_requests.load(std::memory_order_acquire) == 0) return false;
-  ManualRequest& request = session_slots[index].manual;
+// Marks the request as taken. False if the asker has withdrawn it.
+bool take_manual_request(TrackedSession session) {
+  ManualRequest& request = session.manual_request();
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   const bool is_asked = request.phase == ManualRequest::Phase::kAsked;
   if (is_asked) {
     request.phase = ManualRequest::Phase::kTaken;
     shared->manual_requests--;
-    *taken = request;
   }
   LWLockRelease(shared->manual_lock);
   return is_asked;
 }
 
-// Tells whoever asked by hand, if anybody did.
-void answer_manual_request(int index, ActionResult result) {
-  ManualRequest& request = session_slots[index].manual;
+// Tells the asker, if the action was a request.
+void answer_manual_request(TrackedSession session, ActionResult result) {
+  ManualRequest& request = session.manual_request();
   if (request.phase != ManualRequest::Phase::kTaken) return;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   request.phase = ManualRequest::Phase::kFree;
@@ -85,195 +55,149 @@ void answer_manual_request(int index, ActionResult result) {
   ConditionVariableBroadcast(&shared->manual_answered);
 }
 
-// Goes on with the action that runs on slot `index`. It is logged and queued when it is over; what was
-// skipped or could not be done safely is tried again, so only the first failure is.
-void go_on(int index, ScanContext* scan) {
-  const Action action = session_slots[index].scanner.current().episode.action.last;
-  const ActionResult result = advance_action(index, scan->now.monotonic);
-  if (result == ActionResult::kRequested) {
-    scan->next_due_in = Min(scan->next_due_in, kActionPollInterval);
+void drop_request(TrackedSession session) {
+  if (session.running_action().action == Action::kNone) return;
+  session.running_action().action = Action::kNone;
+  session.action_slot().request.write([](ActionRequest* request) { request->nonce = 0; });
+}
+
+void write_progress(TrackedSession session, const EpisodeProgress& progress) {
+  session.update([&progress](SessionRecord* record) { record->episode.progress = progress; });
+}
+
+// The action is over, and the record says how.
+void report_result(TrackedSession session) {
+  const Episode& episode = session.record().episode;
+  const ActionState& state = episode.progress.action;
+  drop_request(session);
+  count_result(state.last, state.result);
+  answer_manual_request(session, state.result);
+  if (!is_reported(episode.progress)) return;
+  log_action_result(episode, state.last, state.result);
+  queue_event(EventKind::kActed, session.index(), episode, "");
+}
+
+void finish(TrackedSession session, ActionResult result, Now now) {
+  EpisodeProgress progress = session.record().episode.progress;
+  record_result(&progress, progress.action.last, result, now);
+  write_progress(session, progress);
+  report_result(session);
+}
+
+// Sends the request once more, under a new nonce. The session has been seen asleep since the last one.
+void send_request(TrackedSession session, Now now) {
+  RunningAction& action = session.running_action();
+  const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
+  action.nonce = next_nonce();
+  session.action_slot().request.write([&action, probed, now](ActionRequest* request) {
+    request->nonce = action.nonce;
+    request->probed = probed;
+    request->expires_at = now.monotonic + kHandshakeTimeout;
+  });
+  note_sent(&action.handshake, now.monotonic);
+  const ActionRequest& request = session.action_slot().request.current();
+  if (!send_message(session, judged_of(request), action.nonce)) finish(session, ActionResult::kSkipped, now);
+}
+
+// An active session needs no handshake: the server's own signals reach it.
+void signal_active(TrackedSession session, Action action, Now now) {
+  const ActionRequest& request = session.action_slot().request.current();
+  const bool is_sent = action == Action::kCancel ? send_cancel(session, judged_of(request))
+                                                 : send_terminate(session, judged_of(request));
+  finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, now);
+}
+
+// The log line and the event, before anything reaches the session.
+void record_evidence(TrackedSession session, const Decision& decision) {
+  const SessionRecord& record = session.record();
+  if (!is_reported(record.episode.progress)) return;
+  const bool is_dry = decision.step == Decision::ActionStep::kDryRun;
+  log_action(record.episode, record.impact, decision.action, decision.reason, is_dry);
+  queue_event(EventKind::kActed, session.index(), record.episode, "");
+}
+
+void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (decision.is_manual && !take_manual_request(session)) {
+    finish(session, ActionResult::kSkipped, snapshot.now);
     return;
   }
-  note_action(index, action, result, scan->now);
-  count_result(action, result);
-  answer_manual_request(index, result);
-  const Episode& episode = session_slots[index].scanner.current().episode;
-  if (result != ActionResult::kDone && episode.action.failures > 1) return;
-  log_action_result(episode, action, result);
-  queue_event(EventKind::kActed, index, episode, "");
-}
-
-// The evidence is in the log and in the queue before anything reaches the session.
-void begin_action(int index, const SessionStatus& sample, Action action, const ActionReason& reason,
-                  ScanContext* scan) {
-  const bool is_dry = settings.dry_run && reason.by_role[0] == '\0';
-  note_action(index, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested, scan->now);
-  const Episode& episode = session_slots[index].scanner.current().episode;
-  if (episode.action.failures == 0) {
-    log_action(episode, session_slots[index].scanner.current().impact_now, action, reason, is_dry);
-    queue_event(EventKind::kActed, index, episode, "");
+  record_evidence(session, decision);
+  const Episode& episode = session.record().episode;
+  session.action_slot().request.write([&](ActionRequest* request) {
+    *request = ActionRequest{0,
+                             0,
+                             decision.action,
+                             episode.session,
+                             episode.xact_seq,
+                             snapshot.status.state_start,
+                             0,
+                             decision.reason};
+  });
+  if (!is_idle_in_transaction(snapshot.status.state)) {
+    signal_active(session, decision.action, snapshot.now);
+    return;
   }
-  if (is_dry) return;
-  start_action(index, episode, sample, action, reason);
-  go_on(index, scan);
+  session.running_action() = RunningAction{decision.action, snapshot.now.monotonic, 0, Handshake{}};
+  send_request(session, snapshot.now);
 }
 
-bool is_exempt(int index, SessionId session) {
-  BackendOwner owner;
-  if (!session_slots[index].backend.read_owner(session, &owner)) return true;
-  return owner.is_superuser && !settings.act_on_superusers;
-}
-
-// True if `action` is neither done already nor to be left alone for now.
-bool is_open_for(const Episode& episode, Action action, ScanContext* scan) {
-  const ActionState& state = episode.action;
-  if (state.last != action) return true;
-  if (state.result == ActionResult::kDryRun) return !settings.dry_run;
-  const Micros pause = state.retry_at - scan->now.monotonic;
-  if (pause <= 0) return true;
-  scan->next_due_in = Min(scan->next_due_in, pause);
-  return false;
-}
-
-// True if the leak hurts as much as an action needs. What it does not do yet it may do later: look again
-// then.
-bool meets_min_impact(int index) {
-  const int own = session_slots[index].backend.own_action_min_impact();
-  const Impact least = own == kMinImpactNotSet ? current_action_min_impact() : static_cast<Impact>(own);
-  return session_slots[index].scanner.current().impact_now.impact >= least;
-}
-
-// Right after the start of the server nobody knows yet whom the rules exempt; until then limits act on
-// nobody. Not for ever: a recorder that cannot read the rules must not protect a leak. When they are
-// published the scanner is woken.
-bool rules_are_loaded(Now now) {
-  constexpr Micros kTimeout = 60 * kSecond;
-  static MonotonicTime first_asked_at = 0;
-  static bool has_said_so = false;
-  if (rules_are_published()) return true;
-  if (first_asked_at == 0) first_asked_at = now.monotonic;
-  if (now.monotonic - first_asked_at < kTimeout) return false;
-  if (!has_said_so)
-    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("pgleak: the rules of pgleak.rules are not known, limits act without them"),
-                      errhint("Find out from the log why the pgleak recorder cannot read them.")));
-  has_said_so = true;
-  return true;
-}
-
-bool passes_rate_limit(ScanContext* scan) {
-  switch (rate_limiter.ask(settings.max_actions_per_minute, scan->now.monotonic)) {
-    case RateLimiter::Answer::kYes:
-      return true;
-    case RateLimiter::Answer::kNoAndSayIt:
-      ereport(
-          WARNING,
+void warn_about_rate() {
+  ereport(WARNING,
           (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
            errmsg("pgleak: more than %d actions within a minute, no more for a minute",
                   settings.max_actions_per_minute),
            errhint("Find out why so many sessions leak; \"pgleak.max_actions_per_minute\" is the limit.")));
-      return false;
-    case RateLimiter::Answer::kNo:
-      return false;
-  }
-  return false;
 }
 
-ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& limits, Action action) {
-  const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
-  ActionReason reason{};
-  reason.leak_id = episode.leak_id;
-  for (int c = kClockCount - 1; c >= 0; c--) {
-    const Clock clock = static_cast<Clock>(c);
-    const Micros limit = limits.after(clock, kind);
-    if (ages.on[c] == kNotSet || limit == kNever || ages.on[c] < limit) continue;
-    reason.clock = clock;
-    reason.lasted = ages.on[c];
-    reason.limit = limit;
-  }
-  return reason;
-}
-
-void publish_plan(int index, const Plan& plan, Now now) {
-  const Action next = plan.due != Action::kNone ? plan.due : plan.next;
-  const WallTime at = plan.due != Action::kNone    ? now.wall
-                      : plan.next != Action::kNone ? now.wall + plan.next_in
-                                                   : 0;
-  session_slots[index].scanner.write([next, at](SessionRecord* view) {
-    view->next_action = next;
-    view->next_action_at = at;
-  });
-}
-
-// Does what the limits demand, if anything.
-void act_by_limits(int index, const SessionStatus& sample, const Ages& ages, ScanContext* scan) {
-  SessionSlot& slot = session_slots[index];
-  const Episode& episode = slot.scanner.current().episode;
-  StatusEntry entry{};
-  Limits limits;
-  if (read_status(index, &entry) != StatusRead::kDone || entry.id != episode.session ||
-      !find_limits(index, entry, ages, scan->server_limits, scan->now.wall, &limits, &scan->next_due_in))
-    return;
-  const Plan plan = plan_action(ages, limits, sample);
-  const bool exempts = is_exempt(index, episode.session) || !rules_are_loaded(scan->now);
-  publish_plan(index, exempts ? Plan{Action::kNone, Action::kNone, kForever} : plan, scan->now);
-  if (exempts) return;
-
-  scan->next_due_in = Min(scan->next_due_in, plan.next_in);
-  if (plan.due == Action::kNone || !is_open_for(episode, plan.due, scan) || !meets_min_impact(index)) return;
-  do_within(&scan->actions, index, [&] {
-    if (passes_rate_limit(scan))
-      begin_action(index, sample, plan.due, reason_for(episode, ages, limits, plan.due), scan);
-  });
-}
-
-// Does what somebody asks for by hand; false if nobody does.
-bool act_by_hand(int index, const SessionStatus& sample, const Ages& ages, ScanContext* scan) {
-  ManualRequest request;
-  if (!take_manual_request(index, &request)) return false;
-  const Episode& episode = session_slots[index].scanner.current().episode;
-  if (request.session != episode.session || request.xact_seq != episode.xact_seq) {
-    answer_manual_request(index, ActionResult::kSkipped);
-    return true;
-  }
-  ActionReason reason{};
-  reason.leak_id = episode.leak_id;
-  reason.clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;
-  reason.lasted = ages.on[static_cast<int>(reason.clock)];
-  strlcpy(reason.by_role, request.by_role, kNameSize);
-  begin_action(index, sample, request.action, reason, scan);
-  return true;
+void warn_about_rules() {
+  ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("pgleak: the rules of pgleak.rules are not known, limits act without them"),
+                    errhint("Find out from the log why the pgleak recorder cannot read them.")));
 }
 
 }  // namespace
 
-void prepare_actions() { prepare_action_runner(); }
-
-void continue_action(int index, ScanContext* scan) {
-  if (is_action_running(index)) go_on(index, scan);
+void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (decision.warns_about_rules) warn_about_rules();
+  if (decision.warns_about_rate) warn_about_rate();
+  if (decision.finished) report_result(session);
+  switch (decision.step) {
+    case Decision::ActionStep::kNone:
+      break;
+    case Decision::ActionStep::kBegin:
+      begin(session, snapshot, decision);
+      break;
+    case Decision::ActionStep::kDryRun:
+      record_evidence(session, decision);
+      break;
+    case Decision::ActionStep::kSend:
+      send_request(session, snapshot.now);
+      break;
+    case Decision::ActionStep::kTerminate: {
+      const ActionRequest& request = session.action_slot().request.current();
+      const bool is_sent = send_terminate(session, judged_of(request));
+      finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
+      break;
+    }
+  }
 }
 
-void act_if_due(int index, const SessionStatus& sample, const Ages& ages, ScanContext* scan) {
-  if (!act_by_hand(index, sample, ages, scan)) act_by_limits(index, sample, ages, scan);
+void forget_action(TrackedSession session) {
+  drop_request(session);
+  answer_manual_request(session, ActionResult::kSkipped);
 }
 
-bool is_asked_for(int index, SessionId session, XactSeq xact_seq) {
-  const ManualRequest& request = session_slots[index].manual;
+std::optional<ManualRequest> read_manual_request(TrackedSession session) {
+  if (shared->manual_requests.load(std::memory_order_acquire) == 0) return std::nullopt;
   LWLockAcquire(shared->manual_lock, LW_SHARED);
-  const bool is_asked = request.phase == ManualRequest::Phase::kAsked && request.session == session &&
-                        request.xact_seq == xact_seq;
+  const ManualRequest request = session.manual_request();
   LWLockRelease(shared->manual_lock);
-  return is_asked;
+  if (request.phase != ManualRequest::Phase::kAsked) return std::nullopt;
+  return request;
 }
 
-void refuse_request(int index) {
-  ManualRequest request;
-  if (take_manual_request(index, &request)) answer_manual_request(index, ActionResult::kSkipped);
-}
-
-void forget_actions(int index) {
-  drop_action(index);
-  answer_manual_request(index, ActionResult::kSkipped);
+void refuse_manual_request(TrackedSession session) {
+  if (take_manual_request(session)) answer_manual_request(session, ActionResult::kSkipped);
 }
 
 }  // namespace pgleak

@@ -21,30 +21,26 @@ namespace {
 // seen in the status array while we hold the lock is alive until we let go (as SignalVirtualTransaction has
 // it).
 template <typename Act>
-bool with_backend(int index, const Judged& judged, Act act) {
-  const SessionSlot& slot = session_slots[index];
+bool with_backend(TrackedSession session, const Judged& judged, Act act) {
   BackendOwner owner;
-  if (!slot.backend.read_owner(judged.session, &owner)) return false;
+  if (!session.backend().read_owner(judged.session, &owner)) return false;
 
   bool is_done = false;
   LWLockAcquire(ProcArrayLock, LW_SHARED);
   PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
   StatusEntry entry{};
-  if (proc->pid == judged.session.pid && read_status(index, &entry) == StatusRead::kDone &&
+  if (proc->pid == judged.session.pid && read_status(session.index(), &entry) == StatusRead::kDone &&
       entry.id == judged.session && entry.state_start == judged.state_start) {
-    const TransactionReport report = slot.backend.report();
-    const SessionStatus sample{entry.id,           entry.state,     entry.xact_start,     entry.state_start,
-                               report.ended_count, report.last_end, report.last_end_start};
-    const TransactionBlock block = current_block(sample);
+    const TransactionBlock block = current_block(combine(entry, session.backend().report()));
     if (block.exists && block.xact_seq == judged.xact_seq) is_done = act(entry);
   }
   LWLockRelease(ProcArrayLock);
   return is_done;
 }
 
-bool send_signal(int index, const Judged& judged, int signal) {
+bool send_signal(TrackedSession session, const Judged& judged, int signal) {
   stop_at("check");
-  return with_backend(index, judged, [&judged, signal](const StatusEntry&) {
+  return with_backend(session, judged, [&judged, signal](const StatusEntry&) {
     // The whole process group, as the server's own functions do.
     return kill(-judged.session.pid, signal) == 0;
   });
@@ -52,9 +48,9 @@ bool send_signal(int index, const Judged& judged, int signal) {
 
 }  // namespace
 
-bool send_message(int index, const Judged& judged, std::uint32_t nonce) {
+bool send_message(TrackedSession session, const Judged& judged, std::uint32_t nonce) {
   stop_at("check");
-  if (!with_backend(index, judged, [](const StatusEntry&) { return true; })) return false;
+  if (!with_backend(session, judged, [](const StatusEntry&) { return true; })) return false;
   stop_at("message");
 
   SharedInvalidationMessage message{};
@@ -63,18 +59,22 @@ bool send_message(int index, const Judged& judged, std::uint32_t nonce) {
   message.cc.hashValue = nonce;
   SendSharedInvalidMessages(&message, 1);
   stop_at("wake-up");
-  return with_backend(index, judged, [index, &judged](const StatusEntry&) {
-    return compat::send_catchup_interrupt(judged.session.pid, index);
+  return with_backend(session, judged, [session, &judged](const StatusEntry&) {
+    return compat::send_catchup_interrupt(judged.session.pid, session.index());
   });
 }
 
-bool send_cancel(int index, const Judged& judged) { return send_signal(index, judged, SIGINT); }
+bool send_cancel(TrackedSession session, const Judged& judged) {
+  return send_signal(session, judged, SIGINT);
+}
 
-bool send_terminate(int index, const Judged& judged) { return send_signal(index, judged, SIGTERM); }
+bool send_terminate(TrackedSession session, const Judged& judged) {
+  return send_signal(session, judged, SIGTERM);
+}
 
-bool is_waiting_for_client(int index, SessionId session) {
+bool is_waiting_for_client(TrackedSession session, SessionId id) {
   BackendOwner owner;
-  if (!session_slots[index].backend.read_owner(session, &owner)) return false;
+  if (!session.backend().read_owner(id, &owner)) return false;
   const PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
   return *const_cast<const volatile uint32*>(&proc->wait_event_info) == WAIT_EVENT_CLIENT_READ;
 }

@@ -111,7 +111,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   line.append_pair("state", to_string(episode.state));
   line.append(" ");
   if (settings.log_query) append_route(&line, statement);
-  append_impact(&line, episode.worst);
+  append_impact(&line, episode.progress.worst);
   append_number_pair(&line, "leak_id", episode.leak_id);
 
   TextBuffer detail(statement_buffer, statement_buffer_size);
@@ -135,7 +135,7 @@ void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
   line.append(" ");
   append_seconds_pair(&line, "lasted", lasted);
   line.append(" ");
-  append_impact(&line, episode.worst);
+  append_impact(&line, episode.progress.worst);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: session leak ended: %s", line.c_str())));
 }

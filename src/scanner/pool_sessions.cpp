@@ -3,7 +3,7 @@
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
-#include "scanner/episodes.hpp"
+#include "scanner/tracked_session.hpp"
 #include "scanner/pools.hpp"
 
 namespace pgleak {
@@ -39,7 +39,7 @@ void note_move(SessionTrack* track, int pool, MonotonicTime now) {
 bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, MonotonicTime now) {
   SessionIdentity who{};
   BackendOwner owner;
-  if (!session_slots[index].backend.read_owner(track->id, &owner)) return false;
+  if (!session_slot(index).backend.read_owner(track->id, &owner)) return false;
   if (!read_status_strings(index, track->id, &who, nullptr, 0, nullptr)) return false;
 
   bool is_new = false;
@@ -124,8 +124,8 @@ const char* route_of(int index, const Episode& episode) {
 }
 
 void count_leak(int index, SessionId session, PoolSample* pool, PoolSample* server) {
-  if (!has_open_episode(index)) return;
-  const Episode& episode = session_slots[index].scanner.current().episode;
+  if (!open_episodes()[index]) return;
+  const Episode& episode = TrackedSession(index).record().episode;
   if (episode.session != session) return;
   const char* route = route_of(index, episode);
   for (PoolSample* sample : {pool, server}) {

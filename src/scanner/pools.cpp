@@ -195,7 +195,7 @@ void sample_pools(const ScanContext& scan) {
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
 
   for (Collected& collected : sampler->collected) collected = Collected{};
-  const Micros suspect_after = scan.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
+  const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
   for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
   judge_pools(PoolRules{settings.pool_busy_percent, settings.pool_busy_after * kMillisecond}, scan.now);
   sampler->has_sampled = true;

@@ -1,10 +1,13 @@
-// Owns: the scanner, the background worker that looks at all sessions, opens and closes episodes, logs
-// them and queues them for the recorder. Started by the postmaster; connected to no database.
-// Must touch nothing but shared memory: no catalog, no table, no file. Nothing on disk can stop it.
+// The scanner: the background worker that reads all sessions, decides about each, and logs and queues what
+// follows.
+//
+// The postmaster starts it; it is connected to no database. It touches nothing but shared memory and the log:
+// no catalog, no table, no file, so that nothing on disk can stop it. See scanner/README.md for the way of a
+// session through one scan.
 
 #include <cstdint>
 
-#include "core/detection.hpp"
+#include "core/decision.hpp"
 #include "core/limits.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
@@ -15,10 +18,11 @@
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
 #include "pgleak.hpp"
-#include "scanner/episodes.hpp"
+#include "scanner/apply.hpp"
 #include "scanner/pools.hpp"
 #include "scanner/scan_context.hpp"
-#include "scanner/session_limits.hpp"
+#include "scanner/session_reader.hpp"
+#include "scanner/tracked_session.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
@@ -31,34 +35,61 @@ namespace pgleak {
 
 namespace {
 
+// What takes long, above all a line in the log, counts against the budget of its kind.
+void apply_within_budget(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
+                         ScanContext* scan) {
+  const bool is_record =
+      decision.episode == Decision::EpisodeStep::kOpen || decision.episode == Decision::EpisodeStep::kClose;
+  const bool is_action =
+      decision.step == Decision::ActionStep::kBegin || decision.step == Decision::ActionStep::kDryRun;
+  const MonotonicTime began = is_record || is_action ? monotonic_now() : MonotonicTime{};
+  apply(session, snapshot, decision, scan);
+  if (is_record) scan->budgets.records.spend(monotonic_now() - began);
+  if (is_action && !decision.is_manual) scan->budgets.actions.spend(monotonic_now() - began);
+}
+
+// A session is read, decided about and acted on; again while it has more for this scan: an action that is
+// over, an episode that has ended or opened. More than a few rounds would mean that it changes faster than it
+// is read.
+void process_session(TrackedSession session, ScanContext* scan) {
+  constexpr int kMostRounds = 5;
+  for (int round = 0; round < kMostRounds; round++) {
+    SessionSnapshot snapshot;
+    if (!read_session(session, *scan, &snapshot)) return;
+    Decision decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
+    if (decision.needs_more()) {
+      if (!read_more(session, decision, &snapshot)) return;
+      decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
+    }
+    apply_within_budget(session, snapshot, decision, scan);
+    if (!decision.decide_again) return;
+  }
+}
+
 void scan_sessions(int from, int to, ScanContext* scan) {
   const auto next = [to, scan](int after) {
     return next_candidate(after, to, scan->watches_transactions, open_episodes());
   };
   prefetch_next_episode(from);
   for (int i = next(from); i < to; i = next(i + 1)) {
-    if (has_open_episode(i)) {
-      follow_episode(i, scan);
-      // Once it is over the session may be in its next transaction already, which this look must not miss.
-      if (has_open_episode(i)) continue;
-    }
-    const StateHint glance = state_hint(i);
-    if (glance == StateHint::kIdleInTransaction ||
-        (glance == StateHint::kActive && scan->watches_transactions))
-      consider_session(i, scan);
+    if (open_episodes()[i]) prefetch_next_episode(i + 1);
+    process_session(TrackedSession(i), scan);
   }
 }
 
-// Requests by hand for sessions with an open episode are served while that is followed; these are the others.
-void serve_requests(ScanContext* scan) {
+// Requests for sessions with an open episode are served while that is followed; these are the others.
+void serve_manual_requests(ScanContext* scan) {
   if (shared->manual_requests.load(std::memory_order_acquire) == 0) return;
-  for (int i = 0; i < shared->slot_count; i++)
-    if (!has_open_episode(i)) consider_request(i, scan);
+  for (int i = 0; i < shared->slot_count; i++) {
+    const TrackedSession session(i);
+    if (session.manual_request().phase == ManualRequest::Phase::kAsked && !session.record().is_open)
+      process_session(session, scan);
+  }
 }
 
-int first_deferred_slot(const ScanContext& scan) {
-  if (scan.records.has_deferred()) return scan.records.first_deferred();
-  return scan.actions.has_deferred() ? scan.actions.first_deferred() : 0;
+int first_deferred_slot(const Budgets& budgets) {
+  if (budgets.records.has_deferred()) return budgets.records.first_deferred();
+  return budgets.actions.has_deferred() ? budgets.actions.first_deferred() : 0;
 }
 
 // For pgleak.limits_for(): the values of its own session need not be the server's.
@@ -67,30 +98,45 @@ void publish_server_limits(const LimitValues& limits) {
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
-// What one look hands on to the next.
+// What one scan hands on to the next.
 struct Progress {
-  PreviousScan previous;  // as of the last look that left no work
-  int first_slot;         // where the next one begins: with what was left, so that nothing is left for ever
+  PreviousScan previous;  // as of the last scan that deferred nothing
+  int first_slot;         // where the next one begins: with what was deferred, so that nothing waits for ever
+  Budgets budgets;
 };
 
-// One look; returns the time until the next one is due.
-Micros scan(Progress* progress) {
-  const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
-  refresh_rules();
+ScanContext begin_scan(const Progress& progress) {
   ScanContext scan{};
+  const RuleSet& rules = refresh_rules();
   scan.now = read_clocks();
-  stop_at("look");
-  scan.server_limits = current_limits();
-  publish_server_limits(scan.server_limits);
-  scan.watches_transactions = uses_transaction_clock(scan.server_limits) || rules_use_transaction_clock() ||
+  stop_at("scan");
+  scan.inputs = ScanInputs{current_limits(),
+                           current_action_min_impact(),
+                           &rules,
+                           rules_are_published(),
+                           progress.previous,
+                           settings.dry_run,
+                           settings.act_on_superusers,
+                           settings.max_actions_per_minute};
+  publish_server_limits(scan.inputs.server_limits);
+  scan.budgets = progress.budgets;
+  scan.budgets.records = TimeBudget{};
+  scan.budgets.actions = TimeBudget{};
+  scan.watches_transactions = uses_transaction_clock(scan.inputs.server_limits) ||
+                              rules.uses_transaction_clock ||
                               shared->own_transaction_limits.load(std::memory_order_relaxed);
-  scan.previous = progress->previous;
   scan.next_due_in = settings.scan_interval * kMillisecond;
+  return scan;
+}
 
+// Returns the time until the next scan is due.
+Micros run_scan(Progress* progress) {
+  const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
+  ScanContext scan = begin_scan(*progress);
   forget_lock_waits();
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
-  serve_requests(&scan);
+  serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
 
@@ -98,7 +144,8 @@ Micros scan(Progress* progress) {
   shared->last_scan_at = scan.now.wall;
   const Micros duration = monotonic_now() - scan.now.monotonic;
   shared->last_scan_duration = duration;
-  progress->first_slot = first_deferred_slot(scan);
+  progress->budgets = scan.budgets;
+  progress->first_slot = first_deferred_slot(scan.budgets);
   if (scan.has_deferred()) return 0;
   progress->previous.at_idle = scan.now.monotonic;
   progress->previous.at_transaction = scan.watches_transactions ? scan.now.monotonic : 0;
@@ -114,8 +161,8 @@ void run_scanner() {
 
   Progress progress{};
   while (!worker_should_stop()) {
-    while (times_another_scan()) scan(&progress);
-    const Micros next_due_in = scan(&progress);
+    while (times_another_scan()) run_scan(&progress);
+    const Micros next_due_in = run_scan(&progress);
     if (sleep_worker(next_due_in, wait_event)) warn_about_contradictory_limits();
   }
 }
@@ -128,7 +175,9 @@ void scanner_main() {
   start_worker(&shared->scanner_proc);
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   prepare_lock_waits();
-  prepare_episodes();
+  prepare_tracked_sessions();
+  prepare_session_reader();
+  prepare_apply();
   prepare_pools();
   run_scanner();
   exit_worker();

@@ -11,6 +11,7 @@
 #include "core/limits.hpp"
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
+#include "pg/backend_status.hpp"
 
 namespace pgleak {
 
@@ -121,6 +122,12 @@ class BackendSlot {
   std::atomic<int> own_action_min_impact_;
   SeqLock<BackendOwner> owner_;
 };
+
+// What a status entry and the report of its backend say together, if both are of the same moment.
+inline SessionStatus combine(const StatusEntry& entry, const TransactionReport& report) {
+  return SessionStatus{entry.id,           entry.state,     entry.xact_start,     entry.state_start,
+                       report.ended_count, report.last_end, report.last_end_start};
+}
 
 }  // namespace pgleak
 

@@ -5,9 +5,9 @@
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
-#include "pgtime.h"
 
 extern "C" {
+#include "pgtime.h"
 #include "utils/timestamp.h"
 }
 

@@ -45,7 +45,7 @@ bool rules_are_published() { return shared_rules->version.load(std::memory_order
 bool match_session(const RuleSet& set, int index, const StatusEntry& entry, WallTime now, Match* match) {
   BackendOwner owner;
   SessionIdentity who;
-  if (!session_slots[index].backend.read_owner(entry.id, &owner)) return false;
+  if (!session_slot(index).backend.read_owner(entry.id, &owner)) return false;
   if (!read_status_strings(index, entry.id, &who, nullptr, 0, nullptr)) return false;
   const SessionFacts facts{owner.database, entry.role_oid, who.application_name,
                            parse_address(who.client_address)};

@@ -29,24 +29,11 @@ namespace pgleak {
 struct SessionRecord {
   bool is_open;  // `episode` is an open leak
   Episode episode;
-  SessionClocks watch;
-  ImpactSample impact_now;  // what the open episode hurts, as of the last look
-  Action next_action;       // of the open episode; kNone: no limit of an action applies
+  SessionClocks clocks;
+  ImpactSample impact;  // what the open episode hurts, as of the last look
+  Action next_action;   // of the open episode; kNone: no limit of an action applies
   WallTime next_action_at;
   Ending pending_end;  // of `episode`, which is not open any more: the queue had no room for it yet
-};
-
-// An action that somebody asks for by hand, on the session of the slot it is in. Under
-// SharedState::manual_lock, which is held for the copying only; the scanner looks here when manual_requests
-// is not 0.
-struct ManualRequest {
-  enum class Phase : std::uint8_t { kFree, kAsked, kTaken };
-  Phase phase;
-  Action action;
-  std::uint64_t request_id;  // by which the asker finds the answer
-  SessionId session;
-  XactSeq xact_seq;
-  char by_role[kNameSize];  // in the encoding of the asker's database
 };
 
 // The answer to a request by hand. Not in the slot: there the next request may be before the asker of this
@@ -132,9 +119,15 @@ struct SharedState {
 
 // Valid in every process that was forked with the library preloaded; nullptr otherwise.
 extern SharedState* shared;
-extern SessionSlot* session_slots;  // shared->slot_count of them
+extern SessionSlot* session_slots;  // shared->slot_count of them; see session_slot()
 extern EventQueue* event_queue;
 extern SharedRules* shared_rules;
+
+// The slot at `index` of the backend status array; 0 <= index < shared->slot_count.
+inline SessionSlot& session_slot(int index) {
+  Assert(index >= 0 && index < shared->slot_count);
+  return session_slots[index];
+}
 
 // The trail of the session in slot `index`; nullptr if pgleak.trail_size is 0. They have an array of their
 // own, as long as the setting wants it.

@@ -25,7 +25,7 @@ GROWTH, DIFFERENCE = 5.5, 0.1
 # Parsed and planned each time, as it is when a client sends it.
 QUERY = f"EXECUTE $query${beside.CLASSIC}$query$"
 READS = {FEW: 300, SOME: 30, MANY: 5}
-TIMES = re.compile(r"pgleak injection: looks took (\d+) ns, with cold caches (\d+) ns")
+TIMES = re.compile(r"pgleak injection: scans took (\d+) ns, with cold caches (\d+) ns")
 
 
 class Server:

@@ -232,7 +232,7 @@ sub test_long_look
 {
 	my $name = 'idle since the middle of a look';
 	my $session = wire($node, user => 'late');
-	while_stopped('look', sub { }, sub { $session->do('BEGIN', 'SELECT pg_sleep(1.5)') });
+	while_stopped('scan', sub { }, sub { $session->do('BEGIN', 'SELECT pg_sleep(1.5)') });
 	eventually_is($node, "SELECT count(*) FROM pgleak.history WHERE role = 'late'", 1, "$name: it becomes a leak");
 	is($node->safe_psql('postgres', "SELECT detected_at - idle_since > leak_after / 2 FROM pgleak.history WHERE role = 'late'"),
 		't', "$name: after the limit, not before");

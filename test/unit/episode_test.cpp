@@ -23,7 +23,7 @@ Episode open_episode() {
   episode.xact_seq = kLeaked;
   episode.xact_start = kBegun;
   episode.state = SessionState::kIdleInTransaction;
-  episode.last_state = SessionState::kIdleInTransaction;
+  episode.progress.last_state = SessionState::kIdleInTransaction;
   return episode;
 }
 
@@ -139,7 +139,7 @@ TEST(JudgeOpenTest, WhatAnAbortedSessionDoesOnItsWayOutIsNoTransactionOfItsClien
   SampleOf leaving = plain_aborted(kBegun, kIdleSince, kLeaked);
   leaving.xact_start = kBegun + kMinute;
   Episode episode = open_episode();
-  episode.aborted_since = kIdleSince;
+  episode.progress.aborted_since = kIdleSince;
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kNone);
   leaving.state_start++;  // its client has been heard of: that is another block, aborted in a savepoint
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kRolledBack);
@@ -167,9 +167,9 @@ TEST(JudgeOpenTest, ASessionThatRolledBackAndThenLeftRolledBack) {
 
 TEST(JudgeOpenTest, TheSampleOfASessionThatIsGoneMeansNothing) {
   BackendTrace trace = gone(SessionState::kIdleInTransaction);
-  trace.sample = idle_in_transaction(kBegun, kIdleSince, kLeaked);  // of whoever has the slot now
+  trace.status = idle_in_transaction(kBegun, kIdleSince, kLeaked);  // of whoever has the slot now
   EXPECT_EQ(judge(trace, TransactionEnd::kNone), Outcome::kDisconnected);
-  trace.sample = after_rollback(SessionState::kIdleInTransactionAborted);
+  trace.status = after_rollback(SessionState::kIdleInTransactionAborted);
   EXPECT_EQ(judge(trace, TransactionEnd::kRolledBack), Outcome::kRolledBack);
 }
 
@@ -183,7 +183,7 @@ TEST(JudgeOpenTest, TheFirstTransactionOfASlotIsFollowedLikeAnyOther) {
 
 TEST(JudgeOpenTest, AnAbortedBlockIsFollowedFromItsDetectionToItsEnd) {
   Episode episode = open_episode();
-  episode.state = episode.last_state = SessionState::kIdleInTransactionAborted;
+  episode.state = episode.progress.last_state = SessionState::kIdleInTransactionAborted;
   episode.xact_seq = current_block(plain_aborted(kBegun, kIdleSince, kLeaked)).xact_seq;
 
   const BackendTrace aborted = present(plain_aborted(kBegun, kIdleSince, kLeaked));
@@ -204,7 +204,7 @@ TEST(JudgeOpenTest, AnErrorJustBeingProcessedDoesNotEndAnEpisode) {
 
 TEST(JudgeOpenTest, WhatWasCancelledInPlaceGoesOnInItsAbortedBlockAndEndsAsCancelled) {
   Episode episode = open_episode();
-  episode.is_cancelled = true;
+  episode.progress.is_cancelled = true;
   const SampleOf parked = plain_aborted(kBegun, kIdleSince + kMinute, kLeaked);
   EXPECT_EQ(judge_open(episode, present(parked), TransactionEnd::kRolledBack), Outcome::kNone);
   SampleOf idle = parked;
@@ -217,18 +217,18 @@ TEST(JudgeOpenTest, WhatWasCancelledInPlaceGoesOnInItsAbortedBlockAndEndsAsCance
 
 TEST(JudgeOpenTest, ACancelledQueryDoesNotMakeACommitACancel) {
   Episode episode = open_episode();
-  episode.is_cancelled = true;
+  episode.progress.is_cancelled = true;
   EXPECT_EQ(judge_open(episode, gone(SessionState::kIdle), TransactionEnd::kCommitted), Outcome::kCommitted);
 }
 
 TEST(JudgeOpenTest, WhoWasToldToGoIsTerminatedOnlyWhenGone) {
   Episode episode = open_episode();
-  episode.terminate_sent = true;
+  episode.progress.terminate_sent = true;
   const SampleOf idle = idle_in_transaction(kBegun, kIdleSince, kLeaked);
   EXPECT_EQ(judge_open(episode, present(idle), TransactionEnd::kNone), Outcome::kNone);
   EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransaction), TransactionEnd::kDisconnected),
             Outcome::kTerminated);
-  episode.is_cancelled = true;
+  episode.progress.is_cancelled = true;
   EXPECT_EQ(judge_open(episode, gone(SessionState::kIdleInTransactionAborted), TransactionEnd::kRolledBack),
             Outcome::kTerminated);
 }

@@ -316,7 +316,7 @@ TEST(LeakSummaryTest, KnowsWhatAllLeaksHaveInCommon) {
   episode.query_id = 81;
   episode.idle_since = 700;
   episode.detected_at = 900;
-  episode.last_state = SessionState::kIdleInTransaction;
+  episode.progress.last_state = SessionState::kIdleInTransaction;
   LeakSummary leaks{};
   leaks.add(episode, "/orders");
   episode.idle_since = 300;
@@ -327,7 +327,7 @@ TEST(LeakSummaryTest, KnowsWhatAllLeaksHaveInCommon) {
   EXPECT_EQ(leaks.query_id, 81U);
   EXPECT_STREQ(leaks.route, "/orders");
   episode.query_id = 82;
-  episode.last_state = SessionState::kActive;
+  episode.progress.last_state = SessionState::kActive;
   leaks.add(episode, "");
   episode.query_id = 81;
   leaks.add(episode, "/orders");

@@ -1,0 +1,332 @@
+#include "core/decision.hpp"
+
+namespace pgleak {
+
+namespace {
+
+// How long a session may take to answer that it ends its connection, before it gets SIGTERM.
+constexpr Micros kGracePeriod = 2 * kSecond;
+
+// How long a backend that was told to exit may take before it is told again, and a session whose query was
+// cancelled before the next one is: it may have caught the error in a savepoint.
+constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
+constexpr Micros kRepeatCancelAfter = kSecond;
+
+// Right after the server's start nobody knows yet which sessions the rules exempt, so limits act on nobody.
+// Not for ever: a recorder that cannot read the rules must not protect a leak.
+constexpr Micros kRulesTimeout = 60 * kSecond;
+
+void lower(Micros* bound, Micros value) {
+  if (value < *bound) *bound = value;
+}
+
+Decision nothing_to_do() {
+  Decision decision{};
+  decision.next_due_in = kForever;
+  return decision;
+}
+
+// The limits of the session; nothing if they cannot be told without its impact, which is not in the snapshot
+// yet.
+std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages,
+                                  Micros* next_due_in) {
+  const LimitFacts& facts = *snapshot.limits;
+  const RuleSet& rules = *inputs.rules;
+  if (rules.count == 0) return resolve_limits(facts.own, nullptr, inputs.server_limits);
+
+  if (facts.matches_until != kForever) lower(next_due_in, facts.matches_until - snapshot.now.wall);
+  Impact impact = Impact::kNone;
+  if (depends_on_impact(rules, facts.matches) &&
+      may_be_leak(rules, facts.matches, facts.own, inputs.server_limits, ages, next_due_in)) {
+    if (!snapshot.held) return std::nullopt;
+    impact = grade(*snapshot.held);
+  }
+  return choose_limits(rules, facts.matches, facts.own, inputs.server_limits, impact);
+}
+
+// --- a session without an open episode ---
+
+bool is_meant(const ManualRequest& request, const SessionStatus& status, const TransactionBlock& block) {
+  return request.session == status.id && block.exists && request.xact_seq == block.xact_seq;
+}
+
+Clock clock_of(SessionState state) {
+  return is_idle_in_transaction(state) ? Clock::kIdle : Clock::kTransaction;
+}
+
+Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets) {
+  Decision decision = nothing_to_do();
+  const bool is_candidate = snapshot.is_present && snapshot.is_client_backend;
+  const TransactionBlock block = is_candidate ? current_block(snapshot.status) : TransactionBlock{};
+  // A request meant one transaction of one session, not what has followed it.
+  const bool is_manual =
+      snapshot.manual && is_candidate && is_meant(*snapshot.manual, snapshot.status, block);
+  decision.refuses_manual = snapshot.manual && !is_manual;
+  if (!block.exists) return decision;
+
+  SessionClocks clocks = snapshot.clocks;
+  decision.ages = measure_ages(&clocks, snapshot.status, block, snapshot.now, inputs.previous);
+  decision.clocks = clocks;
+  if (is_manual) {
+    const Clock clock = clock_of(snapshot.status.state);
+    decision.detection = Detection{
+        true, clock, decision.ages.on[static_cast<int>(clock)], kNever, LimitSource::kManual, 0, kForever};
+  } else {
+    if (!snapshot.limits) return decision;
+    const std::optional<Limits> limits = find_limits(snapshot, inputs, decision.ages, &decision.next_due_in);
+    decision.needs_held = !limits;
+    if (!limits) return decision;
+    decision.detection = detect_leak(decision.ages, *limits);
+    lower(&decision.next_due_in, decision.detection.next_due_in);
+    if (!decision.detection.is_leak) return decision;
+  }
+  decision.needs_held = !snapshot.held;
+  decision.needs_details = !snapshot.details;
+  if (decision.needs_more() || (!is_manual && !budgets->records.allows(snapshot.slot))) return decision;
+  decision.episode = Decision::EpisodeStep::kOpen;
+  decision.block = block;
+  decision.impact =
+      measure(*snapshot.held, snapshot.now.wall, decision.ages.on[static_cast<int>(Clock::kTransaction)]);
+  decision.decide_again = true;  // an action may be due at the same moment
+  return decision;
+}
+
+// --- a session with an open episode ---
+
+// What has become of the action under way; kRequested if it is not over.
+ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
+  switch (next_step(snapshot.action.handshake, snapshot.reply, snapshot.is_asleep, snapshot.now.monotonic)) {
+    case Step::kWait:
+      return ActionResult::kRequested;
+    case Step::kSend:
+      *step = Decision::ActionStep::kSend;
+      return ActionResult::kRequested;
+    case Step::kDone:
+      return ActionResult::kDone;
+    case Step::kRefused:
+      return ActionResult::kSkipped;
+    case Step::kGiveUp:
+      return ActionResult::kUnsafe;
+  }
+  return ActionResult::kRequested;
+}
+
+// One message is enough. A session that does not answer it in time, because it is stopped or not reading,
+// gets SIGTERM.
+ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
+  if (snapshot.reply == Reply::kDone) return ActionResult::kDone;
+  if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
+  if (snapshot.now.monotonic - snapshot.action.started_at >= kGracePeriod)
+    *step = Decision::ActionStep::kTerminate;
+  return ActionResult::kRequested;
+}
+
+Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
+  const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status};
+  return judge_open(episode, trace, snapshot.watched_end);
+}
+
+void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* budgets, Decision* decision) {
+  decision->step = Decision::ActionStep::kNone;
+  if (!budgets->records.allows(snapshot.slot)) return;
+  decision->episode = Decision::EpisodeStep::kClose;
+  decision->outcome = outcome;
+  decision->decide_again = true;  // the session may be in its next transaction already
+}
+
+Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
+  Decision decision = nothing_to_do();
+  decision.action = snapshot.action.action;
+  const ActionResult result = decision.action == Action::kCancel ? check_cancel(snapshot, &decision.step)
+                                                                 : check_terminate(snapshot, &decision.step);
+  if (result != ActionResult::kRequested) {
+    decision.episode = Decision::EpisodeStep::kKeep;
+    decision.finished = result;
+    decision.progress = episode.progress;
+    record_result(&decision.progress, decision.action, result, snapshot.now);
+    decision.decide_again = true;
+    return decision;
+  }
+  lower(&decision.next_due_in, kActionPollInterval);
+  // What the session shows of itself while it acts is our own doing.
+  const bool is_acting = snapshot.reply == Reply::kActing && snapshot.is_present;
+  const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
+  if (outcome != Outcome::kNone) close_episode(snapshot, outcome, budgets, &decision);
+  return decision;
+}
+
+bool limits_may_act(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
+                    Decision* decision) {
+  if (snapshot.is_superuser && !inputs.act_on_superusers) return false;
+  if (inputs.rules_are_loaded) return true;
+  if (budgets->rules_wanted_since == 0) budgets->rules_wanted_since = snapshot.now.monotonic;
+  if (snapshot.now.monotonic - budgets->rules_wanted_since < kRulesTimeout) return false;
+  decision->warns_about_rules = !budgets->has_warned_about_rules;
+  budgets->has_warned_about_rules = true;
+  return true;
+}
+
+void show_plan(const Plan& plan, Now now, Decision* decision) {
+  decision->has_plan = true;
+  decision->next_action = plan.due != Action::kNone ? plan.due : plan.next;
+  decision->next_action_at = plan.due != Action::kNone    ? now.wall
+                             : plan.next != Action::kNone ? now.wall + plan.next_in
+                                                          : 0;
+}
+
+// True if `action` is neither done already nor to be left alone for now.
+bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, Now now,
+             Micros* next_due_in) {
+  if (state.last != action) return true;
+  if (state.result == ActionResult::kDryRun) return !inputs.dry_run;
+  const Micros pause = state.retry_at - now.monotonic;
+  if (pause <= 0) return true;
+  lower(next_due_in, pause);
+  return false;
+}
+
+// The clock that demands the action; the idle one if both do.
+ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& limits, Action action) {
+  const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
+  ActionReason reason{};
+  reason.leak_id = episode.leak_id;
+  for (int c = kClockCount - 1; c >= 0; c--) {
+    const Clock clock = static_cast<Clock>(c);
+    const Micros limit = limits.after(clock, kind);
+    if (ages.on[c] == kNotSet || limit == kNever || ages.on[c] < limit) continue;
+    reason.clock = clock;
+    reason.lasted = ages.on[c];
+    reason.limit = limit;
+  }
+  return reason;
+}
+
+void begin(Action action, const ActionReason& reason, bool is_dry, Now now, Decision* decision) {
+  decision->step = is_dry ? Decision::ActionStep::kDryRun : Decision::ActionStep::kBegin;
+  decision->action = action;
+  decision->reason = reason;
+  record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested, now);
+}
+
+void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
+                   Budgets* budgets, Decision* decision) {
+  if (!snapshot.limits) return;
+  const std::optional<Limits> limits = find_limits(snapshot, inputs, decision->ages, &decision->next_due_in);
+  if (!limits) return;
+  const Plan plan = plan_action(decision->ages, *limits, snapshot.status);
+  if (!limits_may_act(snapshot, inputs, budgets, decision)) {
+    show_plan(Plan{Action::kNone, Action::kNone, kForever}, snapshot.now, decision);
+    return;
+  }
+  show_plan(plan, snapshot.now, decision);
+  lower(&decision->next_due_in, plan.next_in);
+  if (plan.due == Action::kNone) return;
+  if (!may_try(episode.progress.action, plan.due, inputs, snapshot.now, &decision->next_due_in)) return;
+  // What it does not hurt yet it may hurt later: the next ordinary scan sees it.
+  if (decision->impact.impact < snapshot.limits->own_min_impact.value_or(inputs.server_min_impact)) return;
+  if (!budgets->actions.allows(snapshot.slot)) return;
+  switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
+    case RateLimiter::Answer::kYes:
+      begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
+            decision);
+      break;
+    case RateLimiter::Answer::kNoAndSayIt:
+      decision->warns_about_rate = true;
+      break;
+    case RateLimiter::Answer::kNo:
+      break;
+  }
+}
+
+void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decision* decision) {
+  const ManualRequest& request = *snapshot.manual;
+  if (request.session != episode.session || request.xact_seq != episode.xact_seq) {
+    decision->refuses_manual = true;
+    return;
+  }
+  ActionReason reason{};
+  reason.leak_id = episode.leak_id;
+  reason.clock = clock_of(snapshot.status.state);
+  reason.lasted = decision->ages.on[static_cast<int>(reason.clock)];
+  for (int i = 0; i < kNameSize; i++) reason.by_role[i] = request.by_role[i];
+  decision->is_manual = true;
+  begin(request.action, reason, false, snapshot.now, decision);
+}
+
+void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
+  EpisodeProgress& progress = decision->progress;
+  const SessionStatus& status = snapshot.status;
+  const Micros idle = decision->ages.on[static_cast<int>(Clock::kIdle)];
+  const Micros age = decision->ages.on[static_cast<int>(Clock::kTransaction)];
+  progress.last_state = status.state;
+  if (status.state == SessionState::kIdleInTransactionAborted && status.xact_start == 0)
+    progress.aborted_since = status.state_start;
+  if (idle > progress.longest_idle) progress.longest_idle = idle;
+  if (age != kNotSet) progress.transaction_age = age;
+  decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
+  progress.worst = worst_of(progress.worst, decision->impact);
+}
+
+Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
+                Budgets* budgets) {
+  Decision decision = nothing_to_do();
+  const Outcome outcome = judge(snapshot, episode);
+  if (outcome != Outcome::kNone) {
+    close_episode(snapshot, outcome, budgets, &decision);
+    return decision;
+  }
+  decision.needs_held = !snapshot.held;
+  if (decision.needs_held) return decision;
+
+  SessionClocks clocks = snapshot.clocks;
+  // Our own rollback gave the session a new state; its client is as silent as before.
+  if (episode.progress.is_cancelled && snapshot.status.state_start == snapshot.aborted_at)
+    clocks.idle.carry_over(snapshot.status.state_start);
+  decision.ages =
+      measure_ages(&clocks, snapshot.status, current_block(snapshot.status), snapshot.now, inputs.previous);
+  decision.episode = Decision::EpisodeStep::kKeep;
+  decision.clocks = clocks;
+  decision.has_impact = true;
+  decision.impact =
+      measure(*snapshot.held, snapshot.now.wall, decision.ages.on[static_cast<int>(Clock::kTransaction)]);
+  decision.progress = episode.progress;
+  update_progress(snapshot, &decision);
+  if (snapshot.manual)
+    act_by_hand(snapshot, episode, &decision);
+  else
+    act_by_limits(snapshot, episode, inputs, budgets, &decision);
+  return decision;
+}
+
+}  // namespace
+
+Decision decide(const SessionSnapshot& snapshot, const Episode* open, const ScanInputs& inputs,
+                Budgets* budgets) {
+  if (open == nullptr) return consider(snapshot, inputs, budgets);
+  if (snapshot.action.action != Action::kNone) return follow_action(snapshot, *open, budgets);
+  return follow(snapshot, *open, inputs, budgets);
+}
+
+void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now) {
+  ActionState& state = progress->action;
+  if (state.last != action) state.failures = 0;
+  state.last = action;
+  state.result = result;
+  state.at = now.wall;
+  const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
+  if (has_failed && state.failures < UINT8_MAX) state.failures++;
+  const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;
+  const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(state.failures);
+  state.retry_at = now.monotonic + pause;
+  if (result == ActionResult::kDone && action == Action::kCancel) progress->is_cancelled = true;
+  if (result == ActionResult::kDone && action == Action::kTerminate) progress->terminate_sent = true;
+}
+
+bool is_reported(const EpisodeProgress& progress) {
+  const ActionState& action = progress.action;
+  const int earlier_failures =
+      action.failures - (action.result == ActionResult::kSkipped || action.result == ActionResult::kUnsafe);
+  return action.result == ActionResult::kDone || earlier_failures == 0;
+}
+
+}  // namespace pgleak

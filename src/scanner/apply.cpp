@@ -1,0 +1,146 @@
+#include "scanner/apply.hpp"
+
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "scanner/actions.hpp"
+#include "scanner/leak_log.hpp"
+#include "shmem/event_queue.hpp"
+
+namespace pgleak {
+
+namespace {
+
+// Slots that hold an end for which the queue had no room; mostly none, so that no scan has to search for
+// them.
+int pending_count = 0;
+
+bool has_pending_end(TrackedSession session) {
+  return session.record().pending_end.outcome != Outcome::kNone;
+}
+
+void set_pending_end(TrackedSession session, const Ending& ending) {
+  session.update([&ending](SessionRecord* record) { record->pending_end = ending; });
+}
+
+bool put_end(TrackedSession session, const Ending& ending) {
+  return put_event(EventKind::kEnded, session.index(), session.record().episode, "", ending);
+}
+
+// Without its end the row in the history would stay open, which is worse than no row: it waits in its slot
+// until there is room.
+void queue_end(TrackedSession session, const Ending& ending) {
+  // Not past those that wait: they are older.
+  if (pending_count == 0 && put_end(session, ending)) return;
+  set_pending_end(session, ending);
+  pending_count++;
+}
+
+// The slot is about to get another episode: an end that still waits there is dropped and counted. It takes a
+// queue that is full for as long as a session needs to leak again.
+void drop_pending_end(TrackedSession session) {
+  if (pending_count == 0 || !has_pending_end(session)) return;
+  if (!put_end(session, session.record().pending_end)) shared->counters.events_dropped++;
+  set_pending_end(session, Ending{});
+  pending_count--;
+}
+
+Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) {
+  const SessionStatus& status = snapshot.status;
+  Episode episode{};
+  episode.leak_id = shared->last_leak_id.fetch_add(1) + 1;
+  episode.session = status.id;
+  episode.xact_seq = decision.block.xact_seq;
+  episode.who = snapshot.details->who;
+  episode.xact_start = decision.block.xact_start;
+  episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : 0;
+  episode.detected_at = snapshot.now.wall;
+  episode.detected_mono = snapshot.now.monotonic;
+  episode.leak_after = decision.detection.limit;
+  episode.query_id = snapshot.query_id;
+  episode.clock = decision.detection.clock;
+  episode.limit_source = decision.detection.source;
+  episode.rule_id = decision.detection.rule_id;
+  episode.state = status.state;
+  episode.progress.last_state = status.state;
+  episode.progress.longest_idle = decision.ages.on[static_cast<int>(Clock::kIdle)];
+  episode.progress.transaction_age = decision.ages.on[static_cast<int>(Clock::kTransaction)];
+  episode.progress.worst = decision.impact;
+  return episode;
+}
+
+void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (!session.watch(decision.block.xact_seq)) return;  // it has ended by now
+  const Episode episode = make_episode(snapshot, decision);
+  drop_pending_end(session);
+  session.open(episode, decision.impact, snapshot.details->proc_index);
+  shared->counters.leaks++;
+  log_episode_opened(episode, decision.detection.age, snapshot.details->statement);
+  queue_event(EventKind::kOpened, session.index(), episode, snapshot.details->statement);
+}
+
+void close_episode(TrackedSession session, Outcome outcome, Now now) {
+  const Episode episode = session.record().episode;
+  const Ending ending{outcome, now.wall, now.monotonic - episode.detected_mono};
+  session.close();
+  shared->counters.outcomes[static_cast<int>(outcome)]++;
+  forget_action(session);
+  log_episode_ended(episode, outcome, ending.lasted);
+  queue_end(session, ending);
+}
+
+void keep_episode(TrackedSession session, const Decision& decision) {
+  session.update([&decision](SessionRecord* record) {
+    record->episode.progress = decision.progress;
+    if (decision.has_impact) record->impact = decision.impact;
+    if (!decision.has_plan) return;
+    record->next_action = decision.next_action;
+    record->next_action_at = decision.next_action_at;
+  });
+  if (!decision.has_begun_to_block) return;
+  // The log and the history need not wait for the end to know of a leak that keeps others waiting.
+  log_episode_blocking(session.record().episode, decision.impact);
+  queue_event(EventKind::kBlocking, session.index(), session.record().episode, "");
+}
+
+}  // namespace
+
+void prepare_apply() {
+  prepare_leak_log();
+  pending_count = 0;
+  for (int i = 0; i < shared->slot_count; i++) pending_count += has_pending_end(TrackedSession(i));
+}
+
+void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
+           ScanContext* scan) {
+  scan->next_due_in = Min(scan->next_due_in, decision.next_due_in);
+  if (decision.clocks)
+    session.update([&decision](SessionRecord* record) { record->clocks = *decision.clocks; });
+  if (decision.refuses_manual) refuse_manual_request(session);
+  switch (decision.episode) {
+    case Decision::EpisodeStep::kNone:
+      break;
+    case Decision::EpisodeStep::kOpen:
+      open_episode(session, snapshot, decision);
+      break;
+    case Decision::EpisodeStep::kKeep:
+      keep_episode(session, decision);
+      break;
+    case Decision::EpisodeStep::kClose:
+      close_episode(session, decision.outcome, scan->now);
+      break;
+  }
+  apply_action(session, snapshot, decision);
+}
+
+void queue_pending_ends() {
+  for (int i = 0; pending_count > 0 && i < shared->slot_count; i++) {
+    const TrackedSession session(i);
+    if (!has_pending_end(session)) continue;
+    if (!put_end(session, session.record().pending_end)) return;
+    set_pending_end(session, Ending{});
+    pending_count--;
+  }
+}
+
+}  // namespace pgleak

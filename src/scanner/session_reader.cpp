@@ -1,0 +1,174 @@
+#include "scanner/session_reader.hpp"
+
+#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/lock_table.hpp"
+#include "pg/postgres.hpp"
+#include "pg/settings.hpp"
+#include "scanner/actions.hpp"
+
+extern "C" {
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// Room for one statement, pgstat_track_activity_query_size bytes.
+char* statement_buffer = nullptr;
+
+// The scanner's own copy of the rules, in which no writer is ever in its way, and room for the next one.
+RuleSet* rules = nullptr;
+RuleSet* next_rules = nullptr;
+std::uint64_t rules_version = 0;
+
+// The rules that match the session of a slot, and for which state of affairs. The entry's change count covers
+// whatever the session can change of itself: another user of the slot, another application_name.
+struct KnownMatch {
+  SessionId session;
+  std::uint32_t change_count;
+  std::uint64_t rules_version;  // 0: nothing yet
+  Match match;
+};
+KnownMatch* known_matches = nullptr;
+
+bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now) {
+  return known.rules_version == rules_version && known.session == entry.id &&
+         known.change_count == entry.change_count && now >= known.match.valid_from &&
+         now < known.match.valid_until;
+}
+
+std::optional<LimitFacts> read_limits(TrackedSession session, const StatusEntry& entry, WallTime now) {
+  const int own = session.backend().own_action_min_impact();
+  LimitFacts facts{session.backend().own_limits(), std::nullopt, {}, kForever};
+  if (own != kMinImpactNotSet) facts.own_min_impact = static_cast<Impact>(own);
+  if (rules->count == 0) return facts;
+  KnownMatch& known = known_matches[session.index()];
+  if (!still_holds(known, entry, now)) {
+    known.rules_version = 0;
+    if (!match_session(*rules, session.index(), entry, now, &known.match)) return std::nullopt;
+    known.session = entry.id;
+    known.change_count = entry.change_count;
+    known.rules_version = rules_version;
+  }
+  facts.matches = known.match.rules;
+  facts.matches_until = known.match.valid_until;
+  return facts;
+}
+
+// When `status` was read, as exactly as its clocks need it. What began after the scan did must not get the
+// scan's own age, too, and a scan may last: the scanner can be preempted in the middle of one. After the wall
+// clock was set back the clocks are read in vain.
+Now time_of(const SessionStatus& status, Now scan) {
+  const bool has_begun_since = status.state_start > scan.wall || status.xact_start > scan.wall;
+  return has_begun_since ? read_clocks() : scan;
+}
+
+// The entry together with what its backend published, taken at the same moment. kBusy also if a transaction
+// ended in between.
+StatusRead read_status_whole(TrackedSession session, StatusEntry* entry, SessionStatus* status) {
+  const TransactionReport report = session.backend().report();
+  const StatusRead result = read_status(session.index(), entry);
+  if (result != StatusRead::kDone) return result;
+  if (session.backend().report().ended_count != report.ended_count) return StatusRead::kBusy;
+  *status = combine(*entry, report);
+  return StatusRead::kDone;
+}
+
+// A session that has gone still shows its last state, unless another one has taken its entry.
+void read_absence(const Episode* open, const StatusEntry& entry, StatusRead read, SessionSnapshot* snapshot) {
+  snapshot->is_present = false;
+  if (open == nullptr) return;
+  const bool is_left = read == StatusRead::kUnused && entry.id.backend_start == open->session.backend_start;
+  snapshot->last_state = is_left ? entry.state : open->progress.last_state;
+}
+
+// In this order: the answer after the status, so that what the session did before it answered is in neither;
+// and only a sleep that is seen after the answer proves anything.
+void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
+  snapshot->action = session.running_action();
+  if (snapshot->action.action == Action::kNone) return;
+  snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
+  snapshot->is_asleep = is_waiting_for_client(session, id);
+}
+
+}  // namespace
+
+void prepare_session_reader() {
+  const Size slots = static_cast<Size>(shared->slot_count);
+  statement_buffer = static_cast<char*>(
+      MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
+  rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
+  next_rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
+  known_matches =
+      static_cast<KnownMatch*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(KnownMatch)));
+}
+
+const RuleSet& refresh_rules() {
+  // Should they be published again while they are copied, the copy is newer than its number and is made
+  // again.
+  const std::uint64_t version = shared_rules->version.load(std::memory_order_acquire);
+  if (version == rules_version || !read_rules(next_rules)) return *rules;
+  RuleSet* const old = rules;
+  rules = next_rules;
+  next_rules = old;
+  rules_version = version;
+  return *rules;
+}
+
+bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapshot* snapshot) {
+  const Episode* const open = session.open_episode();
+  StatusEntry entry{};
+  const StatusRead read = read_status_whole(session, &entry, &snapshot->status);
+  if (read == StatusRead::kBusy) return false;
+
+  snapshot->slot = session.index();
+  snapshot->is_present = read == StatusRead::kDone && (open == nullptr || entry.id == open->session);
+  snapshot->is_client_backend = entry.is_client_backend;
+  snapshot->now = snapshot->is_present ? time_of(snapshot->status, scan.now) : scan.now;
+  snapshot->clocks = session.record().clocks;
+  snapshot->action.action = Action::kNone;
+  if (snapshot->is_present) {
+    snapshot->last_state = entry.state;
+    snapshot->query_id = entry.query_id;
+    if (entry.is_client_backend) snapshot->limits = read_limits(session, entry, scan.now.wall);
+  } else {
+    read_absence(open, entry, read, snapshot);
+  }
+  if (open != nullptr) {
+    snapshot->watched_end = session.backend().watched_end();
+    snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);
+    read_action(session, open->session, snapshot);
+  }
+  snapshot->manual = read_manual_request(session);
+  return true;
+}
+
+bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot* snapshot) {
+  const SessionId id = snapshot->status.id;
+  BackendOwner owner;
+  if (!session.backend().read_owner(id, &owner)) return false;
+  snapshot->is_superuser = owner.is_superuser;
+  if (decision.needs_held) {
+    HeldResources held;
+    if (!read_held_resources(owner.proc_index, id.pid, &held)) return false;
+    snapshot->held = held;
+  }
+  if (decision.needs_details) {
+    int length = 0;
+    SessionDetails& details = snapshot->details.emplace();
+    if (!read_status_strings(session.index(), id, &details.who, statement_buffer,
+                             pgstat_track_activity_query_size, &length))
+      return false;
+    strlcpy(details.who.database, owner.database, kNameSize);
+    strlcpy(details.who.role, owner.role, kNameSize);
+    details.who.encoding = owner.encoding;
+    details.proc_index = owner.proc_index;
+    details.statement = statement_buffer;
+  }
+  return true;
+}
+
+}  // namespace pgleak

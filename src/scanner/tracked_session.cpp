@@ -1,0 +1,84 @@
+#include "scanner/tracked_session.hpp"
+
+#include "core/prefetch.hpp"
+#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
+#include "pg/lock_table.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "utils/memutils.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+// A copy of SessionRecord::is_open: the records themselves are a cache miss each.
+bool* has_episode = nullptr;
+
+// Where to prefetch the process of each open episode. 0 for those that an earlier scanner opened.
+std::int32_t* proc_of = nullptr;
+
+RunningAction* running_actions = nullptr;
+
+template <typename Element>
+Element* allocate_per_slot() {
+  return static_cast<Element*>(
+      MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(Element)));
+}
+
+// An earlier scanner's request still waits for its answer.
+void resume_action(TrackedSession session, MonotonicTime now) {
+  const ActionRequest& request = session.action_slot().request.current();
+  if (request.nonce == 0) return;
+  session.running_action() = RunningAction{request.action, now, request.nonce, Handshake{}};
+  note_sent(&session.running_action().handshake, now);
+}
+
+}  // namespace
+
+RunningAction& TrackedSession::running_action() const { return running_actions[index_]; }
+
+void TrackedSession::open(const Episode& episode, const ImpactSample& impact, int proc_index) const {
+  update([&](SessionRecord* record) {
+    record->is_open = true;
+    record->episode = episode;
+    record->impact = impact;
+  });
+  has_episode[index_] = true;
+  proc_of[index_] = proc_index;
+  shared->open_leaks++;
+}
+
+void TrackedSession::close() const {
+  update([](SessionRecord* record) { record->is_open = false; });
+  has_episode[index_] = false;
+  shared->open_leaks--;
+}
+
+void prepare_tracked_sessions() {
+  has_episode = allocate_per_slot<bool>();
+  proc_of = allocate_per_slot<std::int32_t>();
+  running_actions = allocate_per_slot<RunningAction>();
+  const MonotonicTime now = monotonic_now();
+  for (int i = 0; i < shared->slot_count; i++) {
+    const TrackedSession session(i);
+    has_episode[i] = session.record().is_open;
+    resume_action(session, now);
+  }
+}
+
+const bool* open_episodes() { return has_episode; }
+
+void prefetch_next_episode(int from) {
+  const bool* const next = static_cast<const bool*>(
+      memchr(has_episode + from, 1, static_cast<std::size_t>(shared->slot_count - from)));
+  if (next == nullptr) return;
+  const int index = static_cast<int>(next - has_episode);
+  prefetch_status(index);
+  prefetch(&session_slot(index));
+  prefetch_held_resources(proc_of[index]);
+}
+
+}  // namespace pgleak

@@ -5,6 +5,7 @@
 #define PGLEAK_CORE_EPISODE_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/action.hpp"
 #include "core/impact.hpp"
@@ -38,11 +39,12 @@ struct Episode {
   WallTime idle_since;  // at detection
   WallTime detected_at;
   MonotonicTime detected_mono;  // the same moment on the monotonic clock
-  WallTime aborted_since;  // the state in which its block was last seen without a transaction; 0: in none
+  WallTime
+      aborted_since;  // the state in which its block was last seen without a transaction; none: in no state
   Micros leak_after;
-  Micros longest_idle;     // longest time idle between two statements so far
-  Micros transaction_age;  // at the last look
-  std::uint64_t query_id;  // of the statement at detection; 0 unknown
+  std::optional<Micros> longest_idle;     // longest time idle between two statements so far
+  std::optional<Micros> transaction_age;  // at the last look
+  std::uint64_t query_id;                 // of the statement at detection; 0 unknown
   Clock clock;
   LimitSource limit_source;
   std::int32_t rule_id;     // of the rule, if that is the source

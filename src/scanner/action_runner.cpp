@@ -125,15 +125,17 @@ void prepare_action_runner() {
 
 void start_action(int index, const Episode& episode, const SessionStatus& sample, Action action,
                   const ActionReason& reason) {
-  running[index] = RunningAction{action, is_idle_in_transaction(sample.state), 0, 0, Handshake{}};
+  running[index] =
+      RunningAction{action, is_idle_in_transaction(sample.state), MonotonicTime::none(), 0, Handshake{}};
   session_slots[index].action.request.write([&](ActionRequest* request) {
-    *request = ActionRequest{0, 0, action, episode.session, episode.xact_seq, sample.state_start, 0, reason};
+    *request = ActionRequest{
+        0, 0, action, episode.session, episode.xact_seq, sample.state_start, MonotonicTime::none(), reason};
   });
 }
 
 ActionResult advance_action(int index, MonotonicTime now) {
   RunningAction& action = running[index];
-  if (action.started_at == 0) action.started_at = now;
+  if (!action.started_at.is_set()) action.started_at = now;
   if (!action.is_idle) return signal_active(index);
   return action.action == Action::kCancel ? advance_cancel(index, now) : advance_terminate(index, now);
 }

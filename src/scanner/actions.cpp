@@ -130,7 +130,7 @@ bool is_open_for(const Episode& episode, Action action, ScanContext* scan) {
   if (state.last != action) return true;
   if (state.result == ActionResult::kDryRun) return !settings.dry_run;
   const Micros pause = state.retry_at - scan->now.monotonic;
-  if (pause <= 0) return true;
+  if (pause <= Micros{0}) return true;
   scan->next_due_in = Min(scan->next_due_in, pause);
   return false;
 }
@@ -138,8 +138,8 @@ bool is_open_for(const Episode& episode, Action action, ScanContext* scan) {
 // True if the leak hurts as much as an action needs. What it does not do yet it may do later: look again
 // then.
 bool meets_min_impact(int index) {
-  const int own = session_slots[index].backend.own_action_min_impact();
-  const Impact least = own == kMinImpactNotSet ? current_action_min_impact() : static_cast<Impact>(own);
+  const Impact least =
+      session_slots[index].backend.own_action_min_impact().value_or(current_action_min_impact());
   return session_slots[index].scanner.current().impact_now.impact >= least;
 }
 
@@ -148,10 +148,10 @@ bool meets_min_impact(int index) {
 // published the scanner is woken.
 bool rules_are_loaded(Now now) {
   constexpr Micros kTimeout = 60 * kSecond;
-  static MonotonicTime first_asked_at = 0;
+  static MonotonicTime first_asked_at{};
   static bool has_said_so = false;
   if (rules_are_published()) return true;
-  if (first_asked_at == 0) first_asked_at = now.monotonic;
+  if (!first_asked_at.is_set()) first_asked_at = now.monotonic;
   if (now.monotonic - first_asked_at < kTimeout) return false;
   if (!has_said_so)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -186,9 +186,10 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
   for (int c = kClockCount - 1; c >= 0; c--) {
     const Clock clock = static_cast<Clock>(c);
     const Micros limit = limits.after(clock, kind);
-    if (ages.on[c] == kNotSet || limit == kNever || ages.on[c] < limit) continue;
+    const std::optional<Micros> age = ages.of(clock);
+    if (!age || limit == kNever || *age < limit) continue;
     reason.clock = clock;
-    reason.lasted = ages.on[c];
+    reason.lasted = *age;
     reason.limit = limit;
   }
   return reason;
@@ -198,7 +199,7 @@ void publish_plan(int index, const Plan& plan, Now now) {
   const Action next = plan.due != Action::kNone ? plan.due : plan.next;
   const WallTime at = plan.due != Action::kNone    ? now.wall
                       : plan.next != Action::kNone ? now.wall + plan.next_in
-                                                   : 0;
+                                                   : WallTime::none();
   session_slots[index].scanner.write([next, at](SessionRecord* view) {
     view->next_action = next;
     view->next_action_at = at;
@@ -239,7 +240,7 @@ bool act_by_hand(int index, const SessionStatus& sample, const Ages& ages, ScanC
   ActionReason reason{};
   reason.leak_id = episode.leak_id;
   reason.clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;
-  reason.lasted = ages.on[static_cast<int>(reason.clock)];
+  reason.lasted = ages.of(reason.clock).value_or(Micros{0});
   strlcpy(reason.by_role, request.by_role, kNameSize);
   begin_action(index, sample, request.action, reason, scan);
   return true;

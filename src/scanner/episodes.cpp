@@ -60,7 +60,7 @@ ImpactSample measure_impact(int index, SessionId session, const Ages& ages, Now 
   if (!session_slots[index].backend.read_owner(session, &owner) ||
       !read_held_resources(owner.proc_index, session.pid, &held))
     return kNoImpact;
-  return measure(held, now.wall, ages.on[static_cast<int>(Clock::kTransaction)]);
+  return measure(held, now.wall, ages.transaction);
 }
 
 void open_episode(int index, const SessionStatus& sample, const TransactionBlock& block,
@@ -82,12 +82,12 @@ void open_episode(int index, const SessionStatus& sample, const TransactionBlock
   episode.session = sample.id;
   episode.xact_seq = block.xact_seq;
   episode.xact_start = block.xact_start;
-  episode.idle_since = is_idle_in_transaction(sample.state) ? sample.state_start : 0;
+  episode.idle_since = is_idle_in_transaction(sample.state) ? sample.state_start : WallTime::none();
   episode.detected_at = now.wall;
   episode.detected_mono = now.monotonic;
   episode.leak_after = found.limit;
-  episode.longest_idle = ages.on[static_cast<int>(Clock::kIdle)];
-  episode.transaction_age = ages.on[static_cast<int>(Clock::kTransaction)];
+  episode.longest_idle = ages.idle;
+  episode.transaction_age = ages.transaction;
   episode.query_id = entry.query_id;
   episode.clock = found.clock;
   episode.limit_source = found.source;
@@ -162,14 +162,14 @@ Ages update_episode(int index, const SessionStatus& sample, ScanContext* scan) {
   const ImpactSample impact_now = measure_impact(index, sample.id, ages, scan->now);
   const bool was_blocking = slot.scanner.current().episode.worst.blocked > 0;
   slot.scanner.write([&](SessionRecord* view) {
-    const Micros idle = ages.on[static_cast<int>(Clock::kIdle)];
-    const Micros age = ages.on[static_cast<int>(Clock::kTransaction)];
+    const std::optional<Micros> idle = ages.idle;
+    const std::optional<Micros> age = ages.transaction;
     view->watch = watch;
     view->episode.last_state = sample.state;
-    if (sample.state == SessionState::kIdleInTransactionAborted && sample.xact_start == 0)
+    if (sample.state == SessionState::kIdleInTransactionAborted && !sample.xact_start.is_set())
       view->episode.aborted_since = sample.state_start;
     if (idle > view->episode.longest_idle) view->episode.longest_idle = idle;
-    if (age != kNotSet) view->episode.transaction_age = age;
+    if (age) view->episode.transaction_age = age;
     view->impact_now = impact_now;
     view->episode.worst = worst_of(view->episode.worst, impact_now);
   });
@@ -260,7 +260,7 @@ void consider_request(int index, ScanContext* scan) {
   session_slots[index].scanner.write([&watch](SessionRecord* view) { view->watch = watch; });
 
   const Clock clock = is_idle_in_transaction(sample.state) ? Clock::kIdle : Clock::kTransaction;
-  const Detection asked{true, clock,   ages.on[static_cast<int>(clock)], kNever, LimitSource::kManual,
+  const Detection asked{true, clock,   ages.of(clock).value_or(Micros{0}), kNever, LimitSource::kManual,
                         0,    kForever};
   open_episode(index, sample, block, asked, ages, entry, scan->now);
   if (has_episode[index]) follow_episode(index, scan);

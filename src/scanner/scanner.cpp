@@ -85,7 +85,7 @@ Micros scan(Progress* progress) {
   scan.watches_transactions = uses_transaction_clock(scan.server_limits) || rules_use_transaction_clock() ||
                               shared->own_transaction_limits.load(std::memory_order_relaxed);
   scan.previous = progress->previous;
-  scan.next_due_in = settings.scan_interval * kMillisecond;
+  scan.next_due_in = from_milliseconds(settings.scan_interval);
 
   forget_lock_waits();
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
@@ -99,9 +99,9 @@ Micros scan(Progress* progress) {
   const Micros duration = monotonic_now() - scan.now.monotonic;
   shared->last_scan_duration = duration;
   progress->first_slot = first_deferred_slot(scan);
-  if (scan.has_deferred()) return 0;
+  if (scan.has_deferred()) return Micros{0};
   progress->previous.at_idle = scan.now.monotonic;
-  progress->previous.at_transaction = scan.watches_transactions ? scan.now.monotonic : 0;
+  progress->previous.at_transaction = scan.watches_transactions ? scan.now.monotonic : MonotonicTime::none();
   if (shared->scans_served.exchange(requested) != requested) ConditionVariableBroadcast(&shared->scan_served);
   return scan.next_due_in - duration;
 }

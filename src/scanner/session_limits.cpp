@@ -82,7 +82,7 @@ bool find_limits(int index, const StatusEntry& entry, const Ages& ages, const Li
     known.rules_version = rules_version;
   }
   const Match& match = known.match;
-  if (match.valid_until != kForever) *next_due_in = Min(*next_due_in, match.valid_until - now);
+  if (match.valid_until != kEndOfTime) *next_due_in = Min(*next_due_in, match.valid_until - now);
 
   Impact impact = Impact::kNone;
   if (depends_on_impact(*rules, match.rules) &&

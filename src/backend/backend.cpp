@@ -46,7 +46,7 @@ void take_slot() {
   if (index < 0 || index >= shared->slot_count) return;
 
   BackendOwner owner{};
-  owner.session = SessionId{MyProcPid, MyStartTimestamp};
+  owner.session = SessionId{MyProcPid, from_timestamp(MyStartTimestamp)};
   owner.proc_index = compat::my_proc_index();
   owner.encoding = GetDatabaseEncoding();
   owner.is_superuser = is_login_superuser();
@@ -70,8 +70,9 @@ void publish_end(TransactionEnd how) {
   // then the server has transactions of its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   // Only an aborted block has to be known by when its transaction began.
-  my_slot->backend.publish_end(
-      how, how == TransactionEnd::kRolledBack ? GetCurrentTransactionStartTimestamp() : 0);
+  my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
+                                        ? from_timestamp(GetCurrentTransactionStartTimestamp())
+                                        : WallTime::none());
 }
 
 void on_transaction_event(XactEvent event, void*) {

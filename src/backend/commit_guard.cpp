@@ -1,5 +1,6 @@
 #include "backend/backend.hpp"
 #include "core/action.hpp"
+#include "pg/clock.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -27,7 +28,8 @@ void refuse_commit(const CancelledBlock& block) {
   UserAbortTransactionBlock(false);
   ereport(ERROR,
           (errcode(ERRCODE_TRANSACTION_ROLLBACK), errmsg("transaction was rolled back by pgleak: %s", why),
-           errdetail("It was rolled back at %s; nothing of it was committed.", timestamptz_to_str(block.at)),
+           errdetail("It was rolled back at %s; nothing of it was committed.",
+                     timestamptz_to_str(to_timestamp(block.at))),
            errhint("Run the whole transaction again. Commit it without pauses, or have \"%s\" raised.",
                    block.reason.clock == Clock::kIdle ? "pgleak.idle_cancel_after"
                                                       : "pgleak.transaction_cancel_after")));

@@ -39,11 +39,11 @@ bool is_idle_state(BackendState state) {
 // Everything that must hold for anything to be done here: this very transaction, between two commands, with
 // nothing under way in this backend that relies on not being interrupted.
 bool may_act(const ActionRequest& request) {
-  return !is_acting && request.session == SessionId{MyProcPid, MyStartTimestamp} &&
+  return !is_acting && request.session == SessionId{MyProcPid, from_timestamp(MyStartTimestamp)} &&
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
          IsTransactionBlock() && my_block_seq() == request.xact_seq && is_idle_state(MyBEEntry->st_state) &&
-         MyBEEntry->st_state_start_timestamp == request.state_start && InterruptHoldoffCount == 0 &&
-         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+         from_timestamp(MyBEEntry->st_state_start_timestamp) == request.state_start &&
+         InterruptHoldoffCount == 0 && CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
 // A failure in the middle of the abort leaves nothing that this session could go on with.
@@ -75,7 +75,7 @@ void abort_transaction() {
 }
 
 void roll_back_in_place(const ActionRequest& request) {
-  cancelled_block = CancelledBlock{request.xact_seq, GetCurrentTimestamp(), request.reason};
+  cancelled_block = CancelledBlock{request.xact_seq, wall_now(), request.reason};
   abort_transaction();
   // A snapshot that the whole transaction shares stays registered until the block ends, and so would the
   // horizon.
@@ -83,7 +83,8 @@ void roll_back_in_place(const ActionRequest& request) {
   has_cancelled_block = true;
   set_ps_display("idle in transaction (aborted)");
   pgstat_report_activity(STATE_IDLEINTRANSACTION_ABORTED, nullptr);
-  my_slot->action.aborted_at.store(MyBEEntry->st_state_start_timestamp, std::memory_order_relaxed);
+  my_slot->action.aborted_at.store(from_timestamp(MyBEEntry->st_state_start_timestamp),
+                                   std::memory_order_relaxed);
 
   char why[kReasonSize];
   describe_reason(request.reason, why);

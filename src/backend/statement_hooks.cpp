@@ -1,4 +1,5 @@
 #include "backend/backend.hpp"
+#include "pg/clock.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
 #include "shmem/shared_memory.hpp"
@@ -48,7 +49,8 @@ const void* main_statement(Portal portal) {
 }
 
 void remember(const PlannedStmt* statement, const char* source) {
-  my_trail->add(my_block_seq(), my_slot->backend.watched(), GetCurrentStatementStartTimestamp(),
+  my_trail->add(my_block_seq(), my_slot->backend.watched(),
+                from_timestamp(GetCurrentStatementStartTimestamp()),
                 static_cast<std::uint64_t>(statement->queryId),
                 statement_text(source, statement->stmt_location, statement->stmt_len));
 }

@@ -12,7 +12,7 @@ namespace {
 constexpr Micros kMinute = 60 * kSecond;
 
 // In a plain aborted block there is nothing left to cancel, be it that an error aborted it or that we did.
-bool can_be_cancelled(const SessionStatus& sample) { return sample.xact_start != 0; }
+bool can_be_cancelled(const SessionStatus& sample) { return sample.xact_start.is_set(); }
 
 }  // namespace
 
@@ -49,18 +49,19 @@ const char* to_string(ActionResult result) {
 Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample) {
   Plan plan{Action::kNone, Action::kNone, kForever};
   for (int c = 0; c < kClockCount; c++) {
-    const Micros age = ages.on[c];
-    if (age == kNotSet) continue;
+    const Clock clock = static_cast<Clock>(c);
+    const std::optional<Micros> age = ages.of(clock);
+    if (!age) continue;
     for (const Action action : {Action::kCancel, Action::kTerminate}) {
       if (action == Action::kCancel && !can_be_cancelled(sample)) continue;
       const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
-      const Micros after = limits.after(static_cast<Clock>(c), kind);
+      const Micros after = limits.after(clock, kind);
       if (after == kNever) continue;
-      if (age >= after) {
+      if (*age >= after) {
         if (action > plan.due) plan.due = action;
-      } else if (after - age < plan.next_in) {
+      } else if (after - *age < plan.next_in) {
         plan.next = action;
-        plan.next_in = after - age;
+        plan.next_in = after - *age;
       }
     }
   }
@@ -76,10 +77,10 @@ Micros retry_pause(std::uint8_t failures) {
 
 RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {
   if (closed_until > now) return Answer::kNo;
-  if (closed_until != 0 || window_start == 0 || now - window_start >= kMinute) {
+  if (closed_until.is_set() || !window_start.is_set() || now - window_start >= kMinute) {
     window_start = now;
     count = 0;
-    closed_until = 0;
+    closed_until = MonotonicTime::none();
   }
   if (count < most) {
     count++;

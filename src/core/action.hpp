@@ -72,7 +72,7 @@ struct Plan {
 };
 
 // Which action the limits demand of a session with these ages. Cancelling gains nothing from a plain aborted
-// block (`xact_start` 0: its transaction is over, it only costs the connection).
+// block (`xact_start` none: its transaction is over, it only costs the connection).
 Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample);
 
 // When a failed action may be tried again: at the next looks at first, then ever more seldom.

@@ -34,7 +34,7 @@ std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInp
   const RuleSet& rules = *inputs.rules;
   if (rules.count == 0) return resolve_limits(facts.own, nullptr, inputs.server_limits);
 
-  if (facts.matches_until != kForever) lower(next_due_in, facts.matches_until - snapshot.now.wall);
+  if (facts.matches_until != kEndOfTime) lower(next_due_in, facts.matches_until - snapshot.now.wall);
   Impact impact = Impact::kNone;
   if (depends_on_impact(rules, facts.matches) &&
       may_be_leak(rules, facts.matches, facts.own, inputs.server_limits, ages, next_due_in)) {
@@ -70,7 +70,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   if (is_manual) {
     const Clock clock = clock_of(snapshot.status.state);
     decision.detection = Detection{
-        true, clock, decision.ages.on[static_cast<int>(clock)], kNever, LimitSource::kManual, 0, kForever};
+        true, clock, decision.ages.of(clock).value_or(Micros{0}), kNever, LimitSource::kManual, 0, kForever};
   } else {
     if (!snapshot.limits) return decision;
     const std::optional<Limits> limits = find_limits(snapshot, inputs, decision.ages, &decision.next_due_in);
@@ -85,8 +85,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   if (decision.needs_more() || (!is_manual && !budgets->records.allows(snapshot.slot))) return decision;
   decision.episode = Decision::EpisodeStep::kOpen;
   decision.block = block;
-  decision.impact =
-      measure(*snapshot.held, snapshot.now.wall, decision.ages.on[static_cast<int>(Clock::kTransaction)]);
+  decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
   decision.decide_again = true;  // an action may be due at the same moment
   return decision;
 }
@@ -159,7 +158,7 @@ bool limits_may_act(const SessionSnapshot& snapshot, const ScanInputs& inputs, B
                     Decision* decision) {
   if (snapshot.is_superuser && !inputs.act_on_superusers) return false;
   if (inputs.rules_are_loaded) return true;
-  if (budgets->rules_wanted_since == 0) budgets->rules_wanted_since = snapshot.now.monotonic;
+  if (!budgets->rules_wanted_since.is_set()) budgets->rules_wanted_since = snapshot.now.monotonic;
   if (snapshot.now.monotonic - budgets->rules_wanted_since < kRulesTimeout) return false;
   decision->warns_about_rules = !budgets->has_warned_about_rules;
   budgets->has_warned_about_rules = true;
@@ -171,7 +170,7 @@ void show_plan(const Plan& plan, Now now, Decision* decision) {
   decision->next_action = plan.due != Action::kNone ? plan.due : plan.next;
   decision->next_action_at = plan.due != Action::kNone    ? now.wall
                              : plan.next != Action::kNone ? now.wall + plan.next_in
-                                                          : 0;
+                                                          : WallTime::none();
 }
 
 // True if `action` is neither done already nor to be left alone for now.
@@ -180,7 +179,7 @@ bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, 
   if (state.last != action) return true;
   if (state.result == ActionResult::kDryRun) return !inputs.dry_run;
   const Micros pause = state.retry_at - now.monotonic;
-  if (pause <= 0) return true;
+  if (pause <= Micros{0}) return true;
   lower(next_due_in, pause);
   return false;
 }
@@ -193,9 +192,10 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
   for (int c = kClockCount - 1; c >= 0; c--) {
     const Clock clock = static_cast<Clock>(c);
     const Micros limit = limits.after(clock, kind);
-    if (ages.on[c] == kNotSet || limit == kNever || ages.on[c] < limit) continue;
+    const std::optional<Micros> age = ages.of(clock);
+    if (!age || limit == kNever || *age < limit) continue;
     reason.clock = clock;
-    reason.lasted = ages.on[c];
+    reason.lasted = *age;
     reason.limit = limit;
   }
   return reason;
@@ -247,7 +247,7 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   ActionReason reason{};
   reason.leak_id = episode.leak_id;
   reason.clock = clock_of(snapshot.status.state);
-  reason.lasted = decision->ages.on[static_cast<int>(reason.clock)];
+  reason.lasted = decision->ages.of(reason.clock).value_or(Micros{0});
   for (int i = 0; i < kNameSize; i++) reason.by_role[i] = request.by_role[i];
   decision->is_manual = true;
   begin(request.action, reason, false, snapshot.now, decision);
@@ -256,13 +256,12 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
 void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   EpisodeProgress& progress = decision->progress;
   const SessionStatus& status = snapshot.status;
-  const Micros idle = decision->ages.on[static_cast<int>(Clock::kIdle)];
-  const Micros age = decision->ages.on[static_cast<int>(Clock::kTransaction)];
+  const std::optional<Micros> idle = decision->ages.idle;
   progress.last_state = status.state;
-  if (status.state == SessionState::kIdleInTransactionAborted && status.xact_start == 0)
+  if (status.state == SessionState::kIdleInTransactionAborted && !status.xact_start.is_set())
     progress.aborted_since = status.state_start;
-  if (idle > progress.longest_idle) progress.longest_idle = idle;
-  if (age != kNotSet) progress.transaction_age = age;
+  if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;
+  if (decision->ages.transaction) progress.transaction_age = decision->ages.transaction;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }
@@ -287,8 +286,7 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
   decision.episode = Decision::EpisodeStep::kKeep;
   decision.clocks = clocks;
   decision.has_impact = true;
-  decision.impact =
-      measure(*snapshot.held, snapshot.now.wall, decision.ages.on[static_cast<int>(Clock::kTransaction)]);
+  decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
   decision.progress = episode.progress;
   update_progress(snapshot, &decision);
   if (snapshot.manual)

@@ -36,7 +36,7 @@ struct LimitFacts {
   LimitValues own;
   std::optional<Impact> own_min_impact;  // pgleak.action_min_impact, where the session has its own
   RuleBits matches;                      // the rules that may decide; see match_rules()
-  WallTime matches_until;                // kForever, or when another rule may match
+  WallTime matches_until;                // kEndOfTime, or when another rule may match
 };
 
 // Who the session is and what it ran last, for the episode that opens.
@@ -91,7 +91,7 @@ struct Budgets {
   TimeBudget records;  // opening and closing episodes
   TimeBudget actions;  // beginning actions that limits demand; apart, as those must not wait for records
   RateLimiter rate;
-  MonotonicTime rules_wanted_since;  // since when an action waits for the rules to be loaded; 0: none does
+  MonotonicTime rules_wanted_since;  // since when an action waits for the rules to be loaded; none: none does
   bool has_warned_about_rules;
 };
 

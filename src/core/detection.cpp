@@ -4,14 +4,13 @@ namespace pgleak {
 
 Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
                   PreviousScan previous) {
-  Ages ages{{kNotSet, kNotSet}};
+  Ages ages;
   if (watch->id != sample.id) *watch = SessionClocks{sample.id, {}, {}};
 
   if (is_idle_in_transaction(sample.state))
-    ages.on[static_cast<int>(Clock::kIdle)] = watch->idle.observe(sample.state_start, now, previous.at_idle);
-  if (block.exists && block.xact_start != 0)
-    ages.on[static_cast<int>(Clock::kTransaction)] =
-        watch->transaction.observe(block.xact_start, now, previous.at_transaction);
+    ages.idle = watch->idle.observe(sample.state_start, now, previous.at_idle);
+  if (block.exists && block.xact_start.is_set())
+    ages.transaction = watch->transaction.observe(block.xact_start, now, previous.at_transaction);
   return ages;
 }
 
@@ -21,19 +20,19 @@ Detection detect_leak(const Ages& ages, const Limits& limits) {
 
   for (int c = 0; c < kClockCount; c++) {
     const Clock clock = static_cast<Clock>(c);
-    const Micros age = ages.on[c];
-    if (age == kNotSet) continue;
+    const std::optional<Micros> age = ages.of(clock);
+    if (!age) continue;
 
     for (int k = 0; k < kLimitKindCount; k++) {
       const LimitKind kind = static_cast<LimitKind>(k);
       const Micros after = limits.after(clock, kind);
       if (after == kNever) continue;
-      if (age < after) {
-        if (after - age < found.next_due_in) found.next_due_in = after - age;
+      if (*age < after) {
+        if (after - *age < found.next_due_in) found.next_due_in = after - *age;
       } else if (kind == LimitKind::kLeak && !found.is_leak) {
         found.is_leak = true;
         found.clock = clock;
-        found.age = age;
+        found.age = *age;
         found.limit = after;
         found.source = limits.leak_source(clock);
         found.rule_id = limits.rule_id;

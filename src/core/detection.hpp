@@ -3,6 +3,8 @@
 #ifndef PGLEAK_CORE_DETECTION_HPP
 #define PGLEAK_CORE_DETECTION_HPP
 
+#include <optional>
+
 #include "core/limits.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -16,15 +18,20 @@ struct SessionClocks {
   Stopwatch transaction;
 };
 
-// What the clocks show; kNotSet where a clock does not apply to the session's state.
+// What the clocks show; nothing where a clock does not apply to the session's state.
 struct Ages {
-  Micros on[kClockCount];
+  std::optional<Micros> idle;
+  std::optional<Micros> transaction;
+
+  std::optional<Micros> of(Clock clock) const { return clock == Clock::kIdle ? idle : transaction; }
 };
+static_assert(std::is_trivially_copyable_v<Ages> && std::is_trivially_destructible_v<Ages>,
+              "an ERROR may pass over it");
 
 // When earlier looks would have seen something; see Stopwatch::observe.
 struct PreviousScan {
   MonotonicTime at_idle;         // at sessions idle in a transaction
-  MonotonicTime at_transaction;  // at every session's transaction; 0 if active ones were skipped
+  MonotonicTime at_transaction;  // at every session's transaction; none if active ones were skipped
 };
 
 // Reads the clocks of the session in `sample`, whose block is `block`, starting `watch` anew if it

@@ -5,6 +5,7 @@
 #define PGLEAK_CORE_EPISODE_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/action.hpp"
 #include "core/impact.hpp"
@@ -33,12 +34,12 @@ const char* to_string(Outcome outcome);
 struct EpisodeProgress {
   SessionState last_state;  // at the last scan
   WallTime aborted_since;   // the state in which its block was last seen without a transaction; 0: in none
-  Micros longest_idle;      // longest time idle between two statements so far
-  Micros transaction_age;   // at the last scan
-  ImpactSample worst;       // what it has hurt so far, at its worst
-  ActionState action;       // what was done about it
-  bool is_cancelled;        // rolled back in place and left in its aborted block, or its query cancelled
-  bool terminate_sent;      // told to exit, though its backend may still be there
+  std::optional<Micros> longest_idle;     // longest time idle between two statements so far
+  std::optional<Micros> transaction_age;  // at the last scan
+  ImpactSample worst;                     // what it has hurt so far, at its worst
+  ActionState action;                     // what was done about it
+  bool is_cancelled;    // rolled back in place and left in its aborted block, or its query cancelled
+  bool terminate_sent;  // told to exit, though its backend may still be there
 };
 
 struct Episode {

@@ -28,7 +28,7 @@ enum class Reply : std::uint8_t {
 // counts as a new first one.
 struct Handshake {
   std::uint8_t attempts;     // messages sent
-  MonotonicTime started_at;  // 0: none under way
+  MonotonicTime started_at;  // none: none under way
 };
 
 enum class Step : std::uint8_t {

@@ -31,14 +31,15 @@ const char* to_string(Impact impact) {
   return "none";
 }
 
-ImpactSample measure(const HeldResources& held, WallTime now, Micros transaction_age) {
-  ImpactSample impact_now{held.xid, held.xmin, -1, held.locks, held.blocked, -1, grade(held)};
+ImpactSample measure(const HeldResources& held, WallTime now, std::optional<Micros> transaction_age) {
+  ImpactSample impact_now{held.xid, held.xmin, -1, held.locks, held.blocked, std::nullopt, grade(held)};
   if (held.xid != 0) impact_now.xmin_age = lag_behind(held.next_xid, held.xid);
   if (held.xmin != 0) impact_now.xmin_age = larger(impact_now.xmin_age, lag_behind(held.next_xid, held.xmin));
   if (held.blocked > 0) {
-    impact_now.blocked_for = held.blocked_since == 0 ? 0 : larger<Micros>(0, now - held.blocked_since);
-    if (transaction_age >= 0 && transaction_age < impact_now.blocked_for)
-      impact_now.blocked_for = transaction_age;
+    Micros waited{0};
+    if (held.blocked_since.is_set()) waited = larger(waited, now - held.blocked_since);
+    if (transaction_age && *transaction_age < waited) waited = *transaction_age;
+    impact_now.blocked_for = waited;
   }
   return impact_now;
 }

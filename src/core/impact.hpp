@@ -5,6 +5,7 @@
 #define PGLEAK_CORE_IMPACT_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/time.hpp"
 
@@ -22,7 +23,7 @@ struct HeldResources {
   std::uint32_t xmin;      // 0: none
   std::int32_t locks;      // without the lock that every transaction has on itself
   std::int32_t blocked;    // sessions that wait for one of them, directly or through others
-  WallTime blocked_since;  // since when the longest of these waits; 0 if unknown
+  WallTime blocked_since;  // since when the longest of these waits; none if unknown
   std::uint32_t next_xid;  // the one that the server will give next
 };
 
@@ -39,15 +40,15 @@ struct ImpactSample {
   std::int64_t xmin_age;  // transactions by which the older of the two lags behind; -1 without either
   std::int32_t locks;
   std::int32_t blocked;
-  Micros blocked_for;  // how long the longest of those blocked has waited; -1 if there is none
+  std::optional<Micros> blocked_for;  // how long the longest of those blocked has waited, if any is
   Impact impact;
 };
 
-inline constexpr ImpactSample kNoImpact{0, 0, -1, 0, 0, -1, Impact::kNone};
+inline constexpr ImpactSample kNoImpact{0, 0, -1, 0, 0, std::nullopt, Impact::kNone};
 
-// `transaction_age` is that of the leak; negative if unknown. Nobody has waited longer because of it,
-// whatever the wall clock says by which the server counts.
-ImpactSample measure(const HeldResources& held, WallTime now, Micros transaction_age);
+// `transaction_age` is that of the leak, if known. Nobody has waited longer because of it, whatever the wall
+// clock says by which the server counts.
+ImpactSample measure(const HeldResources& held, WallTime now, std::optional<Micros> transaction_age);
 
 // The worst of both, each column by itself; of xid and snapshot what was held last.
 ImpactSample worst_of(const ImpactSample& before, const ImpactSample& now);

@@ -30,7 +30,7 @@ Limits resolve_limits(const LimitValues& own, const RuleLimits* rule, const Limi
 }
 
 bool uses_transaction_clock(const LimitValues& values) {
-  return values.value[limit_index(Clock::kTransaction, LimitKind::kLeak)] > 0;
+  return values.value[limit_index(Clock::kTransaction, LimitKind::kLeak)] > kNever;
 }
 
 const char* to_string(Clock clock) { return clock == Clock::kIdle ? "idle" : "transaction"; }

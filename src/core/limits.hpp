@@ -29,10 +29,10 @@ constexpr int limit_index(Clock clock, LimitKind kind) {
 enum class LimitSource : std::uint8_t { kServer, kRule, kSession, kManual };
 
 // Duration 0 means never.
-inline constexpr Micros kNever = 0;
+inline constexpr Micros kNever{0};
 
 // Marks a limit for which a session or a rule has nothing to say.
-inline constexpr Micros kNotSet = -1;
+inline constexpr Micros kNotSet{-1};
 
 // Limits as somebody wrote them: us, 0 for never, kNotSet where unset.
 struct LimitValues {

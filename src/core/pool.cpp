@@ -24,7 +24,7 @@ std::uint16_t clamp(std::int32_t count) {
 }
 
 double per_hour(std::int32_t count, Micros span) {
-  return static_cast<double>(count) * static_cast<double>(kHour) / static_cast<double>(span);
+  return static_cast<double>(count) * static_cast<double>(kHour.us) / static_cast<double>(span.us);
 }
 
 Micros at_least(Micros span, Micros least) { return span > least ? span : least; }
@@ -32,7 +32,7 @@ Micros at_least(Micros span, Micros least) { return span > least ? span : least;
 }  // namespace
 
 void PoolTrend::record(std::int32_t leaked, std::int32_t connections, MonotonicTime now) {
-  if (since_ == 0) {
+  if (!since_.is_set()) {
     *this = PoolTrend();
     since_ = now;
   }
@@ -71,7 +71,7 @@ PoolTrend::Growth PoolTrend::growth_over_hours(std::int64_t hours, MonotonicTime
 }
 
 double PoolTrend::leaks_per_hour(MonotonicTime now) const {
-  if (since_ == 0) return 0;
+  if (!since_.is_set()) return 0;
   const Growth day = growth_over_hours(24, now);
   for (const Growth& growth : {growth_over_minutes(5, now), growth_over_minutes(60, now), day})
     if (growth.count >= kEnough) return per_hour(growth.count, at_least(growth.span, kShortestSpan));
@@ -80,14 +80,15 @@ double PoolTrend::leaks_per_hour(MonotonicTime now) const {
 
 namespace {
 
-constexpr double kMicrosPerHour = 3600.0 * static_cast<double>(kSecond);
+constexpr double kMicrosPerHour = 3600.0 * static_cast<double>(kSecond.us);
 
 // What is further away than this is no forecast.
 constexpr double kFarthest = 365 * 24 * kMicrosPerHour;
 
 // The average moves towards what is seen now, the faster the more time has passed.
 void average(double* mean, double seen, Micros passed, Micros over) {
-  const double weight = passed <= 0 ? 0.0 : static_cast<double>(passed) / static_cast<double>(passed + over);
+  const double weight =
+      passed <= Micros{0} ? 0.0 : static_cast<double>(passed.us) / static_cast<double>((passed + over).us);
   *mean += (seen - *mean) * weight;
 }
 
@@ -95,7 +96,7 @@ void average(double* mean, double seen, Micros passed, Micros over) {
 void update_means(PoolState* state, const PoolRules& rules, MonotonicTime now) {
   const double share =
       state->capacity > 0 ? static_cast<double>(state->used_of_capacity) / state->capacity : 0.0;
-  if (state->observed_on == 0) {
+  if (!state->observed_on.is_set()) {
     state->mean_share = share;
     state->mean_used = state->used;
     return;
@@ -113,12 +114,12 @@ void update_busy(PoolState* state, const PoolSample& sample, const PoolRules& ru
                  Now now) {
   // 1e-6: an average of equal shares may fall short of them by the last bit.
   if (!is_capacity_known(*state) || state->mean_share * 100 + 1e-6 < rules.busy_percent) {
-    state->busy_on = 0;
-    state->busy_since = 0;
+    state->busy_on = MonotonicTime::none();
+    state->busy_since = WallTime::none();
     return;
   }
   // A pool that still opens connections is not full: what it can hold is not known before it stops growing.
-  const bool begins = state->busy_on == 0 || (has_grown && !state->is_limited);
+  const bool begins = !state->busy_on.is_set() || (has_grown && !state->is_limited);
   if (begins) {
     state->busy_on = now.monotonic;
     state->busy_since = now.wall;
@@ -130,7 +131,7 @@ void update_busy(PoolState* state, const PoolSample& sample, const PoolRules& ru
 // Busy throughout, and with connections that change hands. Without a limit, sessions that each stay in one
 // transaction all the time (pg_dump -j, a report) are no pool in which anybody waits for his turn.
 bool is_full_of_work(const PoolState& state, const PoolRules& rules, MonotonicTime now) {
-  if (state.busy_on == 0 || now - state.busy_on < rules.busy_after) return false;
+  if (!state.busy_on.is_set() || now - state.busy_on < rules.busy_after) return false;
   return state.is_limited || state.turnover >= state.peak;
 }
 
@@ -142,17 +143,17 @@ Verdict judge(const PoolState& state, const PoolRules& rules, PoolScope scope, M
   const bool hold_a_quarter = leaked > 0 && leaked * 4 >= whole && scope != PoolScope::kOther;
   if (!hold_a_quarter && is_full_of_work(state, rules, now)) return Verdict::kUndersized;
   if (leaked == 0) return Verdict::kOk;
-  return hold_a_quarter || state.busy_on != 0 ? Verdict::kLeaking : Verdict::kLeak;
+  return hold_a_quarter || state.busy_on.is_set() ? Verdict::kLeaking : Verdict::kLeak;
 }
 
 // When the leaks will have taken what is left, at their present rate; since when there is nothing left.
 WallTime forecast(const PoolState& state, WallTime now) {
-  if (!is_capacity_known(state) || state.counts.leaked == 0) return 0;
-  if (state.full_since != 0) return state.full_since;
-  if (state.leaks_per_hour <= 0) return 0;
+  if (!is_capacity_known(state) || state.counts.leaked == 0) return WallTime::none();
+  if (state.full_since.is_set()) return state.full_since;
+  if (state.leaks_per_hour <= 0) return WallTime::none();
   const double room = state.capacity - state.mean_share * state.capacity;
   const double away = (room > 0 ? room : 0) / state.leaks_per_hour * kMicrosPerHour;
-  return away < kFarthest ? now + static_cast<Micros>(away) : 0;
+  return away < kFarthest ? now + Micros{static_cast<std::int64_t>(away)} : WallTime::none();
 }
 
 bool is_worth_telling(Verdict verdict) {
@@ -189,7 +190,7 @@ const char* to_string(Verdict verdict) {
 
 void LeakSummary::add(const Episode& episode, const char* its_route) {
   const bool is_idle = is_idle_in_transaction(episode.progress.last_state);
-  const WallTime began = is_idle && episode.idle_since != 0 ? episode.idle_since : episode.detected_at;
+  const WallTime began = is_idle && episode.idle_since.is_set() ? episode.idle_since : episode.detected_at;
   if (count == 0) {
     query_id = episode.query_id;
     TextBuffer(route, sizeof(route)).append(its_route);
@@ -226,8 +227,8 @@ void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& r
   update_busy(state, sample, rules, state->peak > old_peak, now);
   const bool is_full = state->capacity > 0 && state->used_of_capacity >= state->capacity;
   if (!is_full)
-    state->full_since = 0;
-  else if (state->full_since == 0)
+    state->full_since = WallTime::none();
+  else if (!state->full_since.is_set())
     state->full_since = now.wall;
 
   state->leaks_per_hour = state->trend.leaks_per_hour(now.monotonic);
@@ -236,14 +237,14 @@ void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& r
   state->exhausted_at = forecast(*state, now.wall);
 }
 
-bool take_announcement(PoolState* state, MonotonicTime now, Verdict* before) {
-  if (state->verdict == state->announced) return false;
-  if (!is_worth_telling(state->verdict) && !is_worth_telling(state->announced)) return false;
-  if (state->announced_on != 0 && now - state->announced_on < kAnnouncementPause) return false;
-  *before = state->announced;
+std::optional<Verdict> take_announcement(PoolState* state, MonotonicTime now) {
+  if (state->verdict == state->announced) return std::nullopt;
+  if (!is_worth_telling(state->verdict) && !is_worth_telling(state->announced)) return std::nullopt;
+  if (state->announced_on.is_set() && now - state->announced_on < kAnnouncementPause) return std::nullopt;
+  const Verdict before = state->announced;
   state->announced = state->verdict;
   state->announced_on = now;
-  return true;
+  return before;
 }
 
 }  // namespace pgleak

@@ -8,6 +8,7 @@
 #define PGLEAK_CORE_POOL_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/episode.hpp"
 #include "core/tags.hpp"
@@ -39,7 +40,7 @@ class PoolTrend {
   Growth growth_over_minutes(std::int64_t minutes, MonotonicTime now) const;
   Growth growth_over_hours(std::int64_t hours, MonotonicTime now) const;
 
-  MonotonicTime since_;  // 0: no record yet
+  MonotonicTime since_;  // none: no record yet
   std::int64_t minute_;  // since `since_`, counted from 0
   std::int64_t hour_;
   std::int32_t leaked_;  // at the last record
@@ -128,16 +129,16 @@ struct PoolState {
 
   // What follows from all looks.
   Verdict verdict;
-  WallTime busy_since;    // 0: not busy
-  WallTime exhausted_at;  // 0: not in observation
+  WallTime busy_since;    // none: not busy
+  WallTime exhausted_at;  // none: not in sight
   double leaks_per_hour;  // opened minus ended, >= 0
   Verdict announced;      // the last verdict that was told to anybody
   MonotonicTime announced_on;
 
   PoolTrend trend;
-  MonotonicTime observed_on;  // 0: never
+  MonotonicTime observed_on;  // none: never
   MonotonicTime busy_on;      // as busy_since
-  WallTime full_since;        // 0: not full
+  WallTime full_since;        // none: not full
   std::int64_t turnover;      // while it has been busy
   double mean_share;          // of the capacity in use, averaged over a twentieth of pool_busy_after
   double mean_used;           // the same of the number in use
@@ -152,10 +153,10 @@ struct PoolState {
 // Brings `state` up to date with one scan.
 void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& rules, Now now);
 
-// True if the verdict is one to be told now: it has become leaking or undersized, or is that no more, and the
-// last announcement is a minute ago. Sets `before` to the one announced before, and takes it that it will be
-// told.
-bool take_announcement(PoolState* state, MonotonicTime now, Verdict* before);
+// Says whether the verdict is one to be told now: it has become leaking or undersized, or is that no more,
+// and the last announcement is a minute ago. If so returns the one announced before, and takes it that the
+// verdict will be told.
+std::optional<Verdict> take_announcement(PoolState* state, MonotonicTime now);
 
 }  // namespace pgleak
 

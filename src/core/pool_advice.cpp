@@ -34,7 +34,7 @@ void append_rate(TextBuffer* text, double per_hour) {
 
 void append_forecast(TextBuffer* text, const PoolState& state, const AdviceTimes& times) {
   if (times.exhausted_at[0] == '\0') return;
-  if (state.full_since != 0) {
+  if (state.full_since.is_set()) {
     text->append(", nothing has been free since ");
   } else {
     text->append(", at ");

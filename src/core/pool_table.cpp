@@ -49,7 +49,7 @@ void PoolTable::clear() {
 void PoolTable::occupy(int index, const PoolKey& key, std::uint32_t hash) {
   hashes_[index] = hash;
   keys_[index] = key;
-  empty_since_[index] = 0;
+  empty_since_[index] = MonotonicTime::none();
 }
 
 int PoolTable::acquire(const PoolKey& key, bool* is_new) {
@@ -58,12 +58,12 @@ int PoolTable::acquire(const PoolKey& key, bool* is_new) {
   *is_new = false;
   for (int i = 0; i < kPoolCount; i++) {
     if (hashes_[i] == hash && is_same(keys_[i], key)) {
-      empty_since_[i] = 0;
+      empty_since_[i] = MonotonicTime::none();
       return i;
     }
     if (best != kOtherPool && hashes_[best] == 0) continue;  // nothing is better than a free one
     const bool is_empty_longest =
-        empty_since_[i] != 0 && (best == kOtherPool || empty_since_[i] < empty_since_[best]);
+        empty_since_[i].is_set() && (best == kOtherPool || empty_since_[i] < empty_since_[best]);
     if (hashes_[i] == 0 || is_empty_longest) best = i;
   }
   if (best == kOtherPool) return kOtherPool;
@@ -76,10 +76,10 @@ void PoolTable::restore(int index, const PoolKey& key) { occupy(index, key, hash
 
 bool PoolTable::keep(int index, std::int32_t sessions, MonotonicTime now) {
   if (sessions > 0) {
-    empty_since_[index] = 0;
+    empty_since_[index] = MonotonicTime::none();
     return true;
   }
-  if (empty_since_[index] == 0) {
+  if (!empty_since_[index].is_set()) {
     empty_since_[index] = now;
     vacancies_++;
   }

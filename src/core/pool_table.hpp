@@ -54,7 +54,7 @@ class PoolTable {
   void occupy(int index, const PoolKey& key, std::uint32_t hash);
 
   std::uint32_t hashes_[kPoolCount];       // 0: the entry is free
-  MonotonicTime empty_since_[kPoolCount];  // 0: it has sessions
+  MonotonicTime empty_since_[kPoolCount];  // none: it has sessions
   PoolKey keys_[kPoolCount];
   std::uint32_t vacancies_;
 };

@@ -122,7 +122,7 @@ int RuleBits::next(int from) const {
 }
 
 Match match_rules(const RuleSet& set, const SessionFacts& facts, WallTime now) {
-  Match match{{}, now, kForever};
+  Match match{{}, now, kEndOfTime};
   const RuleBits* const satisfied = find_role(set, facts.role_oid);
   const int count = bounded(set.count, kMaxRules);
   for (int i = 0; i < count; i++) {

@@ -54,7 +54,7 @@ struct RuleBits {
 // One rule. What it says nothing about is empty and matches everything.
 struct Rule {
   RuleLimits limits;
-  WallTime valid_until;  // kForever: always
+  WallTime valid_until;  // kEndOfTime: always
   Network client;
   Impact min_impact;  // kNone: whatever it is
   bool names_role;    // which sessions satisfy that is in RuleSet's roles

@@ -79,7 +79,7 @@ using XactSeq = std::uint64_t;
 struct SessionStatus {
   SessionId id;
   SessionState state;
-  WallTime xact_start;   // 0: no transaction, or a plain aborted one
+  WallTime xact_start;   // none: no transaction, or a plain aborted one
   WallTime state_start;  // since when in `state`
   // What the backend's own guest code published.
   XactSeq ended_count;      // transactions ended so far
@@ -111,12 +111,12 @@ struct Stopwatch {
   MonotonicTime first_sight_at;
 
   // Returns the age of the thing that started at `started` (wall clock). `not_before` is the
-  // monotonic time at which an earlier look is known to have found another thing or nothing, or 0
+  // monotonic time at which an earlier look is known to have found another thing or nothing, or none()
   // when there was no such scan.
   Micros observe(WallTime started, Now now, MonotonicTime not_before) {
-    if (started != started_at || first_sight_at == 0) {
-      Micros age = now.wall > started ? now.wall - started : 0;
-      if (not_before > 0 && age > now.monotonic - not_before) age = now.monotonic - not_before;
+    if (started != started_at || !first_sight_at.is_set()) {
+      Micros age = now.wall > started ? now.wall - started : Micros{0};
+      if (not_before.is_set() && age > now.monotonic - not_before) age = now.monotonic - not_before;
       started_at = started;
       age_at_first_sight = age;
       first_sight_at = now.monotonic;

@@ -14,7 +14,7 @@ std::int32_t least_recent_size(const PoolActivity& pool) {
 }
 
 bool is_shared(const PoolActivity& pool, MonotonicTime now) {
-  return pool.shared_on != 0 && now - pool.shared_on < kSharedFor;
+  return pool.shared_on.is_set() && now - pool.shared_on < kSharedFor;
 }
 
 Micros longest_quiet(Micros suspect_after) {
@@ -42,11 +42,11 @@ bool observe_session(SessionActivity* session, SessionObservation seen, const Po
   if (is_in_use && session->seen_on < pool.newest_used_on) observation->is_reused = true;
 
   if (!seen.is_idle || suspect_after == kNever || is_shared(pool, now)) {
-    session->idle_on = 0;
+    session->idle_on = MonotonicTime::none();
     session->is_suspect = false;
     return false;
   }
-  if (session->idle_on == 0 || seen.has_changed) {
+  if (!session->idle_on.is_set() || seen.has_changed) {
     session->idle_on = now;
     session->pool_size = 0;
     session->is_suspect = false;
@@ -64,7 +64,7 @@ void observe_activity(PoolActivity* pool, const PoolObservation& observation, Mo
   pool->sizes[0] = observation.size;
   if (observation.newest_used_on != pool->newest_used_on) {
     pool->newest_used_on = observation.newest_used_on;
-    pool->reused_on = 0;
+    pool->reused_on = MonotonicTime::none();
   } else if (observation.is_reused) {
     pool->reused_on = now;
   }

@@ -41,7 +41,7 @@ struct SessionObservation {
 // The scanner's memory of one session. `seen_on` is to be set when it is first seen, the rest zero.
 struct SessionActivity {
   MonotonicTime seen_on;
-  MonotonicTime idle_on;   // first seen in its present idle state; 0: not idle
+  MonotonicTime idle_on;   // first seen in its present idle state; none: not idle
   std::int32_t pool_size;  // of its pool once it had been quiet for kLongestQuiet; 0: not yet
   bool is_used;            // it has run something after it was first seen
   bool is_suspect;

@@ -1,26 +1,98 @@
-// Owns: the project's notion of time. Used everywhere; knows no clock of its own.
-// Must never read a clock: the caller passes `Now`, so that tests own the time.
+// The project's notion of time: durations, wall-clock time and monotonic time, three types that do not mix.
+// Used everywhere. Reads no clock: the caller passes `Now`, so that tests own the time.
+//
+// What compiles is what has a meaning: the difference of two times of one clock is a duration, a time plus or
+// minus a duration is a time of the same clock, durations add up and are scaled by integers. A bare integer
+// is none of them and has to say what it is: Micros{5}. All three are one std::int64_t, also in shared memory
+// and in atomics. A default-initialised one is not initialised, just like an integer.
 #ifndef PGLEAK_CORE_TIME_HPP
 #define PGLEAK_CORE_TIME_HPP
 
+#include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 namespace pgleak {
 
 // A duration in microseconds.
-using Micros = std::int64_t;
+struct Micros {
+  Micros() = default;
+  constexpr explicit Micros(std::int64_t microseconds) : us(microseconds) {}
 
-// A point on the wall clock: microseconds since 2000-01-01 UTC, the server's TimestampTz.
-// 0 means "none", as in the backend status array.
-using WallTime = std::int64_t;
+  constexpr Micros& operator+=(Micros other) { return *this = Micros{us + other.us}; }
+  constexpr Micros& operator-=(Micros other) { return *this = Micros{us - other.us}; }
+  constexpr Micros& operator*=(std::int64_t factor) { return *this = Micros{us * factor}; }
 
-// A point on the monotonic clock, in microseconds since an arbitrary start. Comparable across the
-// processes of one machine, and untouched when somebody sets the wall clock.
-using MonotonicTime = std::int64_t;
+  std::int64_t us;
+};
 
-inline constexpr Micros kMillisecond = 1000;
+constexpr bool operator==(Micros a, Micros b) { return a.us == b.us; }
+constexpr bool operator!=(Micros a, Micros b) { return a.us != b.us; }
+constexpr bool operator<(Micros a, Micros b) { return a.us < b.us; }
+constexpr bool operator<=(Micros a, Micros b) { return a.us <= b.us; }
+constexpr bool operator>(Micros a, Micros b) { return a.us > b.us; }
+constexpr bool operator>=(Micros a, Micros b) { return a.us >= b.us; }
+
+constexpr Micros operator-(Micros a) { return Micros{-a.us}; }
+constexpr Micros operator+(Micros a, Micros b) { return Micros{a.us + b.us}; }
+constexpr Micros operator-(Micros a, Micros b) { return Micros{a.us - b.us}; }
+constexpr Micros operator*(Micros a, std::int64_t factor) { return Micros{a.us * factor}; }
+constexpr Micros operator*(std::int64_t factor, Micros a) { return Micros{factor * a.us}; }
+constexpr Micros operator/(Micros a, std::int64_t divisor) { return Micros{a.us / divisor}; }
+
+// How often `b` fits into `a`.
+constexpr std::int64_t operator/(Micros a, Micros b) { return a.us / b.us; }
+
+// A point on one of the two clocks below, in microseconds since the clock's zero.
+template <typename Origin>
+struct TimePoint {
+  TimePoint() = default;
+  constexpr explicit TimePoint(std::int64_t microseconds) : us(microseconds) {}
+
+  // Stands for the absence of a time, as in the backend status array. Zero-filled memory holds it.
+  static constexpr TimePoint none() { return TimePoint{0}; }
+  constexpr bool is_set() const { return us != 0; }
+
+  constexpr TimePoint& operator+=(Micros duration) { return *this = *this + duration; }
+  constexpr TimePoint& operator-=(Micros duration) { return *this = *this - duration; }
+
+  friend constexpr bool operator==(TimePoint a, TimePoint b) { return a.us == b.us; }
+  friend constexpr bool operator!=(TimePoint a, TimePoint b) { return a.us != b.us; }
+  friend constexpr bool operator<(TimePoint a, TimePoint b) { return a.us < b.us; }
+  friend constexpr bool operator<=(TimePoint a, TimePoint b) { return a.us <= b.us; }
+  friend constexpr bool operator>(TimePoint a, TimePoint b) { return a.us > b.us; }
+  friend constexpr bool operator>=(TimePoint a, TimePoint b) { return a.us >= b.us; }
+
+  friend constexpr TimePoint operator+(TimePoint a, Micros duration) { return TimePoint{a.us + duration.us}; }
+  friend constexpr TimePoint operator+(Micros duration, TimePoint a) { return TimePoint{duration.us + a.us}; }
+  friend constexpr TimePoint operator-(TimePoint a, Micros duration) { return TimePoint{a.us - duration.us}; }
+  friend constexpr Micros operator-(TimePoint a, TimePoint b) { return Micros{a.us - b.us}; }
+
+  std::int64_t us;
+};
+
+// A point on the wall clock: since 2000-01-01 UTC, the server's TimestampTz.
+using WallTime = TimePoint<struct WallClock>;
+
+// A point on the monotonic clock, since an arbitrary start. Comparable across the processes of one machine,
+// and unaffected when somebody sets the wall clock.
+using MonotonicTime = TimePoint<struct MonotonicClock>;
+
+static_assert(std::is_trivial_v<Micros> && std::is_trivial_v<WallTime> && std::is_trivial_v<MonotonicTime>,
+              "they live in shared memory");
+static_assert(sizeof(Micros) == sizeof(std::int64_t) && sizeof(WallTime) == sizeof(std::int64_t) &&
+                  sizeof(MonotonicTime) == sizeof(std::int64_t),
+              "they cost no more than integers");
+static_assert(std::atomic<Micros>::is_always_lock_free && std::atomic<WallTime>::is_always_lock_free &&
+                  std::atomic<MonotonicTime>::is_always_lock_free,
+              "processes share them in atomics");
+
+inline constexpr Micros kMillisecond{1000};
 inline constexpr Micros kSecond = 1000 * kMillisecond;
-inline constexpr Micros kForever = INT64_MAX;
+inline constexpr Micros kForever{INT64_MAX};
+
+// Later than any other time; the server's 'infinity'.
+inline constexpr WallTime kEndOfTime{INT64_MAX};
 
 // Both clocks, read at the same moment.
 struct Now {

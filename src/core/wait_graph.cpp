@@ -94,7 +94,7 @@ void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes mod
 }
 
 Blocked WaitGraph::blocked_behind(int node) {
-  Blocked blocked{0, 0};
+  Blocked blocked{0, WallTime::none()};
   if (nodes_[node].first_hold == kNone || nodes_[node].first_wait != kNone) return blocked;
 
   question_++;
@@ -107,7 +107,8 @@ Blocked WaitGraph::blocked_behind(int node) {
     for (std::int32_t w = found.first_wait; w != kNone; w = waits_[w].next_of_node) {
       const Wait& wait = waits_[w];
       sweep(wait.lock, w + 1, LockModes{1} << wait.mode);
-      if (wait.since != 0 && (blocked.since == 0 || wait.since < blocked.since)) blocked.since = wait.since;
+      if (wait.since.is_set() && (!blocked.since.is_set() || wait.since < blocked.since))
+        blocked.since = wait.since;
     }
   }
   blocked.sessions = found_count_ - 1;

@@ -18,7 +18,7 @@ inline constexpr int kLockModes = 10;  // modes are numbered from 0 to this, exc
 // What waits behind one session.
 struct Blocked {
   std::int32_t sessions;  // directly and through others
-  WallTime since;         // since when the longest of them waits; 0 if none does or none has said it yet
+  WallTime since;         // since when the longest of them waits; none if none does or has said it yet
 };
 
 // A session waits for those who hold the lock in a mode that conflicts with its request (hard edges), and for
@@ -41,7 +41,7 @@ class WaitGraph {
 
   void begin_lock();
 
-  // The next one in the queue of the lock begun last, in the order of the queue; `since` 0: not known yet.
+  // The next one in the queue of the lock begun last, in the order of the queue; `since` none: not known yet.
   void add_waiter(int node, int mode, LockModes conflicting, WallTime since);
 
   // One that holds the lock begun last in these modes.

@@ -203,9 +203,9 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_time(episode.session.backend_start);
   row->add_time(episode.xact_start);
   row->add_text(to_string(leak.entry.state));
-  row->add_time(is_idle_in_transaction(leak.entry.state) ? leak.entry.state_start : 0);
-  row->add_duration(leak.ages.on[static_cast<int>(Clock::kIdle)]);
-  row->add_duration(leak.ages.on[static_cast<int>(Clock::kTransaction)]);
+  row->add_time(is_idle_in_transaction(leak.entry.state) ? leak.entry.state_start : WallTime::none());
+  row->add_duration(leak.ages.idle);
+  row->add_duration(leak.ages.transaction);
   row->add_text(to_string(episode.clock));
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);

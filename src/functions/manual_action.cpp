@@ -1,4 +1,4 @@
-
+#include <optional>
 
 #include "functions/functions.hpp"
 #include "pg/backend_status.hpp"
@@ -47,7 +47,7 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
                       errmsg("session with PID %d is not in a transaction", pid)));
     return false;
   }
-  if (action == Action::kCancel && entry.xact_start == 0) {
+  if (action == Action::kCancel && !entry.xact_start.is_set()) {
     ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
                       errmsg("transaction of the session with PID %d is aborted already", pid),
                       errhint("It holds nothing but its connection, which pgleak.terminate(%d) ends.", pid)));
@@ -79,13 +79,13 @@ std::uint64_t put_request(int index, SessionId session, const TransactionBlock& 
   return request_id;
 }
 
-bool is_answered(std::uint64_t request_id, ActionResult* result) {
+std::optional<ActionResult> find_answer(std::uint64_t request_id) {
+  std::optional<ActionResult> result;
   LWLockAcquire(shared->manual_lock, LW_SHARED);
   const ManualAnswer& answer = shared->manual_answers[request_id % kManualAnswers];
-  const bool is_mine = answer.request_id == request_id;
-  if (is_mine) *result = answer.result;
+  if (answer.request_id == request_id) result = answer.result;
   LWLockRelease(shared->manual_lock);
-  return is_mine;
+  return result;
 }
 
 // Whoever does not wait any more does not ask for anything any more.
@@ -100,19 +100,19 @@ void withdraw_request(int index, std::uint64_t request_id) {
 }
 
 ActionResult wait_for_answer(std::uint64_t request_id) {
-  ActionResult result = ActionResult::kNone;
+  std::optional<ActionResult> result;
   const MonotonicTime deadline = monotonic_now() + kTimeout;
   ConditionVariablePrepareToSleep(&shared->manual_answered);
-  while (!is_answered(request_id, &result) && monotonic_now() < deadline)
+  while (!(result = find_answer(request_id)) && monotonic_now() < deadline)
     ConditionVariableTimedSleep(&shared->manual_answered, kPollMs, PG_WAIT_EXTENSION);
   ConditionVariableCancelSleep();
-  if (result == ActionResult::kNone)
+  if (!result)
     ereport(
         ERROR,
         (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
          errhint(
              "ScanContext for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log.")));
-  return result;
+  return *result;
 }
 
 // As wait_for_answer(), for somebody who may be interrupted. In a function of its own: PG_TRY is a setjmp,

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <optional>
 
 #include "core/pool_advice.hpp"
 #include "functions/functions.hpp"
@@ -83,7 +84,7 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   row->add_text(to_string(state.verdict));
   add_advice(row, state, scope);
   row->add_int32(state.suspects.count);
-  row->add_duration(state.suspects.count > 0 ? state.suspects.longest_idle : -1);
+  row->add_duration(state.suspects.count > 0 ? std::optional(state.suspects.longest_idle) : std::nullopt);
   row->add_text(to_string(scope));
 }
 

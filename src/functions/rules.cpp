@@ -64,7 +64,7 @@ Limits explain_limits(int index, const StatusEntry& entry) {
   RuleSet* const set = static_cast<RuleSet*>(palloc(sizeof(RuleSet)));
   copy_rules(set);
   Match match{};
-  if (set->count > 0 && !match_session(*set, index, entry, read_clocks().wall, &match))
+  if (set->count > 0 && !match_session(*set, index, entry, wall_now(), &match))
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                     errmsg("session with PID %d is just starting or has just ended", entry.id.pid)));
   const Impact impact =

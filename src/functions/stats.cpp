@@ -37,7 +37,7 @@ void add_last_error(Row* row) {
   LWLockAcquire(shared->error_lock, LW_SHARED);
   const LastError error = shared->last_error;
   LWLockRelease(shared->error_lock);
-  if (error.at == 0) {
+  if (!error.at.is_set()) {
     row->add_nulls(2);
     return;
   }
@@ -68,7 +68,7 @@ void read_stats(ReturnSetInfo* result) {
   Row row(result);
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.scans)));
   row.add_time(shared->last_scan_at);
-  row.add_int64(shared->last_scan_duration);
+  row.add_int64(shared->last_scan_duration.load().us);
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.leaks)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels_failed)));

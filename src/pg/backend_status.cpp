@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include "core/prefetch.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 
@@ -128,11 +129,11 @@ std::uint32_t status_version(int index) {
 StatusRead read_status(int index, StatusEntry* result) {
   const bool is_whole = read_unchanged(entry_at(index), [result](volatile PgBackendStatus* entry) {
     result->id.pid = entry->st_procpid;
-    result->id.backend_start = entry->st_proc_start_timestamp;
+    result->id.backend_start = from_timestamp(entry->st_proc_start_timestamp);
     result->is_client_backend = entry->st_backendType == B_BACKEND;
     result->state = session_state(entry->st_state);
-    result->xact_start = entry->st_xact_start_timestamp;
-    result->state_start = entry->st_state_start_timestamp;
+    result->xact_start = from_timestamp(entry->st_xact_start_timestamp);
+    result->state_start = from_timestamp(entry->st_state_start_timestamp);
     result->query_id = static_cast<std::uint64_t>(entry->st_query_id);
     result->role_oid = entry->st_userid;
     result->database_oid = entry->st_databaseid;
@@ -148,7 +149,7 @@ bool read_status_strings(int index, SessionId session, SessionIdentity* who, cha
   SockAddr address{};
   const bool is_whole = read_unchanged(entry_at(index), [&](volatile PgBackendStatus* entry) {
     seen.pid = entry->st_procpid;
-    seen.backend_start = entry->st_proc_start_timestamp;
+    seen.backend_start = from_timestamp(entry->st_proc_start_timestamp);
     if (who != nullptr) {
       copy_string(who->application_name, kNameSize, entry->st_appname);
       memcpy(&address, const_cast<const SockAddr*>(&entry->st_clientaddr), sizeof(address));

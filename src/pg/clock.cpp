@@ -15,9 +15,17 @@ namespace pgleak {
 MonotonicTime monotonic_now() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<MonotonicTime>(now.tv_sec) * kSecond + now.tv_nsec / 1000;
+  return MonotonicTime::none() + now.tv_sec * kSecond + Micros{now.tv_nsec / 1000};
 }
 
-Now read_clocks() { return Now{GetCurrentTimestamp(), monotonic_now()}; }
+WallTime wall_now() { return from_timestamp(GetCurrentTimestamp()); }
+
+Now read_clocks() { return Now{wall_now(), monotonic_now()}; }
+
+Interval* make_interval(Micros duration) {
+  Interval* interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
+  interval->time = duration.us;
+  return interval;
+}
 
 }  // namespace pgleak

@@ -3,6 +3,7 @@
 #include "pg/json.hpp"
 
 #include "core/tags.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/encoding.hpp"
 #include "pg/postgres.hpp"
@@ -64,7 +65,7 @@ void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding)
   // zones.
   const int utc = 0;
   char at[MAXDATELEN + 1];
-  JsonEncodeDateTime(at, TimestampTzGetDatum(entry.at), TIMESTAMPTZOID, &utc);
+  JsonEncodeDateTime(at, TimestampTzGetDatum(to_timestamp(entry.at)), TIMESTAMPTZOID, &utc);
   appendStringInfo(json, "{\"at\": \"%s\", \"query_id\": ", at);
   if (entry.query_id == 0)
     appendStringInfoString(json, "null");

@@ -1,6 +1,7 @@
 #include "pg/lock_table.hpp"
 
 #include "core/prefetch.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 
@@ -15,6 +16,8 @@ namespace pgleak {
 namespace {
 
 constexpr int kNoProc = -1;
+
+constexpr Blocked kNobodyBlocked{0, WallTime::none()};
 
 // Of one process, by its position in ProcGlobal->allProcs.
 struct Waiter {
@@ -77,7 +80,7 @@ void add_lock(LOCK* lock) {
     conflicting_with_any |= conflicting;
     waiters[index_of(waiter)].added_in = reading;
     graph.add_waiter(node_of(waiter), waiter->waitLockMode, static_cast<LockModes>(conflicting),
-                     static_cast<WallTime>(pg_atomic_read_u64(&waiter->waitStart)));
+                     from_timestamp(static_cast<TimestampTz>(pg_atomic_read_u64(&waiter->waitStart))));
   });
   compat::for_each_holder(lock, [conflicting_with_any](PROCLOCK* held) {
     if ((held->holdMask & conflicting_with_any) == 0) return;
@@ -106,12 +109,12 @@ void read_lock_table() {
 }
 
 Blocked blocked_behind(int proc_index) {
-  if (waiters == nullptr) return Blocked{0, 0};
+  if (waiters == nullptr) return kNobodyBlocked;
   if (!is_current) {
     read_lock_table();
     is_current = true;
   }
-  return graph.is_empty() ? Blocked{0, 0} : graph.blocked_behind(proc_index);
+  return graph.is_empty() ? kNobodyBlocked : graph.blocked_behind(proc_index);
 }
 
 bool is_own_virtual_lock(const PROCLOCK* held) {
@@ -158,7 +161,7 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
 
   const HeldLocks locks = read_locks(proc);
-  const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : Blocked{0, 0};
+  const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : kNobodyBlocked;
   // The next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
   const TransactionId xmin = *const_cast<volatile TransactionId*>(&proc->xmin);

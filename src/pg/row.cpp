@@ -1,5 +1,6 @@
 #include "pg/row.hpp"
 
+#include "pg/clock.hpp"
 #include "pg/encoding.hpp"
 
 extern "C" {
@@ -10,16 +11,6 @@ extern "C" {
 }
 
 namespace pgleak {
-
-namespace {
-
-Interval* make_interval(Micros duration) {
-  Interval* interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
-  interval->time = duration;
-  return interval;
-}
-
-}  // namespace
 
 void Row::add(Datum value) {
   Assert(count_ < kMaxColumns);
@@ -47,10 +38,12 @@ void Row::add_xid(std::uint32_t value) { value == 0 ? add_null() : add(Transacti
 
 void Row::add_double(double value) { add(Float8GetDatum(value)); }
 
-void Row::add_time(WallTime value) { value == 0 ? add_null() : add(TimestampTzGetDatum(value)); }
+void Row::add_time(WallTime value) {
+  value.is_set() ? add(TimestampTzGetDatum(to_timestamp(value))) : add_null();
+}
 
-void Row::add_duration(Micros value) {
-  value < 0 ? add_null() : add(IntervalPGetDatum(make_interval(value)));
+void Row::add_duration(std::optional<Micros> value) {
+  value ? add(IntervalPGetDatum(make_interval(*value))) : add_null();
 }
 
 void Row::add_text(const char* value) { value == nullptr ? add_null() : add(CStringGetTextDatum(value)); }

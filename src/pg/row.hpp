@@ -3,6 +3,8 @@
 #ifndef PGLEAK_PG_ROW_HPP
 #define PGLEAK_PG_ROW_HPP
 
+#include <optional>
+
 #include "core/time.hpp"
 #include "pg/postgres.hpp"
 
@@ -25,8 +27,8 @@ class Row {
   void add_int64(std::int64_t value);
   void add_xid(std::uint32_t value);  // 0 is NULL
   void add_double(double value);
-  void add_time(WallTime value);     // 0 is NULL
-  void add_duration(Micros value);   // negative is NULL
+  void add_time(WallTime value);  // none is NULL
+  void add_duration(std::optional<Micros> value);
   void add_text(const char* value);  // nullptr is NULL; valid in the database's encoding
   void add_foreign_text(const char* value, int encoding);  // as it stands in another database
   void add_jsonb(const char* value);  // nullptr is NULL; valid JSON in the database's encoding

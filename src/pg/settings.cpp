@@ -3,6 +3,7 @@
 #include <climits>
 
 #include "core/trail.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/injection.hpp"
 #include "pg/postgres.hpp"
@@ -82,33 +83,34 @@ bool is_action(int index) { return index % kLimitKindCount != static_cast<int>(L
 
 int leak_index_of(int index) { return index - index % kLimitKindCount; }
 
+// The names of two settings, one for an action and one for the leak to which it belongs.
+struct Contradiction {
+  const char* action;
+  const char* leak;
+};
+
 // An action that comes before the leak it belongs to is nonsense. Checked where one value is set by a
 // person at a time; the values of a file, a role or a database arrive in no particular order.
-bool contradicts(int index, int new_value, const char** action, const char** leak) {
+std::optional<Contradiction> find_contradiction(int index, int new_value) {
   const int first = leak_index_of(index);
   for (int i = first; i < first + kLimitKindCount; i++) {
     if (!is_action(i)) continue;
     const int action_value = i == index ? new_value : limit_settings[i].variable;
     const int leak_value = first == index ? new_value : limit_settings[first].variable;
     if (index != first && index != i) continue;
-    if (action_value > 0 && leak_value > 0 && action_value < leak_value) {
-      *action = limit_settings[i].name;
-      *leak = limit_settings[first].name;
-      return true;
-    }
+    if (action_value > 0 && leak_value > 0 && action_value < leak_value)
+      return Contradiction{limit_settings[i].name, limit_settings[first].name};
   }
-  return false;
+  return std::nullopt;
 }
 
 bool check_limit(int index, const int* new_value, void** extra, GucSource source) {
-  const char* action = nullptr;
-  const char* leak = nullptr;
-  if (source == PGC_S_SESSION && contradicts(index, *new_value, &action, &leak)) {
-    GUC_check_errdetail("\"%s\" must not be shorter than \"%s\".", action, leak);
-    GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first; 0 means never.", action, leak);
-    return false;
-  }
-  return note_source(extra, source);
+  if (source != PGC_S_SESSION) return note_source(extra, source);
+  const std::optional<Contradiction> found = find_contradiction(index, *new_value);
+  if (!found) return note_source(extra, source);
+  GUC_check_errdetail("\"%s\" must not be shorter than \"%s\".", found->action, found->leak);
+  GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first; 0 means never.", found->action, found->leak);
+  return false;
 }
 
 void assign_limit(int index, void* extra) { limit_settings[index].is_own = is_own_value(extra); }
@@ -191,7 +193,7 @@ void define_settings() {
 
 LimitValues current_limits() {
   LimitValues limits{};
-  for (int i = 0; i < kLimitCount; i++) limits.value[i] = limit_settings[i].variable * kMillisecond;
+  for (int i = 0; i < kLimitCount; i++) limits.value[i] = from_milliseconds(limit_settings[i].variable);
   return limits;
 }
 
@@ -206,19 +208,22 @@ LimitValues own_limits() {
 
 Impact current_action_min_impact() { return static_cast<Impact>(action_min_impact); }
 
-int own_action_min_impact() { return is_action_min_impact_own ? action_min_impact : kMinImpactNotSet; }
+std::optional<Impact> own_action_min_impact() {
+  if (!is_action_min_impact_own) return std::nullopt;
+  return current_action_min_impact();
+}
 
 void on_limit_change(LimitChangeHandler handler) { limit_change_handler = handler; }
 
 void warn_about_contradictory_limits() {
   for (int i = 0; i < kLimitCount; i++) {
-    const char* action = nullptr;
-    const char* leak = nullptr;
-    if (is_action(i) && contradicts(i, limit_settings[i].variable, &action, &leak))
+    if (!is_action(i)) continue;
+    const std::optional<Contradiction> found = find_contradiction(i, limit_settings[i].variable);
+    if (found)
       ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                        errmsg("pgleak: \"%s\" is shorter than \"%s\"", action, leak),
+                        errmsg("pgleak: \"%s\" is shorter than \"%s\"", found->action, found->leak),
                         errdetail("The action is taken when the leak is detected, not earlier."),
-                        errhint("Raise \"%s\" or lower \"%s\".", action, leak)));
+                        errhint("Raise \"%s\" or lower \"%s\".", found->action, found->leak)));
   }
 }
 

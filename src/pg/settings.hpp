@@ -3,6 +3,8 @@
 #ifndef PGLEAK_PG_SETTINGS_HPP
 #define PGLEAK_PG_SETTINGS_HPP
 
+#include <optional>
+
 #include "core/impact.hpp"
 #include "core/limits.hpp"
 
@@ -42,9 +44,8 @@ LimitValues own_limits();
 // The least impact that an action needs (pgleak.action_min_impact), as this process sees it.
 Impact current_action_min_impact();
 
-// The session's own value of it, or kMinImpactNotSet where it follows the server.
-inline constexpr int kMinImpactNotSet = -1;
-int own_action_min_impact();
+// The session's own value of it, if it does not follow the server.
+std::optional<Impact> own_action_min_impact();
 
 // Called whenever one of these changes in this session, also on rollback of a SET LOCAL: inside the settings
 // machinery, so it must neither ereport nor allocate.

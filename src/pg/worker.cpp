@@ -76,9 +76,9 @@ void set_interruptible(bool is_interruptible) {
 }
 
 bool sleep_worker(Micros duration, std::uint32_t wait_event) {
-  if (duration > 0 && !ShutdownRequestPending) {
+  if (duration > Micros{0} && !ShutdownRequestPending) {
     // Rounded up, or the last fraction of a millisecond would be spent in a busy loop.
-    const Micros milliseconds = (duration + kMillisecond - 1) / kMillisecond;
+    const std::int64_t milliseconds = (duration - Micros{1}) / kMillisecond + 1;
     const long timeout = static_cast<long>(milliseconds < INT_MAX ? milliseconds : INT_MAX);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
   }

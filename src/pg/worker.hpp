@@ -25,7 +25,7 @@ bool worker_should_stop();
 // for stretches that may wait long.
 void set_interruptible(bool is_interruptible);
 
-// Serves the server's interrupts (barriers, a reload) and sleeps until woken, for `duration` us at the
+// Serves the server's interrupts (barriers, a reload) and sleeps until woken, for `duration` at the
 // longest. Returns true if the configuration was read anew. May ereport (interrupts, postmaster death).
 bool sleep_worker(Micros duration, std::uint32_t wait_event);
 

@@ -85,7 +85,7 @@ void complete_open_rows(WallTime ended_at);
 // Largest leak_id of this server in the history; 0 if there is none.
 std::int64_t largest_leak_id();
 
-// Deletes up to `limit` rows of ended episodes that ended longer than `retention` us ago, or failing that
+// Deletes up to `limit` rows of ended episodes that ended longer than `retention` ago, or failing that
 // up to min(`limit`, `surplus`) of the oldest ones. Returns the number of rows deleted.
 std::uint64_t prune_history(Micros retention, std::uint64_t surplus, int limit);
 

@@ -1,3 +1,6 @@
+#include <optional>
+
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/encoding.hpp"
 #include "pg/json.hpp"
@@ -67,13 +70,10 @@ struct Values {
     row->nulls[count++] = true;
   }
   void add_xid(TransactionId xid) { xid == 0 ? add_null() : add(TransactionIdGetDatum(xid)); }
-  void add_time(WallTime time) { time == 0 ? add_null() : add(TimestampTzGetDatum(time)); }
+  void add_time(WallTime time) { time.is_set() ? add(TimestampTzGetDatum(to_timestamp(time))) : add_null(); }
   void add_text(const char* text) { text == nullptr ? add_null() : add(CStringGetTextDatum(text)); }
-  void add_duration(Micros us) {
-    if (us < 0) return add_null();
-    Interval* const interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
-    interval->time = us;
-    add(IntervalPGetDatum(interval));
+  void add_duration(std::optional<Micros> duration) {
+    duration ? add(IntervalPGetDatum(make_interval(*duration))) : add_null();
   }
   void add_address(const char* address) {
     address[0] == '\0' ? add_null() : add(DirectFunctionCall1(inet_in, CStringGetDatum(address)));
@@ -151,7 +151,7 @@ void make_history_row(const Event& event, HistoryRow* row) {
   else
     values.add(Int64GetDatum(static_cast<std::int64_t>(episode.query_id)));
   values.add_time(event.ending.at);
-  values.add_duration(event.kind == EventKind::kEnded ? event.ending.lasted : kNotSet);
+  values.add_duration(event.kind == EventKind::kEnded ? std::optional(event.ending.lasted) : std::nullopt);
   values.add_text(to_string(event.ending.outcome));
   values.add_text(to_string(episode.progress.action.last));
   values.add_time(episode.progress.action.at);

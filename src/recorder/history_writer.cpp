@@ -1,3 +1,4 @@
+#include "pg/clock.hpp"
 #include "pg/postgres.hpp"
 #include "recorder/history.hpp"
 #include "shmem/shared_memory.hpp"
@@ -184,7 +185,7 @@ void complete_open_rows(WallTime ended_at) {
     static SPIPlanPtr plan = nullptr;
     const Oid types[] = {INT8OID, TIMESTAMPTZOID};
     Datum values[] = {Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())),
-                      TimestampTzGetDatum(ended_at)};
+                      TimestampTzGetDatum(to_timestamp(ended_at))};
     execute(kept_plan(&plan, kCompleteOpenRows, 2, types), values, nullptr, SPI_OK_UPDATE);
   });
 }
@@ -204,10 +205,10 @@ std::int64_t largest_leak_id() {
 std::uint64_t prune_history(Micros retention, std::uint64_t surplus, int limit) {
   std::uint64_t deleted = 0;
   with_spi([&deleted, retention, surplus, limit] {
-    if (retention > 0) {
+    if (retention > Micros{0}) {
       static SPIPlanPtr plan = nullptr;
       const Oid types[] = {FLOAT8OID, INT8OID};
-      Datum values[] = {Float8GetDatum(static_cast<double>(retention)), Int64GetDatum(limit)};
+      Datum values[] = {Float8GetDatum(static_cast<double>(retention.us)), Int64GetDatum(limit)};
       execute(kept_plan(&plan, kPruneOld, 2, types), values, nullptr, SPI_OK_DELETE);
       deleted = SPI_processed;
     }

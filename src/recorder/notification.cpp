@@ -23,7 +23,8 @@ void append_json_pair(StringInfo json, const char* key, const char* value) {
 }
 
 void append_json_seconds(StringInfo json, const char* key, Micros duration) {
-  appendStringInfo(json, ", \"%s\": %.3f", key, static_cast<double>(duration) / kSecond);
+  appendStringInfo(json, ", \"%s\": %.3f", key,
+                   static_cast<double>(duration.us) / static_cast<double>(kSecond.us));
 }
 
 const char* kind_name(EventKind kind) {

@@ -1,4 +1,4 @@
-
+#include <optional>
 
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -38,22 +38,21 @@ std::int32_t database_limit(Oid database) {
   return positive(limit);
 }
 
-// Neither limit applies to superusers: `*is_superuser` then.
-std::int32_t role_limit(Oid role, bool* is_superuser) {
+// Nothing for a superuser, to whom no limit applies, that of the database included.
+std::optional<std::int32_t> role_limit(Oid role) {
   HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
   if (!HeapTupleIsValid(tuple)) return 0;
   const FormData_pg_authid* const form = reinterpret_cast<const FormData_pg_authid*>(GETSTRUCT(tuple));
-  const std::int32_t limit = form->rolconnlimit;
-  *is_superuser = form->rolsuper;
+  const std::int32_t limit = positive(form->rolconnlimit);
+  const bool is_superuser = form->rolsuper;
   ReleaseSysCache(tuple);
-  return positive(limit);
+  return is_superuser ? std::nullopt : std::optional(limit);
 }
 
 PoolLimits look_up(std::uint32_t database_oid, std::uint32_t role_oid) {
-  bool is_superuser = false;
-  const std::int32_t of_role = role_limit(role_oid, &is_superuser);
-  if (is_superuser) return PoolLimits{database_oid, role_oid, 0, 0};
-  return PoolLimits{database_oid, role_oid, database_limit(database_oid), of_role};
+  const std::optional<std::int32_t> of_role = role_limit(role_oid);
+  if (!of_role) return PoolLimits{database_oid, role_oid, 0, 0};
+  return PoolLimits{database_oid, role_oid, database_limit(database_oid), *of_role};
 }
 
 void publish_connection_limits() {
@@ -82,7 +81,7 @@ bool run_upkeep(MemoryContext context, Body body) {
 }
 
 void update_connection_limits(MemoryContext context) {
-  static MonotonicTime due_at = 0;
+  static MonotonicTime due_at{};
   static ChangeWatch catalogs{};
   static std::uint64_t known = 0;  // as many pools had begun when all was well last
   const MonotonicTime now = monotonic_now();
@@ -94,7 +93,7 @@ void update_connection_limits(MemoryContext context) {
 }
 
 void send_notifications(MemoryContext context) {
-  static MonotonicTime retry_at = 0;
+  static MonotonicTime retry_at{};
   VerdictQueue& verdict_queue = shared->pools.verdict_queue;
   const std::uint64_t waiting = verdict_queue.waiting();
   const MonotonicTime now = monotonic_now();

@@ -113,7 +113,8 @@ bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   else if (!is_given_up)
     report_recorder_error(error);
   recorder.access = access;
-  recorder.backoff = error == nullptr ? 0 : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
+  recorder.backoff =
+      error == nullptr ? Micros{0} : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
   recorder.retry_at = monotonic_now() + recorder.backoff;
   // Any role can fill the queue of notifications, and keep it full by a LISTEN in an open transaction. That
   // must not keep events from being recorded.
@@ -175,7 +176,7 @@ void prune() {
 
   const std::uint64_t cap = static_cast<std::uint64_t>(settings.history_max_rows);
   const std::uint64_t surplus = cap > 0 && recorder.rows > cap ? recorder.rows - cap : 0;
-  const Micros retention = settings.retention * kSecond;
+  const Micros retention = from_seconds(settings.retention);
   const bool recounts = now >= recorder.recount_at;
   std::uint64_t deleted = 0;
   std::uint64_t rows = recorder.rows;
@@ -200,15 +201,15 @@ Micros keep_history() {
     return kIdleInterval;
   }
   const Micros pause = recorder.retry_at - monotonic_now();
-  if (recorder.backoff > 0 && pause > 0) return pause;
+  if (recorder.backoff > Micros{0} && pause > Micros{0}) return pause;
   if (!recorder.has_started || recorder.access != HistoryAccess::kReady) start_history();
   if (recorder.has_started && recorder.access == HistoryAccess::kReady) {
     write_batch(kTimeoutMs);
-    if (recorder.backoff == 0) prune();
+    if (recorder.backoff == Micros{0}) prune();
   }
-  if (recorder.backoff > 0) return recorder.backoff;
+  if (recorder.backoff > Micros{0}) return recorder.backoff;
   if (recorder.access != HistoryAccess::kReady) return kIdleInterval;
-  return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? 0 : kIdleInterval;
+  return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? Micros{0} : kIdleInterval;
 }
 
 // One turn of the recorder; returns how long it may sleep.
@@ -228,7 +229,7 @@ void record_shutdown() {
   }
   if (event_queue->waiting() > 0) return;
   with_history(
-      kShutdownTimeoutMs, [] { complete_open_rows(GetCurrentTimestamp()); }, [] {});
+      kShutdownTimeoutMs, [] { complete_open_rows(wall_now()); }, [] {});
 }
 
 void run_recorder() {

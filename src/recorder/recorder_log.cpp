@@ -73,7 +73,7 @@ namespace {
 // The last error that was logged, of one kind.
 struct Logged {
   char message[sizeof(LastError::message)];
-  MonotonicTime at;  // 0: none
+  MonotonicTime at;  // none: nothing was
 };
 
 // Counts and keeps an error. False if the same one has been logged not long ago.
@@ -84,7 +84,7 @@ bool note_error(const char* message, Logged* logged) {
 
   const char* const kept = shared->last_error.message;
   const bool is_repeated = strncmp(logged->message, kept, sizeof(logged->message)) == 0;
-  if (is_repeated && logged->at > 0 && now.monotonic - logged->at < kRepeatAfter) return false;
+  if (is_repeated && logged->at.is_set() && now.monotonic - logged->at < kRepeatAfter) return false;
   strlcpy(logged->message, kept, sizeof(logged->message));
   logged->at = now.monotonic;
   return true;

@@ -37,7 +37,7 @@ struct RulesState {
   ChangeWatch rows;       // to look for
   MonotonicTime listen_at;
   MonotonicTime read_at;   // also if nothing seems to have changed
-  MonotonicTime retry_at;  // not before that; 0: the last reading went well
+  MonotonicTime retry_at;  // not before that; none: the last reading went well
   std::int64_t roles_left_out;
   RuleSet* set;  // room for reading into; all zero before that, padding included
 };
@@ -109,7 +109,7 @@ void read_rules_anew(MemoryContext context) {
 
   const MonotonicTime now = monotonic_now();
   rules_state.read_at = now + (RecoveryInProgress() ? kShortPollInterval : kPollInterval);
-  rules_state.retry_at = 0;
+  rules_state.retry_at = MonotonicTime::none();
   // A table that is locked, or that this library does not know, leaves the old rules in force.
   if (error == nullptr && reading.access != HistoryAccess::kLocked &&
       reading.access != HistoryAccess::kOtherVersion) {
@@ -152,7 +152,7 @@ Micros keep_rules_current(MemoryContext context) {
   const bool is_stale = rules_state.is_stale || rules_state.are_roles_stale;
   if (now >= rules_state.retry_at && (is_told || is_stale || is_due(now))) read_rules_anew(context);
   now = monotonic_now();
-  return Max(Min(rules_state.listen_at, Max(rules_state.read_at, rules_state.retry_at)) - now, 0);
+  return Max(Min(rules_state.listen_at, Max(rules_state.read_at, rules_state.retry_at)) - now, Micros{0});
 }
 
 }  // namespace pgleak

@@ -1,5 +1,8 @@
 #include <sys/socket.h>
 
+#include <optional>
+
+#include "pg/clock.hpp"
 #include "pg/postgres.hpp"
 #include "recorder/recorder.hpp"
 
@@ -58,10 +61,11 @@ struct RuleRow {
   TupleDesc descriptor;
   std::int32_t id;
 
-  bool get(int column, Datum* value) const {
+  std::optional<Datum> get(int column) const {
     bool is_null = true;
-    *value = SPI_getbinval(tuple, descriptor, column, &is_null);
-    return !is_null;
+    const Datum value = SPI_getbinval(tuple, descriptor, column, &is_null);
+    if (is_null) return std::nullopt;
+    return value;
   }
   [[noreturn]] void refuse(int column) const {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -71,49 +75,49 @@ struct RuleRow {
 };
 
 void copy_text(const RuleRow& row, int column, char* target, std::size_t size) {
-  Datum value;
-  if (!row.get(column, &value)) return;
-  if (strlcpy(target, TextDatumGetCString(value), size) >= size || target[0] == '\0') row.refuse(column);
+  const std::optional<Datum> value = row.get(column);
+  if (!value) return;
+  if (strlcpy(target, TextDatumGetCString(*value), size) >= size || target[0] == '\0') row.refuse(column);
 }
 
 // Months are 30 days, as when intervals are compared.
 Micros read_limit(const RuleRow& row, int column) {
   constexpr std::int64_t kMost = 365;
-  Datum value;
-  if (!row.get(column, &value)) return kNotSet;
-  const Interval* interval = DatumGetIntervalP(value);
+  const std::optional<Datum> value = row.get(column);
+  if (!value) return kNotSet;
+  const Interval* interval = DatumGetIntervalP(*value);
   const std::int64_t days = static_cast<std::int64_t>(interval->month) * DAYS_PER_MONTH + interval->day;
   if (days < -kMost || days > kMost || interval->time < -kMost * USECS_PER_DAY ||
       interval->time > kMost * USECS_PER_DAY)
     row.refuse(column);
-  const Micros limit = days * USECS_PER_DAY + interval->time;
-  if (limit < 0) row.refuse(column);
+  const Micros limit{days * USECS_PER_DAY + interval->time};
+  if (limit < Micros{0}) row.refuse(column);
   return limit;
 }
 
 Network read_network(const RuleRow& row) {
-  Datum value;
-  if (!row.get(kClientAddr, &value)) return Network{};
-  const inet* address = DatumGetInetPP(value);
+  const std::optional<Datum> value = row.get(kClientAddr);
+  if (!value) return Network{};
+  const inet* address = DatumGetInetPP(*value);
   const bool is_ipv4 = ip_family(address) == PGSQL_AF_INET;
   return make_network(is_ipv4 ? Network::Family::kIpv4 : Network::Family::kIpv6, ip_addr(address),
                       ip_bits(address));
 }
 
 Impact read_min_impact(const RuleRow& row) {
-  Datum value;
-  if (!row.get(kMinImpact, &value)) return Impact::kNone;
-  const char* const name = TextDatumGetCString(value);
+  const std::optional<Datum> value = row.get(kMinImpact);
+  if (!value) return Impact::kNone;
+  const char* const name = TextDatumGetCString(*value);
   for (int i = 0; i <= static_cast<int>(Impact::kBlocking); i++)
     if (strcmp(name, to_string(static_cast<Impact>(i))) == 0) return static_cast<Impact>(i);
   row.refuse(kMinImpact);
 }
 
 void read_rule(const RuleRow& row, Rule* rule) {
-  Datum value;
+  const std::optional<Datum> valid_until = row.get(kValidUntil);
   rule->limits.id = row.id;
   for (int i = 0; i < kLimitCount; i++) rule->limits.limits.value[i] = read_limit(row, kFirstLimit + i);
-  rule->valid_until = row.get(kValidUntil, &value) ? DatumGetTimestampTz(value) : kForever;
+  rule->valid_until = valid_until ? from_timestamp(DatumGetTimestampTz(*valid_until)) : kEndOfTime;
   rule->client = read_network(row);
   rule->min_impact = read_min_impact(row);
   copy_text(row, kDatabase, rule->database, sizeof(rule->database));
@@ -207,8 +211,7 @@ void read_rules_table(RuleSet* set) {
                     errmsg("pgleak.rules has more than %d enabled rules", kMaxRules)));
   for (std::uint64_t i = 0; i < SPI_processed; i++) {
     RuleRow row{SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 0};
-    Datum id;
-    if (row.get(kId, &id)) row.id = DatumGetInt32(id);
+    if (const std::optional<Datum> id = row.get(kId)) row.id = DatumGetInt32(*id);
     Rule* rule = &set->rules[set->count++];
     read_rule(row, rule);
     if (uses_transaction_clock(rule->limits.limits)) set->uses_transaction_clock = true;

@@ -130,7 +130,7 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
                              episode.session,
                              episode.xact_seq,
                              snapshot.status.state_start,
-                             0,
+                             MonotonicTime::none(),
                              decision.reason};
   });
   if (!is_idle_in_transaction(snapshot.status.state)) {

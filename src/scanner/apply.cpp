@@ -53,7 +53,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   episode.xact_seq = decision.block.xact_seq;
   episode.who = snapshot.details->who;
   episode.xact_start = decision.block.xact_start;
-  episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : 0;
+  episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : WallTime::none();
   episode.detected_at = snapshot.now.wall;
   episode.detected_mono = snapshot.now.monotonic;
   episode.leak_after = decision.detection.limit;
@@ -63,8 +63,8 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   episode.rule_id = decision.detection.rule_id;
   episode.state = status.state;
   episode.progress.last_state = status.state;
-  episode.progress.longest_idle = decision.ages.on[static_cast<int>(Clock::kIdle)];
-  episode.progress.transaction_age = decision.ages.on[static_cast<int>(Clock::kTransaction)];
+  episode.progress.longest_idle = decision.ages.idle;
+  episode.progress.transaction_age = decision.ages.transaction;
   episode.progress.worst = decision.impact;
   return episode;
 }

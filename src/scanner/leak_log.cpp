@@ -87,7 +87,7 @@ void append_impact(TextBuffer* line, const ImpactSample& impact_now) {
   if (impact_now.blocked > 0) {
     append_number_pair(line, "blocked", impact_now.blocked);
     line->append(" ");
-    append_seconds_pair(line, "blocked_for", impact_now.blocked_for);
+    append_seconds_pair(line, "blocked_for", impact_now.blocked_for.value_or(Micros{0}));
     line->append(" ");
   }
 }

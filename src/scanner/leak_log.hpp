@@ -19,7 +19,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
 // Logs that a leak which has not done so yet keeps other sessions waiting.
 void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now);
 
-// Logs how an episode ended, `lasted` us after its detection.
+// Logs how an episode ended, `lasted` after its detection.
 void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
 
 // Logs, before anything is sent, that an action is to be taken, or would be in a dry run.

@@ -1,4 +1,5 @@
 #include <initializer_list>
+#include <optional>
 
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
@@ -29,7 +30,7 @@ void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& wh
 
 void note_move(SessionTrack* track, int pool, MonotonicTime now) {
   const int from = track->pool;
-  track->activity = SessionActivity{track->activity.seen_on, 0, 0, false, false};
+  track->activity = SessionActivity{track->activity.seen_on, MonotonicTime::none(), 0, false, false};
   if (now - track->activity.seen_on < kSetUpTime) return;
   if (from >= 0 && from < kPoolCount) sampler->activities[from].shared_on = now;
   if (pool < kPoolCount) sampler->activities[pool].shared_on = now;
@@ -59,42 +60,45 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
 
 Activity compare(const SessionTrack& track, const StatusEntry& entry) {
   const bool has_run = entry.state_start != track.state_start;
-  const bool has_ended = track.xact_start != 0 ? entry.xact_start != track.xact_start
-                                               : has_run && entry.state == SessionState::kIdle;
+  const bool has_ended = track.xact_start.is_set() ? entry.xact_start != track.xact_start
+                                                   : has_run && entry.state == SessionState::kIdle;
   return Activity{has_run, has_ended};
 }
 
-// Reads the entry of slot `index` if it has changed since the last scan. False if no client has it.
-bool refresh_session(int index, MonotonicTime now, Activity* activity) {
+// Reads the entry of slot `index` if it has changed since the last scan, and returns what its session has
+// done since; nothing if no client has it.
+std::optional<Activity> refresh_session(int index, MonotonicTime now) {
   SessionTrack& track = sampler->tracks[index];
-  *activity = Activity{false, false};
+  const Activity nothing_done{false, false};
+  const std::optional<Activity> unchanged = track.id.pid != 0 ? std::optional(nothing_done) : std::nullopt;
   const std::uint32_t version = status_version(index);
   const bool may_find_entry = track.pool == kOtherPool && track.vacancies != sampler->table.vacancies();
-  if (version == track.version && !may_find_entry) return track.id.pid != 0;
+  if (version == track.version && !may_find_entry) return unchanged;
 
   StatusEntry entry{};
   const StatusRead status = read_status(index, &entry);
-  if (status == StatusRead::kBusy) return track.id.pid != 0;  // taken to be as it was
+  if (status == StatusRead::kBusy) return unchanged;  // taken to be as it was
   if (status == StatusRead::kUnused || !entry.is_client_backend) {
     track = SessionTrack{};
     track.pool = kNoPool;
     track.version = version;
-    return false;
+    return std::nullopt;
   }
+  Activity activity = nothing_done;
   if (entry.id != track.id) {
     track = SessionTrack{};
     track.id = entry.id;
     track.pool = kNoPool;
     track.activity.seen_on = now;
   } else {
-    *activity = compare(track, entry);
+    activity = compare(track, entry);
   }
   track.state = entry.state;
   track.state_start = entry.state_start;
   track.xact_start = entry.xact_start;
   const bool has_pool = find_pool(index, &track, entry.database_oid, now);
   track.version = has_pool ? version : kNotRead;
-  return true;
+  return activity;
 }
 
 void count_state(PoolCounts* counts, SessionState state) {
@@ -149,8 +153,8 @@ void count_suspect(SessionTrack* track, const Activity& activity, Micros suspect
 }  // namespace
 
 void collect_session(int index, Micros suspect_after, MonotonicTime now) {
-  Activity activity;
-  if (!refresh_session(index, now, &activity)) return;
+  const std::optional<Activity> activity = refresh_session(index, now);
+  if (!activity) return;
   SessionTrack& track = sampler->tracks[index];
   Collected* const collected = track.pool != kNoPool ? &sampler->collected[track.pool] : nullptr;
   PoolSample& server = sampler->collected[kServerPool].sample;
@@ -159,9 +163,9 @@ void collect_session(int index, Micros suspect_after, MonotonicTime now) {
   count_leak(index, track.id, collected != nullptr ? &collected->sample : nullptr, &server);
   if (collected == nullptr) return;
   count_state(&collected->sample.counts, track.state);
-  collected->sample.turnover += activity.has_ended_transaction;
+  collected->sample.turnover += activity->has_ended_transaction;
   if (track.activity.seen_on != now) collected->survivors++;
-  if (track.pool < kPoolCount) count_suspect(&track, activity, suspect_after, now, collected);
+  if (track.pool < kPoolCount) count_suspect(&track, *activity, suspect_after, now, collected);
 }
 
 }  // namespace pgleak

@@ -1,10 +1,12 @@
 #include "scanner/pools.hpp"
 
 #include <initializer_list>
+#include <optional>
 
 #include "core/pool.hpp"
 #include "core/pool_table.hpp"
 #include "core/text.hpp"
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
@@ -58,7 +60,7 @@ void apply_limits(int index, const Pool& pool, PoolSample* sample) {
 // All its sessions are new, and it had many of those it ever had: the application was started anew.
 bool has_restarted(int index, const PoolState& state, MonotonicTime now) {
   const PoolActivity& activity = sampler->activities[index];
-  const bool is_shared = activity.shared_on != 0 && now - activity.shared_on < kSharedFor;
+  const bool is_shared = activity.shared_on.is_set() && now - activity.shared_on < kSharedFor;
   return sampler->has_sampled && !is_shared && sampler->collected[index].survivors == 0 &&
          state.counts.connections >= 2 && state.counts.connections * 2 >= state.peak;
 }
@@ -121,14 +123,13 @@ void report_verdict(int index, Verdict before) {
 }
 
 void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, Now now) {
-  bool is_due = false;
-  Verdict before = Verdict::kOk;
+  std::optional<Verdict> before;
   pool_entry(index).write([&](Pool* pool) {
     pool->is_used = true;
     observe_pool(&pool->state, sample, rules, now);
-    is_due = take_announcement(&pool->state, now.monotonic, &before);
+    before = take_announcement(&pool->state, now.monotonic);
   });
-  if (is_due) report_verdict(index, before);
+  if (before) report_verdict(index, *before);
 }
 
 void judge_pool(int index, const PoolRules& rules, Now now) {
@@ -197,7 +198,7 @@ void sample_pools(const ScanContext& scan) {
   for (Collected& collected : sampler->collected) collected = Collected{};
   const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
   for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
-  judge_pools(PoolRules{settings.pool_busy_percent, settings.pool_busy_after * kMillisecond}, scan.now);
+  judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);
   sampler->has_sampled = true;
 }
 

@@ -125,7 +125,7 @@ ScanContext begin_scan(const Progress& progress) {
   scan.watches_transactions = uses_transaction_clock(scan.inputs.server_limits) ||
                               rules.uses_transaction_clock ||
                               shared->own_transaction_limits.load(std::memory_order_relaxed);
-  scan.next_due_in = settings.scan_interval * kMillisecond;
+  scan.next_due_in = from_milliseconds(settings.scan_interval);
   return scan;
 }
 
@@ -146,9 +146,9 @@ Micros run_scan(Progress* progress) {
   shared->last_scan_duration = duration;
   progress->budgets = scan.budgets;
   progress->first_slot = first_deferred_slot(scan.budgets);
-  if (scan.has_deferred()) return 0;
+  if (scan.has_deferred()) return Micros{0};
   progress->previous.at_idle = scan.now.monotonic;
-  progress->previous.at_transaction = scan.watches_transactions ? scan.now.monotonic : 0;
+  progress->previous.at_transaction = scan.watches_transactions ? scan.now.monotonic : MonotonicTime::none();
   if (shared->scans_served.exchange(requested) != requested) ConditionVariableBroadcast(&shared->scan_served);
   return scan.next_due_in - duration;
 }

@@ -5,7 +5,6 @@
 #include "pg/compat.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
-#include "pg/settings.hpp"
 #include "scanner/actions.hpp"
 
 extern "C" {
@@ -41,9 +40,7 @@ bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now
 }
 
 std::optional<LimitFacts> read_limits(TrackedSession session, const StatusEntry& entry, WallTime now) {
-  const int own = session.backend().own_action_min_impact();
-  LimitFacts facts{session.backend().own_limits(), std::nullopt, {}, kForever};
-  if (own != kMinImpactNotSet) facts.own_min_impact = static_cast<Impact>(own);
+  LimitFacts facts{session.backend().own_limits(), session.backend().own_action_min_impact(), {}, kEndOfTime};
   if (rules->count == 0) return facts;
   KnownMatch& known = known_matches[session.index()];
   if (!still_holds(known, entry, now)) {

@@ -6,8 +6,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 
 #include "core/episode.hpp"
+#include "core/impact.hpp"
 #include "core/limits.hpp"
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
@@ -38,15 +40,16 @@ class BackendSlot {
 
   // Takes the slot for a new session. The count of ended transactions goes on from the slot's last
   // owner, so that a xact_seq names one transaction of the slot for ever.
-  void claim(const BackendOwner& owner, const LimitValues& own_limits, int own_action_min_impact) {
+  void claim(const BackendOwner& owner, const LimitValues& own_limits,
+             std::optional<Impact> own_action_min_impact) {
     ended_.store(pack(count_of(ended_.load(std::memory_order_relaxed)), TransactionEnd::kNone),
                  std::memory_order_relaxed);
     owner_.write([&owner](BackendOwner* value) { *value = owner; });
     publish_limits(own_limits, own_action_min_impact);
   }
 
-  // `own_action_min_impact` is an Impact, or negative where the session follows the server.
-  void publish_limits(const LimitValues& own_limits, int own_action_min_impact) {
+  // What the session has of its own; where it follows the server it says nothing.
+  void publish_limits(const LimitValues& own_limits, std::optional<Impact> own_action_min_impact) {
     own_action_min_impact_.store(own_action_min_impact, std::memory_order_relaxed);
     for (int i = 0; i < kLimitCount; i++)
       own_limits_[i].store(own_limits.value[i], std::memory_order_relaxed);
@@ -96,7 +99,9 @@ class BackendSlot {
     return limits;
   }
 
-  int own_action_min_impact() const { return own_action_min_impact_.load(std::memory_order_relaxed); }
+  std::optional<Impact> own_action_min_impact() const {
+    return own_action_min_impact_.load(std::memory_order_relaxed);
+  }
 
   TransactionReport report() const {
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
@@ -119,7 +124,8 @@ class BackendSlot {
   std::atomic<XactSeq> watched_;
   std::atomic<TransactionEnd> watched_end_;
   std::atomic<Micros> own_limits_[kLimitCount];
-  std::atomic<int> own_action_min_impact_;
+  std::atomic<std::optional<Impact>> own_action_min_impact_;
+  static_assert(std::atomic<std::optional<Impact>>::is_always_lock_free, "processes share it");
   SeqLock<BackendOwner> owner_;
 };
 

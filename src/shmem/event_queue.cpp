@@ -60,7 +60,8 @@ bool put_event(EventKind kind, int index, const Episode& episode, const char* st
 }
 
 void queue_event(EventKind kind, int index, const Episode& episode, const char* statement) {
-  if (!put_event(kind, index, episode, statement, Ending{outcome_so_far(episode), 0, 0}))
+  if (!put_event(kind, index, episode, statement,
+                 Ending{outcome_so_far(episode), WallTime::none(), Micros{0}}))
     shared->counters.events_dropped++;
 }
 

@@ -18,9 +18,9 @@ namespace {
 // "10:02", and with its date if that is not today's.
 void write_clock_time(char (&text)[kClockTextSize], WallTime time, WallTime now) {
   text[0] = '\0';
-  if (time == 0) return;
-  const pg_time_t then = timestamptz_to_time_t(time);
-  const pg_time_t today = timestamptz_to_time_t(now);
+  if (!time.is_set()) return;
+  const pg_time_t then = timestamptz_to_time_t(to_timestamp(time));
+  const pg_time_t today = timestamptz_to_time_t(to_timestamp(now));
   const pg_tm* tm = pg_localtime(&today, session_timezone);
   if (tm == nullptr) return;
   const int year = tm->tm_year;
@@ -39,7 +39,7 @@ PoolScope pool_scope(int index) {
 }
 
 void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope) {
-  const WallTime now = read_clocks().wall;
+  const WallTime now = wall_now();
   AdviceTimes times;
   write_clock_time(times.leaking_since, state.leaks.since, now);
   write_clock_time(times.busy_since, state.busy_since, now);

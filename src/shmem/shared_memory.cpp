@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
@@ -9,7 +10,6 @@
 extern "C" {
 #include "storage/ipc.h"
 #include "storage/shmem.h"
-#include "utils/timestamp.h"
 }
 
 namespace pgleak {
@@ -53,7 +53,7 @@ void request_shared_memory() {
 void initialize_state() {
   new (shared) SharedState();  // all zero
   shared->slot_count = compat::status_slot_count();
-  shared->started_at = GetCurrentTimestamp();
+  shared->started_at = wall_now();
   shared->error_lock = &GetNamedLWLockTranche(kTrancheName)[0].lock;
   shared->manual_lock = &GetNamedLWLockTranche(kTrancheName)[1].lock;
   shared->scanner_proc = kNoProcess;
@@ -61,8 +61,8 @@ void initialize_state() {
   // Identifiers grow by one from the time of the start, in units of 100 us since 2000: in the order of time,
   // and above all of an earlier run or of a standby started earlier, unless that one found ten thousand leaks
   // a second.
-  shared->last_leak_id = shared->started_at / 100;
-  shared->last_nonce = static_cast<std::uint32_t>(shared->started_at);
+  shared->last_leak_id = shared->started_at.us / 100;
+  shared->last_nonce = static_cast<std::uint32_t>(shared->started_at.us);
   ConditionVariableInit(&shared->scan_served);
   ConditionVariableInit(&shared->manual_answered);
 }

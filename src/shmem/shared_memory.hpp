@@ -68,7 +68,7 @@ struct Counters {
 
 // The last error of the recorder, for pgleak.stats. Under SharedState::error_lock.
 struct LastError {
-  WallTime at;  // 0: none
+  WallTime at;  // none: no error
   char message[256];
 };
 

@@ -9,7 +9,7 @@
 namespace pgleak {
 namespace {
 
-constexpr Ages ages(Micros idle, Micros transaction) { return Ages{{idle, transaction}}; }
+Ages ages(std::optional<Micros> idle, Micros transaction) { return Ages{idle, transaction}; }
 
 Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
                  Micros transaction_leak = kNever, Micros transaction_cancel = kNever,
@@ -20,7 +20,7 @@ Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
   return resolve_limits(own, server);
 }
 
-const SampleOf kIdleLeak = idle_in_transaction(kSecond, 2 * kSecond, 5);
+const SampleOf kIdleLeak = idle_in_transaction(wall_at(kSecond), wall_at(2 * kSecond), 5);
 
 TEST(PlanActionTest, NothingIsDueWithoutLimitsOfActions) {
   const Plan plan = plan_action(ages(kHour, kHour), limits_of(kSecond, kNever, kNever), kIdleLeak);
@@ -31,10 +31,10 @@ TEST(PlanActionTest, NothingIsDueWithoutLimitsOfActions) {
 
 TEST(PlanActionTest, AnActionIsDueExactlyAtItsLimit) {
   const Limits limits = limits_of(kSecond, 3 * kSecond, kNever);
-  const Plan before = plan_action(ages(3 * kSecond - 1, kHour), limits, kIdleLeak);
+  const Plan before = plan_action(ages(3 * kSecond - 1_us, kHour), limits, kIdleLeak);
   EXPECT_EQ(before.due, Action::kNone);
   EXPECT_EQ(before.next, Action::kCancel);
-  EXPECT_EQ(before.next_in, 1);
+  EXPECT_EQ(before.next_in, 1_us);
   EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak).due, Action::kCancel);
 }
 
@@ -57,12 +57,12 @@ TEST(PlanActionTest, TheSeverestDueActionWins) {
 TEST(PlanActionTest, BothClocksCount) {
   const Limits limits = limits_of(kSecond, kNever, kNever, kSecond, kMinute, kNever);
   EXPECT_EQ(plan_action(ages(kSecond, kMinute), limits, kIdleLeak).due, Action::kCancel);
-  EXPECT_EQ(plan_action(ages(kNotSet, kMinute), limits, kIdleLeak).due, Action::kCancel);
-  EXPECT_EQ(plan_action(ages(kHour, kMinute - 1), limits, kIdleLeak).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(std::nullopt, kMinute), limits, kIdleLeak).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(kHour, kMinute - 1_us), limits, kIdleLeak).due, Action::kNone);
 }
 
 TEST(PlanActionTest, APlainAbortedBlockIsTerminatedButNeverCancelled) {
-  const SampleOf aborted = plain_aborted(kSecond, 2 * kSecond, 5);
+  const SampleOf aborted = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted).due, Action::kNone);
   EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kMinute), aborted).due,
             Action::kTerminate);
@@ -76,7 +76,7 @@ TEST(PlanActionTest, AbortedInsideASavepointCanBeCancelledBecauseItHoldsItsLocks
 }
 
 TEST(PlanActionTest, WhatWasCancelledInPlaceMayStillBeTerminated) {
-  const SampleOf parked = plain_aborted(kSecond, 2 * kSecond, 5);
+  const SampleOf parked = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   const Limits limits = limits_of(kSecond, kMinute, kHour);
   const Plan plan = plan_action(ages(kMinute, kMinute), limits, parked);
   EXPECT_EQ(plan.due, Action::kNone);
@@ -86,19 +86,20 @@ TEST(PlanActionTest, WhatWasCancelledInPlaceMayStillBeTerminated) {
 }
 
 TEST(PlanActionTest, AStatementInAnAbortedBlockIsNotCancelled) {
-  SampleOf failing = plain_aborted(kSecond, 2 * kSecond, 5);
+  SampleOf failing = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   failing.state = SessionState::kActive;
   EXPECT_EQ(
-      plan_action(ages(kNotSet, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing).due,
+      plan_action(ages(std::nullopt, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing)
+          .due,
       Action::kNone);
 }
 
 TEST(RetryPauseTest, GrowsAndStaysBounded) {
-  Micros last = 0;
+  Micros last{0};
   for (int failures = 1; failures <= 255; failures++) {
     const Micros pause = retry_pause(static_cast<std::uint8_t>(failures));
     EXPECT_GE(pause, last);
-    EXPECT_GT(pause, 0);
+    EXPECT_GT(pause, 0_us);
     EXPECT_LE(pause, 30 * kSecond);
     last = pause;
   }
@@ -107,19 +108,19 @@ TEST(RetryPauseTest, GrowsAndStaysBounded) {
 
 TEST(RateLimiterTest, LetsThroughAsManyAsAllowedThenSaysItOnceAndClosesForAMinute) {
   RateLimiter limiter{};
-  MonotonicTime now = 1000 * kSecond;
+  MonotonicTime now = monotonic_at(1000 * kSecond);
   for (int i = 0; i < 30; i++) EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kYes);
   EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNoAndSayIt);
   EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNo);
-  now += kMinute - 1;
+  now += kMinute - 1_us;
   EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kNo);
-  now += 1;
+  now += 1_us;
   EXPECT_EQ(limiter.ask(30, now), RateLimiter::Answer::kYes);
 }
 
 TEST(RateLimiterTest, OpensAgainWithItsWholeAllowance) {
   RateLimiter limiter{};
-  MonotonicTime now = 1000 * kSecond;
+  MonotonicTime now = monotonic_at(1000 * kSecond);
   for (int i = 0; i < 4; i++) limiter.ask(3, now);
   now += kMinute;
   for (int i = 0; i < 3; i++) EXPECT_EQ(limiter.ask(3, now), RateLimiter::Answer::kYes);
@@ -128,7 +129,7 @@ TEST(RateLimiterTest, OpensAgainWithItsWholeAllowance) {
 
 TEST(RateLimiterTest, SlowActionsAreNeverStopped) {
   RateLimiter limiter{};
-  MonotonicTime now = 1000 * kSecond;
+  MonotonicTime now = monotonic_at(1000 * kSecond);
   for (int i = 0; i < 500; i++) {
     EXPECT_EQ(limiter.ask(2, now), RateLimiter::Answer::kYes) << i;
     now += kMinute / 2;
@@ -137,8 +138,8 @@ TEST(RateLimiterTest, SlowActionsAreNeverStopped) {
 
 TEST(RateLimiterTest, ALowerAllowanceHoldsAtOnce) {
   RateLimiter limiter{};
-  for (int i = 0; i < 10; i++) limiter.ask(30, 1000 * kSecond);
-  EXPECT_EQ(limiter.ask(5, 1000 * kSecond), RateLimiter::Answer::kNoAndSayIt);
+  for (int i = 0; i < 10; i++) limiter.ask(30, monotonic_at(1000 * kSecond));
+  EXPECT_EQ(limiter.ask(5, monotonic_at(1000 * kSecond)), RateLimiter::Answer::kNoAndSayIt);
 }
 
 TEST(ActionNameTest, AreThoseOfTheViews) {

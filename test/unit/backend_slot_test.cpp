@@ -16,12 +16,12 @@
 namespace pgleak {
 namespace {
 
-constexpr int kServersMinImpact = -1;  // nothing of the session's own
+constexpr std::optional<Impact> kServersMinImpact;  // nothing of the session's own
 
 static_assert(std::atomic<TransactionEnd>::is_always_lock_free, "processes share it");
 static_assert(std::atomic<Micros>::is_always_lock_free, "processes share it");
 
-constexpr WallTime kBegun = 1000 * kSecond;
+constexpr WallTime kBegun = wall_at(1000 * kSecond);
 
 constexpr TransactionEnd kRealEnds[] = {
     TransactionEnd::kCommitted,
@@ -50,7 +50,7 @@ TEST(GuestSlotTest, AFreshSlotBelongsToNobodyAndReportsNothing) {
   EXPECT_FALSE(slot.read_owner(kSomeSession, &owner));
   EXPECT_EQ(slot.report().ended_count, 0U);
   EXPECT_EQ(slot.report().last_end, TransactionEnd::kNone);
-  EXPECT_EQ(slot.report().last_end_start, 0);
+  EXPECT_FALSE(slot.report().last_end_start.is_set());
   EXPECT_EQ(slot.watched_end(), TransactionEnd::kNone);
 }
 
@@ -66,7 +66,7 @@ TEST(GuestSlotTest, TheOwnerIsFoundByItsSessionAlone) {
   EXPECT_STREQ(owner.database, "shop");
   EXPECT_STREQ(owner.role, "api");
 
-  EXPECT_FALSE(slot.read_owner(SessionId{kSomeSession.pid, kSomeSession.backend_start + 1}, &owner))
+  EXPECT_FALSE(slot.read_owner(SessionId{kSomeSession.pid, kSomeSession.backend_start + 1_us}, &owner))
       << "the same pid, used again";
   EXPECT_FALSE(slot.read_owner(SessionId{kSomeSession.pid + 1, kSomeSession.backend_start}, &owner));
 }
@@ -89,7 +89,7 @@ TEST(GuestSlotTest, ANewOwnerReplacesTheOldOneWithItsLimits) {
 TEST(GuestSlotTest, EveryLimitIsPublishedInItsPlace) {
   BackendSlot slot{};
   LimitValues own;
-  for (int i = 0; i < kLimitCount; i++) own.value[i] = i * kSecond - 1;  // kNotSet among them
+  for (int i = 0; i < kLimitCount; i++) own.value[i] = i * kSecond - 1_us;  // kNotSet among them
   slot.publish_limits(own, kServersMinImpact);
   const LimitValues read = slot.own_limits();
   for (int i = 0; i < kLimitCount; i++) EXPECT_EQ(read.value[i], own.value[i]) << i;

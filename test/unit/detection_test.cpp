@@ -9,10 +9,9 @@
 namespace pgleak {
 namespace {
 
-constexpr Ages ages(Micros idle, Micros transaction) { return Ages{{idle, transaction}}; }
+Ages ages(std::optional<Micros> idle, std::optional<Micros> transaction) { return Ages{idle, transaction}; }
 
-Micros idle_of(const Ages& shown) { return shown.on[static_cast<int>(Clock::kIdle)]; }
-Micros transaction_of(const Ages& shown) { return shown.on[static_cast<int>(Clock::kTransaction)]; }
+constexpr std::optional<Micros> kNoAge;
 
 // A scanner that looks at one slot.
 class ReadClocksTest : public testing::Test {
@@ -35,8 +34,8 @@ TEST_F(ReadClocksTest, BothClocksRunWhileASessionIsIdleInATransaction) {
   time_.pass(2 * kSecond);
 
   const Ages shown = look(idle_in_transaction(begun, idle_since));
-  EXPECT_EQ(idle_of(shown), 2 * kSecond);
-  EXPECT_EQ(transaction_of(shown), 5 * kSecond);
+  EXPECT_EQ(shown.idle, 2 * kSecond);
+  EXPECT_EQ(shown.transaction, 5 * kSecond);
 }
 
 TEST_F(ReadClocksTest, OnlyTheTransactionClockRunsWhileAStatementRuns) {
@@ -46,8 +45,8 @@ TEST_F(ReadClocksTest, OnlyTheTransactionClockRunsWhileAStatementRuns) {
     SampleOf sample = active_in_transaction(begun, begun);
     sample.state = state;
     const Ages shown = look(sample);
-    EXPECT_EQ(idle_of(shown), kNotSet);
-    EXPECT_EQ(transaction_of(shown), 5 * kSecond);
+    EXPECT_EQ(shown.idle, kNoAge);
+    EXPECT_EQ(shown.transaction, 5 * kSecond);
   }
 }
 
@@ -57,8 +56,8 @@ TEST_F(ReadClocksTest, NoClockRunsInAnIdleSession) {
   sample.state_start = time_.wall();
   time_.pass(kHour);
   const Ages shown = look(sample);
-  EXPECT_EQ(idle_of(shown), kNotSet);
-  EXPECT_EQ(transaction_of(shown), kNotSet);
+  EXPECT_EQ(shown.idle, kNoAge);
+  EXPECT_EQ(shown.transaction, kNoAge);
 }
 
 TEST_F(ReadClocksTest, NoClockRunsInAStateThatSaysNothing) {
@@ -66,8 +65,8 @@ TEST_F(ReadClocksTest, NoClockRunsInAStateThatSaysNothing) {
   sample.state = SessionState::kUnknown;
   time_.pass(kHour);
   const Ages shown = look(sample);
-  EXPECT_EQ(idle_of(shown), kNotSet);
-  EXPECT_EQ(transaction_of(shown), kNotSet);
+  EXPECT_EQ(shown.idle, kNoAge);
+  EXPECT_EQ(shown.transaction, kNoAge);
 }
 
 TEST_F(ReadClocksTest, AStatementResetsTheIdleClockButNotTheTransactionClock) {
@@ -78,12 +77,12 @@ TEST_F(ReadClocksTest, AStatementResetsTheIdleClockButNotTheTransactionClock) {
     look(active_in_transaction(begun, time_.wall()));
     time_.pass(kSecond);
     const Ages shown = look(idle_in_transaction(begun, time_.wall()));
-    EXPECT_EQ(idle_of(shown), 0);
+    EXPECT_EQ(shown.idle, 0_us);
   }
   time_.pass(kSecond);
   const Ages shown = look(idle_in_transaction(begun, time_.wall() - kSecond));
-  EXPECT_EQ(idle_of(shown), kSecond);
-  EXPECT_EQ(transaction_of(shown), 20 * 4 * kSecond + kSecond);
+  EXPECT_EQ(shown.idle, kSecond);
+  EXPECT_EQ(shown.transaction, 20 * 4 * kSecond + kSecond);
 }
 
 TEST_F(ReadClocksTest, AStatementBetweenTwoLooksResetsTheIdleClockToo) {
@@ -93,27 +92,27 @@ TEST_F(ReadClocksTest, AStatementBetweenTwoLooksResetsTheIdleClockToo) {
   time_.pass(400 * kMillisecond);
   const WallTime idle_again = time_.wall();
   time_.pass(600 * kMillisecond);
-  EXPECT_EQ(idle_of(look(idle_in_transaction(begun, idle_again))), 600 * kMillisecond);
+  EXPECT_EQ(look(idle_in_transaction(begun, idle_again)).idle, 600 * kMillisecond);
 }
 
 TEST_F(ReadClocksTest, AnErrorKeepsTheTransactionClockOfItsBlockRunning) {
   const WallTime begun = time_.wall();
   time_.pass(10 * kSecond);
-  EXPECT_EQ(transaction_of(look(idle_in_transaction(begun, begun, 3))), 10 * kSecond);
+  EXPECT_EQ(look(idle_in_transaction(begun, begun, 3)).transaction, 10 * kSecond);
 
   time_.pass(kSecond);
   const WallTime failed = time_.wall();
   time_.pass(2 * kSecond);
   const Ages shown = look(plain_aborted(begun, failed, 3));
-  EXPECT_EQ(idle_of(shown), 2 * kSecond);
-  EXPECT_EQ(transaction_of(shown), 13 * kSecond);
+  EXPECT_EQ(shown.idle, 2 * kSecond);
+  EXPECT_EQ(shown.transaction, 13 * kSecond);
 }
 
 TEST_F(ReadClocksTest, AnAbortedBlockOfUnknownStartHasAnIdleClockAlone) {
   time_.pass(kMinute);
-  const Ages shown = look(plain_aborted(0, time_.wall() - kSecond, 3));
-  EXPECT_EQ(idle_of(shown), kSecond);
-  EXPECT_EQ(transaction_of(shown), kNotSet);
+  const Ages shown = look(plain_aborted(WallTime::none(), time_.wall() - kSecond, 3));
+  EXPECT_EQ(shown.idle, kSecond);
+  EXPECT_EQ(shown.transaction, kNoAge);
 }
 
 TEST_F(ReadClocksTest, TheNextTransactionStartsTheTransactionClockAnew) {
@@ -122,15 +121,15 @@ TEST_F(ReadClocksTest, TheNextTransactionStartsTheTransactionClockAnew) {
   look(idle_in_transaction(first, first, 0));
   time_.pass(kSecond);
   const WallTime second = time_.wall() - 100 * kMillisecond;
-  EXPECT_EQ(transaction_of(look(idle_in_transaction(second, second, 1))), 100 * kMillisecond);
+  EXPECT_EQ(look(idle_in_transaction(second, second, 1)).transaction, 100 * kMillisecond);
 }
 
 TEST_F(ReadClocksTest, AScannerThatJustStartedBelievesTheServersClock) {
   const WallTime begun = time_.wall();
   time_.pass(2 * kHour);
   const Ages shown = look(idle_in_transaction(begun, begun + kHour));
-  EXPECT_EQ(idle_of(shown), kHour);
-  EXPECT_EQ(transaction_of(shown), 2 * kHour);
+  EXPECT_EQ(shown.idle, kHour);
+  EXPECT_EQ(shown.transaction, 2 * kHour);
 }
 
 TEST_F(ReadClocksTest, EachClockIsBoundedByTheLookThatWouldHaveSeenItsThing) {
@@ -141,16 +140,16 @@ TEST_F(ReadClocksTest, EachClockIsBoundedByTheLookThatWouldHaveSeenItsThing) {
   time_.pass(2 * kSecond);
 
   const Ages shown = look(idle_in_transaction(long_ago, long_ago));
-  EXPECT_EQ(idle_of(shown), 3 * kSecond);
-  EXPECT_EQ(transaction_of(shown), 2 * kSecond);
+  EXPECT_EQ(shown.idle, 3 * kSecond);
+  EXPECT_EQ(shown.transaction, 2 * kSecond);
 }
 
 TEST_F(ReadClocksTest, ATransactionThatEarlierLooksSkippedIsAsOldAsTheServerSays) {
   const WallTime long_ago = time_.wall() - kHour;
   previous_.at_idle = time_.monotonic();
-  previous_.at_transaction = 0;
+  previous_.at_transaction = MonotonicTime::none();
   time_.pass(kSecond);
-  EXPECT_EQ(transaction_of(look(active_in_transaction(long_ago, long_ago))), kHour + kSecond);
+  EXPECT_EQ(look(active_in_transaction(long_ago, long_ago)).transaction, kHour + kSecond);
 }
 
 TEST_F(ReadClocksTest, AClockSetByAnHourMakesNobodyOlderOrYounger) {
@@ -164,8 +163,8 @@ TEST_F(ReadClocksTest, AClockSetByAnHourMakesNobodyOlderOrYounger) {
     time_.set_wall_clock_by(jump);
     time_.pass(kSecond);
     const Ages shown = look(idle_in_transaction(begun, begun));
-    EXPECT_EQ(idle_of(shown), 2 * kSecond);
-    EXPECT_EQ(transaction_of(shown), 2 * kSecond);
+    EXPECT_EQ(shown.idle, 2 * kSecond);
+    EXPECT_EQ(shown.transaction, 2 * kSecond);
   }
 }
 
@@ -178,8 +177,8 @@ TEST_F(ReadClocksTest, AClockSetJustBeforeTheFirstSightIsOffByAtMostOneInterval)
     time_.set_wall_clock_by(jump);
     time_.pass(kSecond);
     const Ages shown = look(idle_in_transaction(begun, begun));
-    for (const Micros age : shown.on) {
-      EXPECT_GE(age, 0);
+    for (const std::optional<Micros> age : {shown.idle, shown.transaction}) {
+      EXPECT_GE(age, 0_us);
       EXPECT_LE(age, kSecond);
     }
   }
@@ -195,8 +194,8 @@ TEST_F(ReadClocksTest, AnotherSessionWithTheSamePidInheritsNoAge) {
   SampleOf reused = idle_in_transaction(begun, begun);
   reused.id.backend_start += kSecond;
   const Ages shown = look(reused);
-  EXPECT_EQ(idle_of(shown), kSecond);
-  EXPECT_EQ(transaction_of(shown), kSecond);
+  EXPECT_EQ(shown.idle, kSecond);
+  EXPECT_EQ(shown.transaction, kSecond);
   EXPECT_TRUE(watch_.id == reused.id);
 }
 
@@ -208,8 +207,8 @@ TEST_F(ReadClocksTest, AnotherSessionInTheSlotResetsEvenAClockThatDoesNotRunNow)
   SampleOf other = active_in_transaction(begun, begun);
   other.id.pid++;
   look(other);
-  EXPECT_EQ(watch_.idle.started_at, 0);
-  EXPECT_EQ(watch_.idle.first_sight_at, 0);
+  EXPECT_FALSE(watch_.idle.started_at.is_set());
+  EXPECT_FALSE(watch_.idle.first_sight_at.is_set());
 }
 
 TEST_F(ReadClocksTest, TheSameSessionKeepsItsWatch) {
@@ -238,7 +237,7 @@ TEST_F(ReadClocksTest, ASessionAboutToBeginIsNotAsOldAsTheTransactionItRolledBac
   SampleOf about_to_begin = idle;
   about_to_begin.state = SessionState::kActive;
   about_to_begin.state_start = time_.wall();
-  EXPECT_EQ(transaction_of(look(about_to_begin)), kNotSet);
+  EXPECT_EQ(look(about_to_begin).transaction, kNoAge);
 }
 
 class DetectLeakTest : public testing::Test {
@@ -259,9 +258,9 @@ TEST_F(DetectLeakTest, WithoutLimitsNothingIsALeakAndNothingIsDue) {
 TEST_F(DetectLeakTest, WithoutARunningClockNothingIsALeakAndNothingIsDue) {
   for (const Clock clock : {Clock::kIdle, Clock::kTransaction}) {
     for (const LimitKind kind : {LimitKind::kLeak, LimitKind::kCancel, LimitKind::kTerminate})
-      set(clock, kind, 1);
+      set(clock, kind, 1_us);
   }
-  const Detection found = detect(ages(kNotSet, kNotSet));
+  const Detection found = detect(Ages{});
   EXPECT_FALSE(found.is_leak);
   EXPECT_EQ(found.next_due_in, kForever);
 }
@@ -271,12 +270,12 @@ TEST_F(DetectLeakTest, TheLimitItselfIsPastIt) {
     SCOPED_TRACE(to_string(clock));
     server_ = all_off();
     set(clock, LimitKind::kLeak, kMinute);
-    Ages shown = ages(kNotSet, kNotSet);
-    Micros& age = shown.on[static_cast<int>(clock)];
+    Ages shown{};
+    std::optional<Micros>& age = clock == Clock::kIdle ? shown.idle : shown.transaction;
 
-    age = kMinute - 1;
+    age = kMinute - 1_us;
     EXPECT_FALSE(detect(shown).is_leak);
-    EXPECT_EQ(detect(shown).next_due_in, 1);
+    EXPECT_EQ(detect(shown).next_due_in, 1_us);
 
     age = kMinute;
     EXPECT_TRUE(detect(shown).is_leak);
@@ -289,14 +288,14 @@ TEST_F(DetectLeakTest, TheLimitItselfIsPastIt) {
 
 TEST_F(DetectLeakTest, AClockThatDoesNotRunIsNotJudgedByTheOthersLimit) {
   set(Clock::kIdle, LimitKind::kLeak, kSecond);
-  const Detection found = detect(ages(kNotSet, kHour));
+  const Detection found = detect(ages(kNoAge, kHour));
   EXPECT_FALSE(found.is_leak);
   EXPECT_EQ(found.next_due_in, kForever);
 }
 
 TEST_F(DetectLeakTest, AnAgeOfZeroIsMeasured) {
   set(Clock::kIdle, LimitKind::kLeak, kMinute);
-  EXPECT_EQ(detect(ages(0, 0)).next_due_in, kMinute);
+  EXPECT_EQ(detect(ages(0_us, 0_us)).next_due_in, kMinute);
 }
 
 TEST_F(DetectLeakTest, IfBothClocksSayItTheIdleClockIsNamed) {
@@ -324,7 +323,7 @@ TEST_F(DetectLeakTest, TheSourceIsThatOfTheLimitThatWasMet) {
   set(Clock::kIdle, LimitKind::kLeak, kMinute);
   own_ = with(own_, Clock::kTransaction, LimitKind::kLeak, kMinute);
   EXPECT_EQ(detect(ages(kHour, kHour)).source, LimitSource::kServer);
-  EXPECT_EQ(detect(ages(0, kHour)).source, LimitSource::kSession);
+  EXPECT_EQ(detect(ages(0_us, kHour)).source, LimitSource::kSession);
 }
 
 TEST_F(DetectLeakTest, ALeakLimitOfZeroSilencesTheClockWithItsActions) {
@@ -355,23 +354,25 @@ TEST_F(DetectLeakTest, AnActionAloneIsNoLeak) {
 }
 
 TEST_F(DetectLeakTest, TheNextLimitIsTheNearestOfAnyKindOnAnyClock) {
-  set(Clock::kIdle, LimitKind::kLeak, 60);
-  set(Clock::kIdle, LimitKind::kCancel, 100);
-  set(Clock::kIdle, LimitKind::kTerminate, 200);
-  set(Clock::kTransaction, LimitKind::kLeak, 1000);
-  set(Clock::kTransaction, LimitKind::kTerminate, 1500);
+  set(Clock::kIdle, LimitKind::kLeak, 60_us);
+  set(Clock::kIdle, LimitKind::kCancel, 100_us);
+  set(Clock::kIdle, LimitKind::kTerminate, 200_us);
+  set(Clock::kTransaction, LimitKind::kLeak, 1000_us);
+  set(Clock::kTransaction, LimitKind::kTerminate, 1500_us);
 
   struct {
-    Micros idle, transaction, next_due_in;
+    int idle, transaction;  // in microseconds; -1: does not run
+    Micros next_due_in;
     bool is_leak;
   } const cases[] = {
-      {10, 10, 50, false},       {59, 59, 1, false},          {60, 60, 40, true},  {99, 99, 1, true},
-      {100, 100, 100, true},     {200, 200, 800, true},       {0, 990, 10, false}, {0, 1000, 60, true},
-      {300, 1000, 500, true},    {300, 1500, kForever, true}, {50, 995, 5, false}, {58, 995, 2, false},
-      {kNotSet, 10, 990, false}, {50, kNotSet, 10, false},
+      {10, 10, 50_us, false},    {59, 59, 1_us, false},       {60, 60, 40_us, true},  {99, 99, 1_us, true},
+      {100, 100, 100_us, true},  {200, 200, 800_us, true},    {0, 990, 10_us, false}, {0, 1000, 60_us, true},
+      {300, 1000, 500_us, true}, {300, 1500, kForever, true}, {50, 995, 5_us, false}, {58, 995, 2_us, false},
+      {-1, 10, 990_us, false},   {50, -1, 10_us, false},
   };
+  const auto age = [](int us) { return us >= 0 ? std::optional(Micros{us}) : std::nullopt; };
   for (const auto& c : cases) {
-    const Detection found = detect(ages(c.idle, c.transaction));
+    const Detection found = detect(ages(age(c.idle), age(c.transaction)));
     EXPECT_EQ(found.next_due_in, c.next_due_in) << c.idle << " " << c.transaction;
     EXPECT_EQ(found.is_leak, c.is_leak) << c.idle << " " << c.transaction;
   }
@@ -380,7 +381,7 @@ TEST_F(DetectLeakTest, TheNextLimitIsTheNearestOfAnyKindOnAnyClock) {
 TEST_F(DetectLeakTest, ActionsSetBeforeTheLeakAreNotDueBeforeIt) {
   set(Clock::kIdle, LimitKind::kLeak, kMinute);
   set(Clock::kIdle, LimitKind::kCancel, kSecond);
-  EXPECT_EQ(detect(ages(0, 0)).next_due_in, kMinute);
+  EXPECT_EQ(detect(ages(0_us, 0_us)).next_due_in, kMinute);
   EXPECT_EQ(detect(ages(kMinute, kMinute)).next_due_in, kForever) << "the cancel is due with the leak";
 }
 

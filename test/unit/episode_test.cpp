@@ -13,8 +13,8 @@ namespace {
 
 static_assert(std::is_trivially_copyable<Episode>::value, "lives in shared memory and in the event queue");
 
-constexpr WallTime kBegun = 1000 * kSecond;
-constexpr WallTime kIdleSince = 1001 * kSecond;
+constexpr WallTime kBegun = wall_at(1000 * kSecond);
+constexpr WallTime kIdleSince = wall_at(1001 * kSecond);
 constexpr XactSeq kLeaked = 5;
 
 Episode open_episode() {
@@ -141,7 +141,7 @@ TEST(JudgeOpenTest, WhatAnAbortedSessionDoesOnItsWayOutIsNoTransactionOfItsClien
   Episode episode = open_episode();
   episode.progress.aborted_since = kIdleSince;
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kNone);
-  leaving.state_start++;  // its client has been heard of: that is another block, aborted in a savepoint
+  leaving.state_start += 1_us;  // its client has been heard of: that is another block, aborted in a savepoint
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kRolledBack);
 }
 
@@ -149,7 +149,7 @@ TEST(JudgeOpenTest, ASessionKnownToBeOnItsWayOutIsJudgedAsOneThatIsGone) {
   SampleOf leaving = plain_aborted(kBegun, kIdleSince, kLeaked);
   leaving.ended_count++;
   leaving.last_end = TransactionEnd::kDisconnected;
-  for (const WallTime xact_start : {WallTime{0}, kBegun + kMinute}) {
+  for (const WallTime xact_start : {WallTime::none(), kBegun + kMinute}) {
     leaving.xact_start = xact_start;
     leaving.state = SessionState::kIdleInTransactionAborted;
     EXPECT_EQ(judge(present(leaving), TransactionEnd::kRolledBack), Outcome::kDisconnected);

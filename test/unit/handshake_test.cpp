@@ -12,54 +12,57 @@
 namespace pgleak {
 namespace {
 
+constexpr MonotonicTime kStart = monotonic_at(kSecond);
+constexpr MonotonicTime kMuchLater = monotonic_at(kHour);
+
 TEST(NextStepTest, TheFirstStepIsAMessage) {
-  EXPECT_EQ(next_step(Handshake{}, Reply::kNone, false, kSecond), Step::kSend);
+  EXPECT_EQ(next_step(Handshake{}, Reply::kNone, false, kStart), Step::kSend);
 }
 
 TEST(NextStepTest, WithoutAReplyItWaitsThenGivesUp) {
   Handshake handshake{};
-  note_sent(&handshake, kSecond);
-  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond), Step::kWait);
-  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakeTimeout), Step::kWait);
-  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kSecond + kHandshakeTimeout + 1), Step::kGiveUp);
+  note_sent(&handshake, kStart);
+  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kStart), Step::kWait);
+  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kStart + kHandshakeTimeout), Step::kWait);
+  EXPECT_EQ(next_step(handshake, Reply::kNone, true, kStart + kHandshakeTimeout + 1_us), Step::kGiveUp);
 }
 
 TEST(NextStepTest, AfterAProbeItWaitsUntilTheTargetSleeps) {
   Handshake handshake{};
-  note_sent(&handshake, kSecond);
-  EXPECT_EQ(next_step(handshake, Reply::kProbed, false, kSecond), Step::kWait);
-  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kSecond), Step::kSend);
+  note_sent(&handshake, kStart);
+  EXPECT_EQ(next_step(handshake, Reply::kProbed, false, kStart), Step::kWait);
+  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kStart), Step::kSend);
 }
 
 TEST(NextStepTest, TheTargetHasTheLastWordEvenWhenPatienceIsOver) {
   Handshake handshake{};
-  note_sent(&handshake, kSecond);
-  EXPECT_EQ(next_step(handshake, Reply::kDone, false, kHour), Step::kDone);
-  EXPECT_EQ(next_step(handshake, Reply::kRefused, false, kHour), Step::kRefused);
+  note_sent(&handshake, kStart);
+  EXPECT_EQ(next_step(handshake, Reply::kDone, false, kMuchLater), Step::kDone);
+  EXPECT_EQ(next_step(handshake, Reply::kRefused, false, kMuchLater), Step::kRefused);
 }
 
 TEST(NextStepTest, WhileTheTargetActsNothingIsDoneHoweverLongItTakes) {
   Handshake handshake{};
-  note_sent(&handshake, kSecond);
-  EXPECT_EQ(next_step(handshake, Reply::kActing, true, kHour), Step::kWait);
+  note_sent(&handshake, kStart);
+  EXPECT_EQ(next_step(handshake, Reply::kActing, true, kMuchLater), Step::kWait);
 }
 
 TEST(NextStepTest, TheNumberOfMessagesIsBounded) {
   Handshake handshake{};
   int sent = 0;
-  while (next_step(handshake, Reply::kProbed, true, kSecond) == Step::kSend) {
-    note_sent(&handshake, kSecond);
+  while (next_step(handshake, Reply::kProbed, true, kStart) == Step::kSend) {
+    note_sent(&handshake, kStart);
     ASSERT_LE(++sent, 1000);
   }
   EXPECT_EQ(sent, kMaxMessages);
-  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kSecond), Step::kGiveUp);
+  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kStart), Step::kGiveUp);
 }
 
 TEST(NextStepTest, PatienceCountsFromTheFirstMessage) {
   Handshake handshake{};
-  note_sent(&handshake, kSecond);
-  note_sent(&handshake, kSecond + kHandshakeTimeout);
-  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kSecond + kHandshakeTimeout + 1), Step::kGiveUp);
+  note_sent(&handshake, kStart);
+  note_sent(&handshake, kStart + kHandshakeTimeout);
+  EXPECT_EQ(next_step(handshake, Reply::kProbed, true, kStart + kHandshakeTimeout + 1_us), Step::kGiveUp);
 }
 
 TEST(MessageGateTest, IsOpenForTheNextMessageAfterTheProbe) {
@@ -211,7 +214,7 @@ TEST(HandshakeTest, NeverActsInsideTheHandlingOfAnotherMessage) {
     for (int request = 0; request < 3; request++) {
       Handshake handshake{};
       Reply reply = Reply::kNone;
-      for (MonotonicTime now = kSecond; reply != Reply::kDone; now += kMillisecond * 50) {
+      for (MonotonicTime now = kStart; reply != Reply::kDone; now += kMillisecond * 50) {
         const Step step = next_step(handshake, reply, target.is_asleep(), now);
         if (step == Step::kGiveUp) break;
         for (auto i = random() % 3; i > 0; i--) target.receive_foreign();
@@ -238,8 +241,8 @@ TEST(HandshakeTest, InAQuietServerTwoMessagesAreEnough) {
   Target target(1);
   Handshake handshake{};
   std::uint32_t nonce = 0;
-  while (next_step(handshake, target.reply, target.is_asleep(), kSecond) == Step::kSend) {
-    note_sent(&handshake, kSecond);
+  while (next_step(handshake, target.reply, target.is_asleep(), kStart) == Step::kSend) {
+    note_sent(&handshake, kStart);
     target.receive_ours(nonce + 1, nonce);
     nonce++;
     target.wake();

@@ -5,23 +5,28 @@
 
 #include <type_traits>
 
+#include "samples.hpp"
+
 namespace pgleak {
 namespace {
 
-static_assert(std::is_trivially_copyable<ImpactSample>::value, "lives in shared memory and in the event queue");
+static_assert(std::is_trivially_copyable<ImpactSample>::value,
+              "lives in shared memory and in the event queue");
 
-constexpr WallTime kNow = 1000 * kSecond;
-constexpr Micros kUnknownAge = -1;
+constexpr WallTime kNow = wall_at(1000 * kSecond);
+constexpr std::optional<Micros> kUnknownAge;
+constexpr std::optional<Micros> kNoTime;
 
 HeldResources holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
-  return HeldResources{xid, xmin, locks, blocked, 0, 1000};
+  return HeldResources{xid, xmin, locks, blocked, WallTime::none(), 1000};
 }
 
 ImpactSample measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
-  return measure(HeldResources{xid, xmin, 0, 0, 0, next_xid}, kNow, kUnknownAge);
+  return measure(HeldResources{xid, xmin, 0, 0, WallTime::none(), next_xid}, kNow, kUnknownAge);
 }
 
-Micros blocked_for(std::int32_t blocked, WallTime since, Micros transaction_age) {
+std::optional<Micros> blocked_for(std::int32_t blocked, WallTime since,
+                                  std::optional<Micros> transaction_age) {
   return measure(HeldResources{0, 0, 1, blocked, since, 1000}, kNow, transaction_age).blocked_for;
 }
 
@@ -72,18 +77,18 @@ TEST(MeasureTest, TransactionIdsGoRound) {
 }
 
 TEST(MeasureTest, NobodyBlockedHasNoTime) {
-  EXPECT_EQ(blocked_for(0, 0, kUnknownAge), -1);
-  EXPECT_EQ(blocked_for(0, kNow - kSecond, kUnknownAge), -1);
+  EXPECT_EQ(blocked_for(0, WallTime::none(), kUnknownAge), kNoTime);
+  EXPECT_EQ(blocked_for(0, kNow - kSecond, kUnknownAge), kNoTime);
 }
 
 TEST(MeasureTest, TheLongestWaitIsCountedFromItsBeginning) {
   EXPECT_EQ(blocked_for(2, kNow - 3 * kSecond, kUnknownAge), 3 * kSecond);
   EXPECT_EQ(blocked_for(2, kNow - 3 * kSecond, 60 * kSecond), 3 * kSecond);
-  EXPECT_EQ(blocked_for(2, 0, 60 * kSecond), 0) << "so new that it has not written it down";
+  EXPECT_EQ(blocked_for(2, WallTime::none(), 60 * kSecond), 0_us) << "so new that it has not written it down";
 }
 
 TEST(MeasureTest, AWallClockThatWasSetMakesNoLongWaits) {
-  EXPECT_EQ(blocked_for(1, kNow + kSecond, 60 * kSecond), 0);
+  EXPECT_EQ(blocked_for(1, kNow + kSecond, 60 * kSecond), 0_us);
   EXPECT_EQ(blocked_for(1, kNow - 900 * kSecond, 60 * kSecond), 60 * kSecond);
 }
 

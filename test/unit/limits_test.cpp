@@ -85,8 +85,8 @@ TEST(ResolveLimitsTest, TheSourceOfALeakIsToldForEachClock) {
 
 struct AfterCase {
   const char* meaning;
-  Micros leak, cancel, terminate;                    // as set
-  Micros leak_after, cancel_after, terminate_after;  // as they come into force
+  int leak, cancel, terminate;                    // as set, in microseconds
+  int leak_after, cancel_after, terminate_after;  // as they come into force
 };
 
 const AfterCase kAfterCases[] = {
@@ -108,16 +108,16 @@ TEST(AfterTest, ActionsBelongToALeak) {
     for (const Clock clock : kClocks) {
       SCOPED_TRACE(c.meaning);
       SCOPED_TRACE(to_string(clock));
-      const Limits limits = limits_on(clock, c.leak, c.cancel, c.terminate);
-      EXPECT_EQ(limits.after(clock, LimitKind::kLeak), c.leak_after);
-      EXPECT_EQ(limits.after(clock, LimitKind::kCancel), c.cancel_after);
-      EXPECT_EQ(limits.after(clock, LimitKind::kTerminate), c.terminate_after);
+      const Limits limits = limits_on(clock, Micros{c.leak}, Micros{c.cancel}, Micros{c.terminate});
+      EXPECT_EQ(limits.after(clock, LimitKind::kLeak), Micros{c.leak_after});
+      EXPECT_EQ(limits.after(clock, LimitKind::kCancel), Micros{c.cancel_after});
+      EXPECT_EQ(limits.after(clock, LimitKind::kTerminate), Micros{c.terminate_after});
     }
   }
 }
 
 TEST(AfterTest, TheClocksKnowNothingOfEachOther) {
-  const Limits limits = limits_on(Clock::kIdle, 60, 120, 180);
+  const Limits limits = limits_on(Clock::kIdle, 60_us, 120_us, 180_us);
   for (const LimitKind kind : kKinds) EXPECT_EQ(limits.after(Clock::kTransaction, kind), kNever);
 }
 
@@ -146,7 +146,7 @@ TEST(UsesTransactionClockTest, OnlyALeakLimitOnItNeedsIt) {
   EXPECT_FALSE(uses_transaction_clock(with(all_off(), Clock::kTransaction, LimitKind::kCancel, kMinute)))
       << "without a leak limit there is no action either";
   EXPECT_TRUE(uses_transaction_clock(with(all_off(), Clock::kTransaction, LimitKind::kLeak, kMinute)));
-  EXPECT_TRUE(uses_transaction_clock(with(nothing_set(), Clock::kTransaction, LimitKind::kLeak, 1)));
+  EXPECT_TRUE(uses_transaction_clock(with(nothing_set(), Clock::kTransaction, LimitKind::kLeak, 1_us)));
 }
 
 TEST(LimitNamesTest, AreTheOnesInTheDocumentation) {

@@ -69,7 +69,7 @@ TEST(PoolAdviceTest, AForecastIsPartOfIt) {
       "at 10:40; see pgleak.leaks and fix the code that leaves them before raising the pool size");
   state.leaks_per_hour = 0.52;
   EXPECT_NE(advice(state, PoolScope::kPool, kTimes).find(", at 0.5 more an hour"), std::string::npos);
-  state.full_since = 1;
+  state.full_since = WallTime{1};
   EXPECT_NE(advice(state, PoolScope::kPool, kTimes).find(", nothing has been free since 10:40;"),
             std::string::npos);
 }

@@ -12,7 +12,7 @@
 namespace pgleak {
 namespace {
 
-constexpr WallTime kNow = 840'000'000 * kSecond;
+constexpr WallTime kNow = wall_at(840'000'000 * kSecond);
 constexpr std::uint32_t kAlice = 16384;
 constexpr std::uint32_t kBob = 16385;
 
@@ -24,7 +24,7 @@ class RulesTest : public testing::Test {
     Rule& rule = set_->rules[set_->count++];
     rule.limits.id = set_->count;
     rule.limits.limits = nothing_set();
-    rule.valid_until = kForever;
+    rule.valid_until = kEndOfTime;
     return rule;
   }
   Rule& add_leak_after(Micros limit, Impact least = Impact::kNone) {
@@ -182,9 +182,9 @@ TEST_F(RulesTest, ARuleEndsWhenItIsNoLongerValid) {
   add_leak_after(2 * kSecond);
   EXPECT_EQ(matching(), "1 ");
   EXPECT_EQ(match().valid_until, kNow + kSecond) << "and the answer says how long it holds";
-  EXPECT_EQ(matching(kNow + kSecond - 1), "1 ");
+  EXPECT_EQ(matching(kNow + kSecond - 1_us), "1 ");
   EXPECT_EQ(matching(kNow + kSecond), "2 ");
-  EXPECT_EQ(match(kNow + kSecond).valid_until, kForever);
+  EXPECT_EQ(match(kNow + kSecond).valid_until, kEndOfTime);
   EXPECT_EQ(match().valid_from, kNow) << "the wall clock may be set back";
 }
 
@@ -192,7 +192,7 @@ TEST_F(RulesTest, ARuleThatDoesNotMatchLimitsNoAnswer) {
   Rule& other = add();
   other.valid_until = kNow + kSecond;
   name(other.database, "other");
-  EXPECT_EQ(match().valid_until, kForever);
+  EXPECT_EQ(match().valid_until, kEndOfTime);
 }
 
 TEST_F(RulesTest, RulesThatNeedAnImpactAreAlternatives) {
@@ -223,7 +223,7 @@ TEST_F(RulesTest, TheImpactDoesNotMatterIfTheFirstRuleAsksForNone) {
 
 struct MatterCase {
   const char* meaning;
-  Micros idle;
+  std::optional<Micros> idle;
   bool may_be_leak;
   Micros next_due_in;
 };
@@ -235,12 +235,12 @@ TEST_F(RulesTest, WhetherTheImpactIsWorthReading) {
       {"at the limit of the rule", 5 * kSecond, true, 55 * kSecond},
       {"past it: only another impact can change anything now", 50 * kSecond, true, 10 * kSecond},
       {"past the server's limit too", 70 * kSecond, true, kForever},
-      {"not idle", kNotSet, false, kForever},
+      {"not idle", std::nullopt, false, kForever},
   };
   for (const MatterCase& c : cases) {
     SCOPED_TRACE(c.meaning);
     Micros next_due_in = kForever;
-    const Ages ages{{c.idle, kNotSet}};
+    const Ages ages{c.idle, std::nullopt};
     EXPECT_EQ(may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in), c.may_be_leak);
     EXPECT_EQ(next_due_in, c.next_due_in);
   }
@@ -249,7 +249,7 @@ TEST_F(RulesTest, WhetherTheImpactIsWorthReading) {
 TEST_F(RulesTest, AShorterWaitOfTheCallersStays) {
   add_leak_after(5 * kSecond, Impact::kBlocking);
   Micros next_due_in = kSecond;
-  const Ages ages{{2 * kSecond, kNotSet}};
+  const Ages ages{2 * kSecond, std::nullopt};
   may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in);
   EXPECT_EQ(next_due_in, kSecond);
 }
@@ -258,7 +258,7 @@ TEST_F(RulesTest, ASessionWithLimitsOfItsOwnIsNoLeakUnderAnyRule) {
   add_leak_after(5 * kSecond, Impact::kBlocking);
   own_ = with(own_, Clock::kIdle, LimitKind::kLeak, kNever);
   Micros next_due_in = kForever;
-  const Ages ages{{kHour, kNotSet}};
+  const Ages ages{kHour, std::nullopt};
   EXPECT_FALSE(may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in));
 }
 

@@ -15,6 +15,21 @@ namespace pgleak {
 inline constexpr Micros kMinute = 60 * kSecond;
 inline constexpr Micros kHour = 60 * kMinute;
 
+constexpr Micros operator""_us(unsigned long long microseconds) {
+  return Micros{static_cast<std::int64_t>(microseconds)};
+}
+
+// Points on the clocks, so long after their zero.
+constexpr WallTime wall_at(Micros since_zero) { return WallTime::none() + since_zero; }
+constexpr MonotonicTime monotonic_at(Micros since_zero) { return MonotonicTime::none() + since_zero; }
+
+inline std::ostream& operator<<(std::ostream& out, Micros duration) { return out << duration.us << " us"; }
+
+template <typename Origin>
+std::ostream& operator<<(std::ostream& out, TimePoint<Origin> time) {
+  return out << "at " << time.us << " us";
+}
+
 // The two clocks of a machine. Nothing moves them but the test.
 class FakeTime {
  public:
@@ -30,20 +45,20 @@ class FakeTime {
   void set_wall_clock_by(Micros difference) { wall_ += difference; }
 
  private:
-  WallTime wall_ = 840'000'000 * kSecond;  // in 2026
-  MonotonicTime monotonic_ = 5000 * kSecond;
+  WallTime wall_ = wall_at(840'000'000 * kSecond);  // in 2026
+  MonotonicTime monotonic_ = monotonic_at(5000 * kSecond);
 };
 
-inline constexpr SessionId kSomeSession{4711, 839'990'000 * kSecond};
+inline constexpr SessionId kSomeSession{4711, wall_at(839'990'000 * kSecond)};
 
 // One look at a session of which `ended_count` transactions have ended, the last one by `last_end`.
 struct SampleOf {
   SessionState state = SessionState::kIdle;
-  WallTime xact_start = 0;
-  WallTime state_start = 0;
+  WallTime xact_start = WallTime::none();
+  WallTime state_start = WallTime::none();
   XactSeq ended_count = 0;
   TransactionEnd last_end = TransactionEnd::kNone;
-  WallTime last_end_start = 0;
+  WallTime last_end_start = WallTime::none();
   SessionId id = kSomeSession;
 
   operator SessionStatus() const {
@@ -61,8 +76,7 @@ inline SampleOf idle_in_transaction(WallTime xact_start, WallTime idle_since, Xa
   return sample;
 }
 
-inline SampleOf active_in_transaction(WallTime xact_start, WallTime active_since,
-                                      XactSeq ended_count = 0) {
+inline SampleOf active_in_transaction(WallTime xact_start, WallTime active_since, XactSeq ended_count = 0) {
   SampleOf sample = idle_in_transaction(xact_start, active_since, ended_count);
   sample.state = SessionState::kActive;
   return sample;

@@ -9,9 +9,10 @@
 namespace pgleak {
 namespace {
 
-constexpr WallTime kStart = 1000 * kSecond;
-constexpr WallTime kEarlier = 900 * kSecond;
-constexpr WallTime kIdleSince = 1001 * kSecond;
+constexpr WallTime kStart = wall_at(1000 * kSecond);
+constexpr WallTime kEarlier = wall_at(900 * kSecond);
+constexpr WallTime kIdleSince = wall_at(1001 * kSecond);
+constexpr WallTime kNone = WallTime::none();
 
 constexpr SessionState kAllStates[] = {
     SessionState::kUnknown,
@@ -36,7 +37,7 @@ struct BlockCase {
   TransactionBlock block;
 };
 
-constexpr TransactionBlock kNoBlock{false, 0, 0};
+constexpr TransactionBlock kNoBlock{false, 0, kNone};
 
 using State = SessionState;
 using End = TransactionEnd;
@@ -46,23 +47,23 @@ constexpr State kAborted = State::kIdleInTransactionAborted;
 // clang-format off
 const BlockCase kBlockCases[] = {
     // A transaction that the server shows.
-    {"idle in its first transaction", kIdleIn, kStart, 0, End::kNone, 0, {true, 0, kStart}},
+    {"idle in its first transaction", kIdleIn, kStart, 0, End::kNone, kNone, {true, 0, kStart}},
     {"idle in a later one", kIdleIn, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
     {"idle in the one after a rollback", kIdleIn, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
     {"idle in the one after a PREPARE", kIdleIn, kStart, 7, End::kPrepared, kEarlier, {true, 7, kStart}},
     {"idle in the first one of a new owner of the slot", kIdleIn, kStart, 7, End::kNone, kEarlier, {true, 7, kStart}},
     {"running a statement", State::kActive, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
     {"running one after a rollback", State::kActive, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
-    {"running one in its first transaction", State::kActive, kStart, 0, End::kNone, 0, {true, 0, kStart}},
+    {"running one in its first transaction", State::kActive, kStart, 0, End::kNone, kNone, {true, 0, kStart}},
     {"running a fast-path call", State::kFastpath, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
     {"aborted inside a savepoint", kAborted, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
     {"the same after a rollback", kAborted, kStart, 7, End::kRolledBack, kEarlier, {true, 7, kStart}},
 
     // A block without a transaction.
-    {"aborted", kAborted, 0, 7, End::kRolledBack, kEarlier, {true, 6, kEarlier}},
-    {"the very first transaction aborted", kAborted, 0, 1, End::kRolledBack, kEarlier, {true, 0, kEarlier}},
-    {"refused in an aborted block, or about to begin", State::kActive, 0, 7, End::kRolledBack, kEarlier, {true, 6, 0}},
-    {"a fast-path call in an aborted block", State::kFastpath, 0, 7, End::kRolledBack, kEarlier, {true, 6, 0}},
+    {"aborted", kAborted, kNone, 7, End::kRolledBack, kEarlier, {true, 6, kEarlier}},
+    {"the very first transaction aborted", kAborted, kNone, 1, End::kRolledBack, kEarlier, {true, 0, kEarlier}},
+    {"refused in an aborted block, or about to begin", State::kActive, kNone, 7, End::kRolledBack, kEarlier, {true, 6, kNone}},
+    {"a fast-path call in an aborted block", State::kFastpath, kNone, 7, End::kRolledBack, kEarlier, {true, 6, kNone}},
 
     // A transaction that has ended but is still shown.
     {"an error is being processed", State::kActive, kStart, 7, End::kRolledBack, kStart, {true, 6, kStart}},
@@ -76,28 +77,28 @@ const BlockCase kBlockCases[] = {
     {"a new owner of the slot", State::kActive, kStart, 7, End::kNone, kStart, {true, 7, kStart}},
 
     // No block.
-    {"idle after a commit", State::kIdle, 0, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"idle after a rollback", State::kIdle, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
+    {"idle after a commit", State::kIdle, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"idle after a rollback", State::kIdle, kNone, 7, End::kRolledBack, kEarlier, kNoBlock},
     {"idle, whatever start is still shown", State::kIdle, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
     {"idle, a rollback still shown", State::kIdle, kStart, 7, End::kRolledBack, kStart, kNoBlock},
-    {"about to begin after a commit", State::kActive, 0, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"about to begin after a PREPARE", State::kActive, 0, 7, End::kPrepared, kEarlier, kNoBlock},
-    {"about to begin for the first time", State::kActive, 0, 0, End::kNone, 0, kNoBlock},
-    {"the same in a slot used before", State::kActive, 0, 7, End::kNone, kEarlier, kNoBlock},
-    {"about to begin, no start known of the last one", State::kActive, 0, 7, End::kCommitted, 0, kNoBlock},
-    {"a walsender after EXPORT_SNAPSHOT", kIdleIn, 0, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"the same after a rollback", kIdleIn, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
-    {"aborted, nothing published yet", kAborted, 0, 0, End::kNone, 0, kNoBlock},
-    {"aborted, nothing published by this owner", kAborted, 0, 7, End::kNone, kEarlier, kNoBlock},
-    {"aborted, published of another", kAborted, 0, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"an end without a count cannot be", kAborted, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
-    {"the same while active", State::kActive, 0, 0, End::kRolledBack, kEarlier, kNoBlock},
+    {"about to begin after a commit", State::kActive, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"about to begin after a PREPARE", State::kActive, kNone, 7, End::kPrepared, kEarlier, kNoBlock},
+    {"about to begin for the first time", State::kActive, kNone, 0, End::kNone, kNone, kNoBlock},
+    {"the same in a slot used before", State::kActive, kNone, 7, End::kNone, kEarlier, kNoBlock},
+    {"about to begin, no start known of the last one", State::kActive, kNone, 7, End::kCommitted, kNone, kNoBlock},
+    {"a walsender after EXPORT_SNAPSHOT", kIdleIn, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"the same after a rollback", kIdleIn, kNone, 7, End::kRolledBack, kEarlier, kNoBlock},
+    {"aborted, nothing published yet", kAborted, kNone, 0, End::kNone, kNone, kNoBlock},
+    {"aborted, nothing published by this owner", kAborted, kNone, 7, End::kNone, kEarlier, kNoBlock},
+    {"aborted, published of another", kAborted, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
+    {"an end without a count cannot be", kAborted, kNone, 0, End::kRolledBack, kEarlier, kNoBlock},
+    {"the same while active", State::kActive, kNone, 0, End::kRolledBack, kEarlier, kNoBlock},
     {"exiting, the transaction is still shown", kIdleIn, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
     {"exiting from an active one", State::kActive, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
     {"exiting from an aborted savepoint", kAborted, kStart, 7, End::kDisconnected, kEarlier, kNoBlock},
-    {"exiting, only the state is still shown", kIdleIn, 0, 7, End::kDisconnected, kEarlier, kNoBlock},
+    {"exiting, only the state is still shown", kIdleIn, kNone, 7, End::kDisconnected, kEarlier, kNoBlock},
     {"activity tracking is off", State::kUnknown, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"the same after a rollback", State::kUnknown, 0, 7, End::kRolledBack, kEarlier, kNoBlock},
+    {"the same after a rollback", State::kUnknown, kNone, 7, End::kRolledBack, kEarlier, kNoBlock},
 };
 // clang-format on
 
@@ -131,7 +132,7 @@ TEST(CurrentBlockTest, WithoutABlockNothingOfOneIsShown) {
       const TransactionBlock block = current_block(sample);
       EXPECT_FALSE(block.exists);
       EXPECT_EQ(block.xact_seq, 0U);
-      EXPECT_EQ(block.xact_start, 0);
+      EXPECT_EQ(block.xact_start, kNone);
     }
   }
 }
@@ -184,13 +185,13 @@ TEST(SessionStateTest, IsPrintedAsInPgStatActivity) {
 }
 
 TEST(SessionIdTest, APidIsNotEnough) {
-  const SessionId id{100, 5};
-  EXPECT_TRUE(id == (SessionId{100, 5}));
-  EXPECT_FALSE(id != (SessionId{100, 5}));
-  EXPECT_TRUE(id != (SessionId{100, 6})) << "the same pid, used again";
-  EXPECT_FALSE(id == (SessionId{100, 6}));
-  EXPECT_TRUE(id != (SessionId{101, 5})) << "started in the same microsecond";
-  EXPECT_FALSE(id == (SessionId{101, 5}));
+  const SessionId id{100, wall_at(5_us)};
+  EXPECT_TRUE(id == (SessionId{100, wall_at(5_us)}));
+  EXPECT_FALSE(id != (SessionId{100, wall_at(5_us)}));
+  EXPECT_TRUE(id != (SessionId{100, wall_at(6_us)})) << "the same pid, used again";
+  EXPECT_FALSE(id == (SessionId{100, wall_at(6_us)}));
+  EXPECT_TRUE(id != (SessionId{101, wall_at(5_us)})) << "started in the same microsecond";
+  EXPECT_FALSE(id == (SessionId{101, wall_at(5_us)}));
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace pgleak {
 namespace {
 
-constexpr MonotonicTime kNoEarlierLook = 0;
+constexpr MonotonicTime kNoEarlierLook = MonotonicTime::none();
 
 class StopwatchTest : public testing::Test {
  protected:
@@ -32,23 +32,25 @@ TEST_F(StopwatchTest, TheVeryFirstLookBelievesTheWallClock) {
 
 TEST_F(StopwatchTest, TheVeryFirstLookIsNotBoundedByTheStartOfTheMonotonicClock) {
   // That clock starts anywhere: a session may be older than it.
-  EXPECT_EQ(watch_.observe(10 * kSecond, Now{kHour + 10 * kSecond, kMinute}, kNoEarlierLook), kHour);
+  EXPECT_EQ(watch_.observe(wall_at(10 * kSecond), Now{wall_at(kHour + 10 * kSecond), monotonic_at(kMinute)},
+                           kNoEarlierLook),
+            kHour);
 }
 
 TEST_F(StopwatchTest, TheVeryFirstLookAtAThingOfTheFutureSaysZero) {
-  EXPECT_EQ(look(time_.wall() + kHour), 0);
+  EXPECT_EQ(look(time_.wall() + kHour), 0_us);
 }
 
-TEST_F(StopwatchTest, AThingThatJustBeganHasAgeZero) { EXPECT_EQ(look(time_.wall()), 0); }
+TEST_F(StopwatchTest, AThingThatJustBeganHasAgeZero) { EXPECT_EQ(look(time_.wall()), 0_us); }
 
 TEST_F(StopwatchTest, LaterLooksAddTheTimeThatPassed) {
   const WallTime started = time_.wall();
   time_.pass(40 * kMillisecond);
   EXPECT_EQ(look(started), 40 * kMillisecond);
-  time_.pass(1);
-  EXPECT_EQ(look(started), 40 * kMillisecond + 1);
+  time_.pass(1_us);
+  EXPECT_EQ(look(started), 40 * kMillisecond + 1_us);
   time_.pass(2 * kHour);
-  EXPECT_EQ(look(started), 40 * kMillisecond + 1 + 2 * kHour);
+  EXPECT_EQ(look(started), 40 * kMillisecond + 1_us + 2 * kHour);
 }
 
 TEST_F(StopwatchTest, LookingTwiceAtTheSameMomentSaysTheSameTwice) {
@@ -104,8 +106,12 @@ TEST_F(StopwatchTest, AnEarlierStartIsAnotherThingToo) {
 }
 
 TEST_F(StopwatchTest, AStartOfZeroIsMeasuredLikeAnyOther) {
-  EXPECT_EQ(watch_.observe(0, Now{5 * kSecond, 9 * kSecond}, kNoEarlierLook), 5 * kSecond);
-  EXPECT_EQ(watch_.observe(0, Now{5 * kSecond, 10 * kSecond}, 9 * kSecond), 6 * kSecond);
+  EXPECT_EQ(
+      watch_.observe(WallTime::none(), Now{wall_at(5 * kSecond), monotonic_at(9 * kSecond)}, kNoEarlierLook),
+      5 * kSecond);
+  EXPECT_EQ(watch_.observe(WallTime::none(), Now{wall_at(5 * kSecond), monotonic_at(10 * kSecond)},
+                           monotonic_at(9 * kSecond)),
+            6 * kSecond);
 }
 
 TEST_F(StopwatchTest, OfAClockSetWhileTheThingLastsNothingIsSeen) {
@@ -138,7 +144,7 @@ TEST_F(StopwatchTest, AClockSetBackBeforeTheFirstSightTakesAtMostOneInterval) {
   const WallTime started = time_.wall();
   time_.set_wall_clock_by(-kHour);
   time_.pass(kSecond);
-  EXPECT_EQ(look(started), 0) << "truth is 1 s";
+  EXPECT_EQ(look(started), 0_us) << "truth is 1 s";
   time_.pass(kSecond);
   EXPECT_EQ(look(started), kSecond) << "never negative, never stuck";
 }

@@ -20,14 +20,19 @@ namespace {
 
 constexpr Micros kStep = 100 * kMillisecond;
 constexpr Micros kSuspectAfter = kMinute;
+constexpr MonotonicTime kNeverEnds{INT64_MAX};
+
+Micros scaled(Micros duration, double factor) {
+  return Micros{static_cast<std::int64_t>(static_cast<double>(duration.us) * factor)};
+}
 
 struct Connection {
-  MonotonicTime busy_until = 0;
-  MonotonicTime quiet_until = 0;  // checked out and idle outside of a transaction, after that
+  MonotonicTime busy_until{};
+  MonotonicTime quiet_until{};  // checked out and idle outside of a transaction, after that
   bool is_out = false;
   bool has_run = true;  // since the last look
-  MonotonicTime expires_on = INT64_MAX;
-  MonotonicTime returned_on = 0;
+  MonotonicTime expires_on = kNeverEnds;
+  MonotonicTime returned_on{};
   SessionActivity activity{};
 };
 
@@ -38,9 +43,9 @@ struct Habits {
   int spares = 0;            // opens connections until so many are free
   bool starts_full = false;  // opens `most` at its start
   int keeps = 20;            // closes a returned connection beyond so many (SQLAlchemy's overflow)
-  Micros lifetime = 0;       // replaces connections of that age
+  Micros lifetime{0};        // replaces connections of that age
   bool opens_before_closing = false;
-  Micros idle_timeout = 0;  // closes connections free for that long
+  Micros idle_timeout{0};  // closes connections free for that long
   bool resets_on_return = false;
 };
 
@@ -49,12 +54,12 @@ class Play {
   Play(Habits habits, unsigned seed) : habits_(habits), random_(seed) {}
 
   // Requests come `per_second` on average and take `busy` on average; for `duration`.
-  void run(Micros duration, double per_second, Micros busy, Micros quiet = 0) {
-    for (Micros passed = 0; passed < duration; passed += kStep) {
+  void run(Micros duration, double per_second, Micros busy, Micros quiet = 0_us) {
+    for (Micros passed{0}; passed < duration; passed += kStep) {
       time_.pass(kStep);
       give_back();
       keep_house();
-      std::poisson_distribution<int> arrivals(per_second * kStep / static_cast<double>(kSecond));
+      std::poisson_distribution<int> arrivals(per_second / static_cast<double>(kSecond / kStep));
       for (int n = arrivals(random_); n > 0; n--) lend(busy, quiet);
       if (time_.monotonic() >= look_on_) look();
     }
@@ -64,7 +69,7 @@ class Play {
   Connection* forget_one() {
     Connection* taken = check_out();
     taken->busy_until = time_.monotonic() + kStep;
-    taken->quiet_until = INT64_MAX;
+    taken->quiet_until = kNeverEnds;
     return taken;
   }
 
@@ -83,10 +88,9 @@ class Play {
     connections_.emplace_back();
     Connection* fresh = &connections_.back();
     fresh->returned_on = time_.monotonic();
-    if (habits_.lifetime > 0) {
+    if (habits_.lifetime > 0_us) {
       std::uniform_real_distribution<double> jitter(0.9, 1.0);
-      fresh->expires_on =
-          time_.monotonic() + static_cast<Micros>(jitter(random_) * static_cast<double>(habits_.lifetime));
+      fresh->expires_on = time_.monotonic() + scaled(habits_.lifetime, jitter(random_));
     }
     return fresh;
   }
@@ -108,12 +112,12 @@ class Play {
   void lend(Micros busy, Micros quiet) {
     Connection* taken = check_out();
     if (taken == nullptr) return;  // the request waits elsewhere
-    std::exponential_distribution<double> length(1.0 / static_cast<double>(busy));
-    taken->busy_until = time_.monotonic() + static_cast<Micros>(length(random_));
+    std::exponential_distribution<double> length(1.0);
+    taken->busy_until = time_.monotonic() + scaled(busy, length(random_));
     taken->quiet_until = taken->busy_until;
-    if (quiet > 0) {
-      std::uniform_real_distribution<double> pause(0, static_cast<double>(quiet));
-      taken->quiet_until += static_cast<Micros>(pause(random_));
+    if (quiet > 0_us) {
+      std::uniform_real_distribution<double> pause(0.0, 1.0);
+      taken->quiet_until += scaled(quiet, pause(random_));
     }
   }
 
@@ -139,7 +143,7 @@ class Play {
     for (Connection* connection : free_now) {
       const bool is_old = connection->expires_on <= time_.monotonic();
       const bool is_unwanted =
-          habits_.idle_timeout > 0 && time_.monotonic() - connection->returned_on > habits_.idle_timeout;
+          habits_.idle_timeout > 0_us && time_.monotonic() - connection->returned_on > habits_.idle_timeout;
       if (!is_old && !is_unwanted) continue;
       if (is_old && habits_.opens_before_closing) free_.push_back(open());
       free_.erase(std::find(free_.begin(), free_.end(), connection));
@@ -159,7 +163,7 @@ class Play {
     PoolObservation observation{};
     suspects_ = 0;
     for (Connection& c : connections_) {
-      if (c.activity.seen_on == 0) c.activity.seen_on = time_.monotonic();
+      if (!c.activity.seen_on.is_set()) c.activity.seen_on = time_.monotonic();
       const bool is_idle = !c.is_out || c.busy_until <= time_.monotonic();
       suspects_ += observe_session(&c.activity, SessionObservation{is_idle, c.has_run}, pool_, kSuspectAfter,
                                    time_.monotonic(), &observation);
@@ -176,13 +180,13 @@ class Play {
   std::list<Connection> connections_;
   std::deque<Connection*> free_;
   std::vector<Connection*> closing_;
-  MonotonicTime look_on_ = 0;
+  MonotonicTime look_on_{};
   int suspects_ = 0;
   int most_suspects_ = 0;
 };
 
 // Nights and days, bursts and lulls.
-void live(Play* play, Micros quiet = 0) {
+void live(Play* play, Micros quiet = 0_us) {
   for (int day = 0; day < 4; day++) {
     play->run(10 * kMinute, 0.05, kSecond, quiet);
     play->run(10 * kMinute, 2, kSecond, quiet);
@@ -208,7 +212,7 @@ Habits hikari(int spares) {
   habits.spares = spares;
   habits.lifetime = 5 * kMinute;
   habits.opens_before_closing = true;
-  habits.idle_timeout = spares > 0 ? 4 * kMinute : 0;
+  habits.idle_timeout = spares > 0 ? 4 * kMinute : 0_us;
   return habits;
 }
 
@@ -324,24 +328,29 @@ TEST(SharedPoolTest, HasNoSuspectsForAnHour) {
 // A session quiet since one second, in a pool that had 4 connections then.
 bool is_suspect(const PoolActivity& pool, Micros suspect_after = kSuspectAfter) {
   SessionActivity session{};
-  session.seen_on = 1;
-  session.idle_on = kSecond;
+  session.seen_on = monotonic_at(1_us);
+  session.idle_on = monotonic_at(kSecond);
   session.pool_size = 4;
   PoolObservation observation{};
-  return observe_session(&session, {true, false}, pool, suspect_after, kHour, &observation);
+  return observe_session(&session, {true, false}, pool, suspect_after, monotonic_at(kHour), &observation);
+}
+
+PoolActivity pool(std::int32_t size_before, Micros newest_used, Micros reused, Micros shared) {
+  return PoolActivity{
+      {5, 5, size_before}, monotonic_at(newest_used), monotonic_at(reused), monotonic_at(shared)};
 }
 
 TEST(SuspectsTest, NeedAllTheSigns) {
-  EXPECT_TRUE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}));
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 4}, kMinute, 2 * kMinute, 0})) << "not larger for long";
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 0, 0})) << "none of the others is used any more";
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, 4 * kSecond, 2 * kMinute, 0})) << "the new one came too soon";
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, kHour - kMinute})) << "a pooler's";
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}, 2 * kHour)) << "not quiet for long";
+  EXPECT_TRUE(is_suspect(pool(5, kMinute, 2 * kMinute, 0_us)));
+  EXPECT_FALSE(is_suspect(pool(4, kMinute, 2 * kMinute, 0_us))) << "not larger for long";
+  EXPECT_FALSE(is_suspect(pool(5, kMinute, 0_us, 0_us))) << "none of the others is used any more";
+  EXPECT_FALSE(is_suspect(pool(5, 4 * kSecond, 2 * kMinute, 0_us))) << "the new one came too soon";
+  EXPECT_FALSE(is_suspect(pool(5, kMinute, 2 * kMinute, kHour - kMinute))) << "a pooler's";
+  EXPECT_FALSE(is_suspect(pool(5, kMinute, 2 * kMinute, 0_us), 2 * kHour)) << "not quiet for long";
 }
 
 TEST(SuspectsTest, AreOffWithoutALimit) {
-  EXPECT_FALSE(is_suspect(PoolActivity{{5, 5, 5}, kMinute, 2 * kMinute, 0}, kNever));
+  EXPECT_FALSE(is_suspect(pool(5, kMinute, 2 * kMinute, 0_us), kNever));
 }
 
 }  // namespace

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "samples.hpp"
+
 namespace pgleak {
 namespace {
 
@@ -466,25 +468,25 @@ TEST(SecondsTest, HaveAtMostThreeDecimalsAndNoTrailingZeros) {
     Micros duration;
     const char* text;
   } const cases[] = {
-      {0, "0s"},
-      {1, "0s"},
-      {999, "0s"},
+      {0_us, "0s"},
+      {1_us, "0s"},
+      {999_us, "0s"},
       {kMillisecond, "0.001s"},
-      {kMillisecond + 999, "0.001s"},
+      {kMillisecond + 999_us, "0.001s"},
       {10 * kMillisecond, "0.01s"},
       {12 * kMillisecond, "0.012s"},
       {100 * kMillisecond, "0.1s"},
       {120 * kMillisecond, "0.12s"},
       {123 * kMillisecond, "0.123s"},
       {999 * kMillisecond, "0.999s"},
-      {kSecond - 1, "0.999s"},
+      {kSecond - 1_us, "0.999s"},
       {kSecond, "1s"},
       {2 * kSecond, "2s"},
       {2 * kSecond + 3 * kMillisecond, "2.003s"},
       {10 * kSecond, "10s"},
       {60 * kSecond + 500 * kMillisecond, "60.5s"},
       {86400 * kSecond + 40 * kMillisecond, "86400.04s"},
-      {INT64_MAX, "9223372036854.775s"},
+      {kForever, "9223372036854.775s"},
   };
   for (const auto& c : cases) EXPECT_EQ(seconds(c.duration), c.text) << c.duration;
 }
@@ -499,11 +501,11 @@ TEST(SecondsTest, EveryMillisecondReadsBack) {
 }
 
 TEST(SecondsTest, BelowZeroAreReadableToo) {
-  EXPECT_EQ(seconds(-1), "0s");
+  EXPECT_EQ(seconds(-1_us), "0s");
   EXPECT_EQ(seconds(-kSecond), "-1s");
   EXPECT_EQ(seconds(-1500 * kMillisecond), "-1.5s");
   EXPECT_EQ(seconds(-500 * kMillisecond), "-0.5s");
-  EXPECT_EQ(seconds(INT64_MIN), "-9223372036854.775s");
+  EXPECT_EQ(seconds(Micros{INT64_MIN}), "-9223372036854.775s");
 }
 
 // --- buffers of every size ---

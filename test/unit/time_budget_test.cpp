@@ -3,16 +3,18 @@
 
 #include <gtest/gtest.h>
 
+#include "samples.hpp"
+
 namespace pgleak {
 namespace {
 
 TEST(RationTest, AllowsWorkUntilItsTimeIsSpent) {
   TimeBudget budget{};
   EXPECT_TRUE(budget.allows(1));
-  budget.spend(TimeBudget::kTime - 1);
+  budget.spend(TimeBudget::kTime - 1_us);
   EXPECT_TRUE(budget.allows(2));
   EXPECT_FALSE(budget.has_deferred());
-  budget.spend(1);
+  budget.spend(1_us);
   EXPECT_FALSE(budget.allows(3));
   EXPECT_TRUE(budget.has_deferred());
 }

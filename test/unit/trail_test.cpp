@@ -80,7 +80,7 @@ class TrailTest : public testing::Test {
   }
 
   void add(XactSeq xact_seq, const std::string& text, XactSeq kept = kNobody) {
-    trail_->add(xact_seq, kept, static_cast<WallTime>(text.size()), text.size(),
+    trail_->add(xact_seq, kept, WallTime{static_cast<std::int64_t>(text.size())}, text.size(),
                 TextSpan{text.c_str(), static_cast<int>(text.size())});
   }
 
@@ -91,7 +91,7 @@ class TrailTest : public testing::Test {
     for (int i = 0; i < count; i++) {
       if (i > 0) all += ' ';
       all.append(copy[i].text, copy[i].length);
-      EXPECT_EQ(copy[i].at, static_cast<WallTime>(copy[i].length));
+      EXPECT_EQ(copy[i].at, WallTime{static_cast<std::int64_t>(copy[i].length)});
       EXPECT_EQ(copy[i].query_id, copy[i].length);
     }
     return all;
@@ -173,9 +173,9 @@ TEST_F(TrailTest, AFullTextFits) {
 bool is_whole(const TrailEntry* copy, int count, XactSeq xact_seq) {
   for (int i = 0; i < count; i++) {
     const std::uint64_t number = copy[i].query_id;
-    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != xact_seq)
-      return false;
-    if (copy[i].length != number % kTrailTextSize || copy[i].at != static_cast<WallTime>(number))
+    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != xact_seq) return false;
+    if (copy[i].length != number % kTrailTextSize ||
+        copy[i].at != WallTime{static_cast<std::int64_t>(number)})
       return false;
     for (int k = 0; k < copy[i].length; k++) {
       if (copy[i].text[k] != static_cast<char>('A' + number % 26)) return false;
@@ -196,7 +196,7 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
     for (std::uint64_t number = 0; !stop.load(std::memory_order_relaxed); number++) {
       const XactSeq xact_seq = number / 100;
       std::memset(text, static_cast<char>('A' + number % 26), sizeof(text));
-      trail_->add(xact_seq, xact_seq / 10 * 10, static_cast<WallTime>(number), number,
+      trail_->add(xact_seq, xact_seq / 10 * 10, WallTime{static_cast<std::int64_t>(number)}, number,
                   TextSpan{text, static_cast<int>(number % kTrailTextSize)});
       written.store(number, std::memory_order_release);
       dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pause would starve the reader

@@ -9,6 +9,8 @@
 #include <set>
 #include <vector>
 
+#include "samples.hpp"
+
 namespace pgleak {
 namespace {
 
@@ -36,7 +38,7 @@ LockModes conflicting_with(Mode mode) {
 struct Request {
   int node;
   Mode mode;
-  WallTime since = 1000;
+  int since = 1000;  // on the wall clock, in microseconds; 0: not known
 };
 
 // A graph in memory of its own.
@@ -49,7 +51,7 @@ class Graph : public WaitGraph {
   Graph& lock(std::initializer_list<Request> holders, std::initializer_list<Request> queue) {
     begin_lock();
     for (const Request& request : queue)
-      add_waiter(request.node, request.mode, conflicting_with(request.mode), request.since);
+      add_waiter(request.node, request.mode, conflicting_with(request.mode), WallTime{request.since});
     for (const Request& request : holders) add_holder(request.node, bit(request.mode));
     return *this;
   }
@@ -64,7 +66,7 @@ TEST(WaitGraphTest, NobodyWaits) {
   Graph graph;
   EXPECT_TRUE(graph.is_empty());
   EXPECT_EQ(graph.behind(0), 0);
-  EXPECT_EQ(graph.blocked_behind(0).since, 0);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{0});
 }
 
 TEST(WaitGraphTest, OneWaits) {
@@ -72,7 +74,7 @@ TEST(WaitGraphTest, OneWaits) {
   graph.lock({{0, kExclusive}}, {{1, kExclusive, 500}});
   EXPECT_FALSE(graph.is_empty());
   EXPECT_EQ(graph.behind(0), 1);
-  EXPECT_EQ(graph.blocked_behind(0).since, 500);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{500});
   EXPECT_EQ(graph.behind(2), 0);
 }
 
@@ -81,7 +83,8 @@ TEST(WaitGraphTest, OfAChainOnlyTheRootIsBlamedAndForAll) {
   graph.lock({{0, kExclusive}}, {{1, kExclusive, 900}}).lock({{1, kExclusive}}, {{2, kExclusive, 400}});
   graph.lock({{2, kExclusive}}, {{3, kExclusive, 700}});
   EXPECT_EQ(graph.behind(0), 3);
-  EXPECT_EQ(graph.blocked_behind(0).since, 400) << "the longest waits, also if not for the root itself";
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{400})
+      << "the longest waits, also if not for the root itself";
   EXPECT_EQ(graph.behind(1), 0);
   EXPECT_EQ(graph.behind(2), 0);
   EXPECT_EQ(graph.behind(3), 0);
@@ -143,7 +146,7 @@ TEST(WaitGraphTest, AHotRowsQueueIsAllBehindItsHolder) {
   graph.lock({{0, kAll}}, {{1, kShare, 100}});
   graph.lock({{1, kAll}}, {{2, kAll, 200}, {3, kAll, 300}, {4, kAll, 400}, {5, kAll, 500}});
   EXPECT_EQ(graph.behind(0), 5);
-  EXPECT_EQ(graph.blocked_behind(0).since, 100);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{100});
 }
 
 TEST(WaitGraphTest, ADeadlockAboutToBeFoundBlamesNobody) {
@@ -169,7 +172,7 @@ TEST(WaitGraphTest, AParallelQueryIsOneSession) {
   graph.lock({{0, kExclusive}}, {{1, kShare, 800}, {1, kShare, 600}});
   graph.lock({{1, kShareRead}, {1, kShareRead}}, {{2, kAll}});
   EXPECT_EQ(graph.behind(0), 2);
-  EXPECT_EQ(graph.blocked_behind(0).since, 600);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{600});
   EXPECT_EQ(graph.behind(1), 0);
 }
 
@@ -205,10 +208,10 @@ TEST(WaitGraphTest, AWaitWithoutATimeCountsAllTheSame) {
   Graph graph;
   graph.lock({{0, kAll}}, {{1, kAll, 0}});
   EXPECT_EQ(graph.behind(0), 1);
-  EXPECT_EQ(graph.blocked_behind(0).since, 0);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{0});
   graph.clear();
   graph.lock({{0, kAll}}, {{1, kAll, 0}, {2, kAll, 300}});
-  EXPECT_EQ(graph.blocked_behind(0).since, 300);
+  EXPECT_EQ(graph.blocked_behind(0).since, WallTime{300});
 }
 
 TEST(WaitGraphTest, ClearForgetsAll) {
@@ -232,7 +235,7 @@ TEST(WaitGraphTest, WhatDoesNotFitIsLeftOutAndSaid) {
   graph.clear();
   EXPECT_TRUE(graph.is_complete());
   graph.begin_lock();
-  graph.add_waiter(1, kAll, conflicting_with(kAll), 100);
+  graph.add_waiter(1, kAll, conflicting_with(kAll), WallTime{100});
   for (int i = 0; i < 100000; i++) graph.add_holder(0, bit(kShareRead));
   EXPECT_FALSE(graph.is_complete());
   EXPECT_EQ(graph.behind(0), 1);
@@ -314,7 +317,7 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
       std::shuffle(lock.queue.begin(), lock.queue.end(), random);
       graph.begin_lock();
       for (const Request& request : lock.queue)
-        graph.add_waiter(request.node, request.mode, conflicting_with(request.mode), request.since);
+        graph.add_waiter(request.node, request.mode, conflicting_with(request.mode), WallTime{request.since});
       for (const Request& request : lock.holders) graph.add_holder(request.node, bit(request.mode));
     }
     for (int node = 0; node < kNodes; node++)

@@ -7,11 +7,6 @@ namespace {
 // How long a session may take to answer that it ends its connection, before it gets SIGTERM.
 constexpr Micros kGracePeriod = 2 * kSecond;
 
-// How long a backend that was told to exit may take before it is told again, and a session whose query was
-// cancelled before the next one is: it may have caught the error in a savepoint.
-constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
-constexpr Micros kRepeatCancelAfter = kSecond;
-
 // Right after the server's start nobody knows yet which sessions the rules exempt, so limits act on nobody.
 // Not for ever: a recorder that cannot read the rules must not protect a leak.
 constexpr Micros kRulesTimeout = 60 * kSecond;
@@ -303,28 +298,6 @@ Decision decide(const SessionSnapshot& snapshot, const Episode* open, const Scan
   if (open == nullptr) return consider(snapshot, inputs, budgets);
   if (snapshot.action.action != Action::kNone) return follow_action(snapshot, *open, budgets);
   return follow(snapshot, *open, inputs, budgets);
-}
-
-void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now) {
-  ActionState& state = progress->action;
-  if (state.last != action) state.failures = 0;
-  state.last = action;
-  state.result = result;
-  state.at = now.wall;
-  const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
-  if (has_failed && state.failures < UINT8_MAX) state.failures++;
-  const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;
-  const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(state.failures);
-  state.retry_at = now.monotonic + pause;
-  if (result == ActionResult::kDone && action == Action::kCancel) progress->is_cancelled = true;
-  if (result == ActionResult::kDone && action == Action::kTerminate) progress->terminate_sent = true;
-}
-
-bool is_reported(const EpisodeProgress& progress) {
-  const ActionState& action = progress.action;
-  const int earlier_failures =
-      action.failures - (action.result == ActionResult::kSkipped || action.result == ActionResult::kUnsafe);
-  return action.result == ActionResult::kDone || earlier_failures == 0;
 }
 
 }  // namespace pgleak

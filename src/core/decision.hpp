@@ -148,14 +148,6 @@ struct Decision {
 Decision decide(const SessionSnapshot& snapshot, const Episode* open, const ScanInputs& inputs,
                 Budgets* budgets);
 
-// Notes in `progress` what became of an action: decide() does, and apply for a signal that was answered at
-// once.
-void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now);
-
-// Whether an action that begins, or its result, is worth a log line and an event: of one that fails again and
-// again only the first attempt is.
-bool is_reported(const EpisodeProgress& progress);
-
 // How often a running action is polled when nothing wakes the scanner.
 inline constexpr Micros kActionPollInterval = kMillisecond;
 

@@ -24,6 +24,11 @@ const char* to_string(Outcome outcome) {
 
 namespace {
 
+// How long a backend that was told to exit may take before it is told again, and a session whose query was
+// cancelled before the next one is: it may have caught the error in a savepoint.
+constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
+constexpr Micros kRepeatCancelAfter = kSecond;
+
 // How it ended as far as the session itself knows.
 Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
   switch (watched_end) {
@@ -69,6 +74,28 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
     default:
       return outcome;
   }
+}
+
+void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now) {
+  ActionState& state = progress->action;
+  if (state.last != action) state.failures = 0;
+  state.last = action;
+  state.result = result;
+  state.at = now.wall;
+  const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
+  if (has_failed && state.failures < UINT8_MAX) state.failures++;
+  const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;
+  const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(state.failures);
+  state.retry_at = now.monotonic + pause;
+  if (result == ActionResult::kDone && action == Action::kCancel) progress->is_cancelled = true;
+  if (result == ActionResult::kDone && action == Action::kTerminate) progress->terminate_sent = true;
+}
+
+bool is_reported(const EpisodeProgress& progress) {
+  const ActionState& action = progress.action;
+  const int earlier_failures =
+      action.failures - (action.result == ActionResult::kSkipped || action.result == ActionResult::kUnsafe);
+  return action.result == ActionResult::kDone || earlier_failures == 0;
 }
 
 }  // namespace pgleak

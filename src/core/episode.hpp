@@ -85,6 +85,13 @@ struct BackendTrace {
 // for exactly this transaction.
 Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end);
 
+// Notes in `progress` what became of an action, and when it may be tried again.
+void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now);
+
+// Whether an action that begins, or its result, is worth a log line and an event: of one that fails again and again only
+// the first attempt is.
+bool is_reported(const EpisodeProgress& progress);
+
 }  // namespace pgleak
 
 #endif

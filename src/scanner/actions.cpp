@@ -158,6 +158,11 @@ void warn_about_rules() {
 }  // namespace
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (decision.refuses_manual && take_manual_request(session)) answer_manual_request(session, ActionResult::kSkipped);
+  if (decision.episode == Decision::EpisodeStep::kClose) {
+    drop_request(session);
+    answer_manual_request(session, ActionResult::kSkipped);
+  }
   if (decision.warns_about_rules) warn_about_rules();
   if (decision.warns_about_rate) warn_about_rate();
   if (decision.finished) report_result(session);
@@ -180,24 +185,6 @@ void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const
       break;
     }
   }
-}
-
-void forget_action(TrackedSession session) {
-  drop_request(session);
-  answer_manual_request(session, ActionResult::kSkipped);
-}
-
-std::optional<ManualRequest> read_manual_request(TrackedSession session) {
-  if (shared->manual_requests.load(std::memory_order_acquire) == 0) return std::nullopt;
-  LWLockAcquire(shared->manual_lock, LW_SHARED);
-  const ManualRequest request = session.manual_request();
-  LWLockRelease(shared->manual_lock);
-  if (request.phase != ManualRequest::Phase::kAsked) return std::nullopt;
-  return request;
-}
-
-void refuse_manual_request(TrackedSession session) {
-  if (take_manual_request(session)) answer_manual_request(session, ActionResult::kSkipped);
 }
 
 }  // namespace pgleak

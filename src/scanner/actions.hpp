@@ -6,24 +6,13 @@
 #ifndef PGLEAK_SCANNER_ACTIONS_HPP
 #define PGLEAK_SCANNER_ACTIONS_HPP
 
-#include <optional>
-
 #include "core/decision.hpp"
 #include "scanner/tracked_session.hpp"
 
 namespace pgleak {
 
-// Carries out the actions of a decision on the open episode of the session.
+// Carries out what `decision` says about actions on the session, after its episode was opened, kept or closed.
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision);
-
-// The episode of the session is over: whatever is under way there has come to an end.
-void forget_action(TrackedSession session);
-
-// The request for an action on this session, if somebody waits for one.
-std::optional<ManualRequest> read_manual_request(TrackedSession session);
-
-// Tells the asker that the session has moved on.
-void refuse_manual_request(TrackedSession session);
 
 // --- backend_signal.cpp: reaching one certain backend, never another one that got its process id ---
 
@@ -43,9 +32,6 @@ bool send_message(TrackedSession session, const Judged& judged, std::uint32_t no
 // As pg_cancel_backend() and pg_terminate_backend().
 bool send_cancel(TrackedSession session, const Judged& judged);
 bool send_terminate(TrackedSession session, const Judged& judged);
-
-// True if the session was just seen waiting for its client.
-bool is_waiting_for_client(TrackedSession session, SessionId id);
 
 }  // namespace pgleak
 

@@ -84,7 +84,6 @@ void close_episode(TrackedSession session, Outcome outcome, Now now) {
   const Ending ending{outcome, now.wall, now.monotonic - episode.detected_mono};
   session.close();
   shared->counters.outcomes[static_cast<int>(outcome)]++;
-  forget_action(session);
   log_episode_ended(episode, outcome, ending.lasted);
   queue_end(session, ending);
 }
@@ -116,7 +115,6 @@ void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
   scan->next_due_in = Min(scan->next_due_in, decision.next_due_in);
   if (decision.clocks)
     session.update([&decision](SessionRecord* record) { record->clocks = *decision.clocks; });
-  if (decision.refuses_manual) refuse_manual_request(session);
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;

@@ -72,11 +72,4 @@ bool send_terminate(TrackedSession session, const Judged& judged) {
   return send_signal(session, judged, SIGTERM);
 }
 
-bool is_waiting_for_client(TrackedSession session, SessionId id) {
-  BackendOwner owner;
-  if (!session.backend().read_owner(id, &owner)) return false;
-  const PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
-  return *const_cast<const volatile uint32*>(&proc->wait_event_info) == WAIT_EVENT_CLIENT_READ;
-}
-
 }  // namespace pgleak

@@ -5,7 +5,6 @@
 #include "pg/compat.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
-#include "scanner/actions.hpp"
 
 extern "C" {
 #include "utils/memutils.h"
@@ -80,6 +79,23 @@ void read_absence(const Episode* open, const StatusEntry& entry, StatusRead read
   if (open == nullptr) return;
   const bool is_left = read == StatusRead::kUnused && entry.id.backend_start == open->session.backend_start;
   snapshot->last_state = is_left ? entry.state : open->progress.last_state;
+}
+
+// True if the session was just seen waiting for its client.
+bool is_waiting_for_client(TrackedSession session, SessionId id) {
+  BackendOwner owner;
+  if (!session.backend().read_owner(id, &owner)) return false;
+  const PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
+  return *const_cast<const volatile uint32*>(&proc->wait_event_info) == WAIT_EVENT_CLIENT_READ;
+}
+
+std::optional<ManualRequest> read_manual_request(TrackedSession session) {
+  if (shared->manual_requests.load(std::memory_order_acquire) == 0) return std::nullopt;
+  LWLockAcquire(shared->manual_lock, LW_SHARED);
+  const ManualRequest request = session.manual_request();
+  LWLockRelease(shared->manual_lock);
+  if (request.phase != ManualRequest::Phase::kAsked) return std::nullopt;
+  return request;
 }
 
 // In this order: the answer after the status, so that what the session did before it answered is in neither;

@@ -1,7 +1,7 @@
-# Owns: a small web shop, an ordinary FastAPI and SQLAlchemy application with the three bugs that leak sessions most.
-# Called by: uvicorn, which demo/run starts with SHOP_DATABASE, and SHOP_POOL_SIZE and SHOP_POOL_OVERFLOW if they are not
-#   to be SQLAlchemy's own, in the environment; demo/drive.py is its customers.
-# Must never: know anything of pgleak. The application is the patient.
+# A small web shop: an ordinary FastAPI and SQLAlchemy application with the three bugs that leak sessions most often.
+#
+# demo/run starts it under uvicorn with SHOP_DATABASE in the environment, and optionally SHOP_POOL_SIZE and
+# SHOP_POOL_OVERFLOW; demo/drive.py sends the requests. The shop knows nothing about pgleak.
 
 import os
 import time
@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
 
-# SQLAlchemy's default pool is 5 connections and 10 of overflow; its patience is shortened, from 30 seconds.
+# SQLAlchemy's default pool has 5 connections plus an overflow of 10. The timeout is shortened from its default, 30 seconds.
 engine = create_engine(
     os.environ["SHOP_DATABASE"],
     connect_args={"application_name": "shop-api"},
@@ -35,8 +35,8 @@ app = FastAPI(title="shop-api", dependencies=[Depends(note_route)])
 
 @event.listens_for(engine, "before_cursor_execute", retval=True)
 def name_the_route(connection, cursor, statement, parameters, context, executemany):
-    """Put the route into each statement, as sqlcommenter does: the database then knows which code is talking."""
-    # psycopg takes a % for a placeholder.
+    """Put the route into each statement, as sqlcommenter does, so that the database knows which code sent it."""
+    # psycopg treats % as a placeholder.
     return f"/*route='{quote(current_route.get()).replace('%', '%%')}'*/ {statement}", parameters
 
 
@@ -45,12 +45,12 @@ def pool_exhausted(request, error):
     return JSONResponse(status_code=503, content={"detail": str(error)})
 
 
-# --- how it should be -------------------------------------------------------------------------------------------------
+# --- correct code -----------------------------------------------------------------------------------------------------
 
 
 @app.get("/products")
 def list_products():
-    with Session() as session:  # closed at the end of the block, whatever happens in it
+    with Session() as session:  # closed at the end of the block, even after an error
         return session.execute(text("SELECT id, name, price FROM product ORDER BY id")).mappings().all()
 
 
@@ -76,7 +76,7 @@ recent_orders = []
 
 @app.get("/orders")
 def list_orders(customer: int):
-    """Nobody closes the session, and what is kept for the "recently viewed" box keeps it from the garbage collector."""
+    """Nothing closes the session, and the "recently viewed" list keeps it from being garbage-collected."""
     session = Session()
     orders = session.execute(text("SELECT id, product, quantity FROM orders WHERE customer = :id"), {"id": customer})
     recent_orders.append((customer, session))
@@ -87,7 +87,7 @@ def list_orders(customer: int):
 
 
 def send_confirmation(session, order):
-    """Talk to a mail server that never answers, without a time-out; commit and close are never reached."""
+    """Talk to a mail server that never answers, without a timeout; commit and close are never reached."""
     time.sleep(3600)
     session.execute(text("UPDATE orders SET confirmed = true WHERE id = :id"), {"id": order})
     session.commit()
@@ -113,6 +113,6 @@ health_session = Session()
 
 @app.get("/health")
 async def health():
-    """Never idle for long, never at an end: the first statement opened a transaction that lives as long as the app."""
+    """Never idle for long, but never finished: the first statement opened a transaction that lives as long as the app."""
     health_session.execute(text("SELECT 1"))
     return {"status": "green"}

@@ -1,7 +1,8 @@
-# Owns: the visitors of the demonstration's shop: real HTTP requests.
-# Called by: demo/run, as `drive.py URL PART`, one for each function below; exits with 0 if what the story tells has
-#   happened.
-# Must never: talk to the database. All it knows is what a customer, a supplier and a load balancer see.
+# The visitors of the demonstration's shop, as real HTTP requests.
+#
+# demo/run calls this as `drive.py URL PART`, where PART is one of the functions in PARTS. The exit status is 0 if
+# everything happened as the demonstration says. No part talks to the database: each sees only what a customer, a
+# supplier or a load balancer sees.
 
 import collections
 import json
@@ -13,12 +14,12 @@ import time
 import urllib.error
 import urllib.request
 
-CROWD = 16       # customers who search at the same time
-DELIVERIES = 5   # that arrive while a checkout holds the product
+CROWD = 16       # customers searching concurrently
+DELIVERIES = 5   # deliveries that arrive while a checkout holds the product
 
 
 def call(url, method="GET"):
-    """One request: its status, its body and how long it took."""
+    """Send one request; return its status, its body and its duration in seconds."""
     start = time.monotonic()
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=120) as response:
@@ -35,12 +36,12 @@ def tell(method, path, status, seconds, remark=""):
 
 
 def reason_of(body):
-    """What the shop says with a 503, without SQLAlchemy's link to its manual."""
+    """The text of a 503 response, without SQLAlchemy's link to its manual."""
     return body["detail"].split(" (Background")[0]
 
 
 def wait(url):
-    """The application needs a moment to start. A page without a session tells when it has."""
+    """Wait until the application has started, by asking for a page that uses no session."""
     for _ in range(600):
         try:
             return 0 if call(url + "/openapi.json")[0] == 200 else 1
@@ -50,7 +51,7 @@ def wait(url):
 
 
 class Crowd:
-    """Customers who search again and again."""
+    """Customers who search repeatedly."""
 
     def __init__(self, url):
         self.url = url
@@ -70,14 +71,14 @@ class Crowd:
                 self.reason = reason_of(body)
 
     def tell(self):
-        print(f"    GET  /search, {CROWD} customers at a time: {self.statuses[200]} answered, the slowest in "
-              f"{self.slowest * 1000:.0f} ms, {self.statuses[503]} refused", flush=True)
+        print(f"    GET  /search, {CROWD} concurrent customers: {self.statuses[200]} answered (slowest: "
+              f"{self.slowest * 1000:.0f} ms), {self.statuses[503]} refused", flush=True)
         if self.reason:
             print(f"         503 {self.reason}", flush=True)
 
 
 def crowd_until_stopped(url):
-    """They come until they are sent home, and some are refused."""
+    """Search until stopped; some requests are refused."""
     crowd = Crowd(url)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
@@ -87,7 +88,7 @@ def crowd_until_stopped(url):
 
 
 def crowd_served(url):
-    """The same customers for a moment, and none is refused."""
+    """Search for a moment; no request is refused."""
     crowd = Crowd(url)
     while crowd.statuses.total() < 3 * CROWD:
         time.sleep(0.05)
@@ -96,14 +97,14 @@ def crowd_served(url):
 
 
 def health(url):
-    """The load balancer: asks all the time, and never hears that anything is wrong."""
+    """The load balancer: polls all the time, and never sees an error."""
     while True:
         call(url + "/health")
         time.sleep(0.4)
 
 
 def customers(url):
-    """Seven of them, each with one look at the orders; two buy something."""
+    """Seven customers, each of whom views the orders once; two buy something."""
     for customer in range(1, 8):
         visit = [("GET", "/products"), ("GET", f"/orders?customer={customer}")]
         if customer % 3 == 0:
@@ -118,7 +119,7 @@ def customers(url):
 
 
 def deliveries(url):
-    """New stock of the product that customer 3 has bought; tells when all are booked."""
+    """Deliver the product that customer 3 bought; return when all deliveries are booked."""
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(call(url + "/delivery?product=3", "POST")))
                for _ in range(DELIVERIES)]
@@ -132,11 +133,11 @@ def deliveries(url):
 
 
 def refused(url):
-    """Nothing works any more, but for the load balancer."""
+    """Nothing works any more, except the load balancer's health check."""
     status, body, seconds = call(url + "/products")
     tell("GET", "/products", status, seconds, reason_of(body) if status != 200 else "")
     green, _, seconds = call(url + "/health")
-    tell("GET", "/health", green, seconds, "the load balancer sees no trouble: this route holds a connection of its own")
+    tell("GET", "/health", green, seconds, "the load balancer sees no problem: this route holds its own connection")
     return 0 if (status, green) == (503, 200) else 1
 
 
@@ -154,4 +155,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         result = 130
     sys.stdout.flush()
-    os._exit(result)  # some visitors may still wait for an answer
+    os._exit(result)  # some visitors may still be waiting for an answer

@@ -220,7 +220,7 @@ sub test_none
 	$session->close;
 }
 
-# The formula of the README: what is there is what it says, within a hundredth, at this and that setting.
+# The formula of doc/operation.md holds within a hundredth, with various settings.
 sub test_memory
 {
 	my $slots = $node->safe_psql('postgres', q{SELECT sum(setting::int) + 1 FROM pg_settings WHERE name IN
@@ -233,7 +233,7 @@ sub test_memory
 	my $computed = 480_000 + $slots * (1152 + $trail) +
 		$setting{'pgleak.queue_size'} * (496 + $setting{track_activity_query_size} + 152 * $trail_size);
 	my $taken = $node->safe_psql('postgres', "SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'pgleak %'");
-	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as the README says");
+	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as doc/operation.md says");
 }
 
 test_extended_protocol();

@@ -1,5 +1,5 @@
 # Rules as their users meet them: in force within a second for sessions that are idle already, following roles, ending by
-# themselves, waiting for an impact, muting an open leak; and the examples of the README.
+# themselves, waiting for an impact, muting an open leak; and the examples of doc/rules.md.
 
 use strict;
 use warnings FATAL => 'all';
@@ -217,13 +217,13 @@ sub test_transaction_clock
 	$session->close;
 }
 
-# Every example of the README does what its comment says.
-sub test_readme
+# Every example of doc/rules.md does what its comment says.
+sub test_examples
 {
-	my $readme = slurp_file("$FindBin::RealBin/../../README.md");
-	my ($section) = $readme =~ /^## Rules\n(.*?)^## /ms;
+	my $page = slurp_file("$FindBin::RealBin/../../doc/rules.md");
+	my ($section) = $page =~ /^## Examples\n(.*?)^## /ms;
 	my @examples = map { split /(?<=;)\n\n/ } $section =~ /^```sql\n(.*?)^```/msg;
-	cmp_ok(scalar @examples, '>=', 6, 'the README has examples of rules');
+	cmp_ok(scalar @examples, '>=', 6, 'doc/rules.md has examples');
 	set_rules();
 	for my $example (@examples)
 	{
@@ -263,7 +263,7 @@ test_end_of_validity();
 test_min_impact();
 test_open_leak();
 test_transaction_clock();
-test_readme();
+test_examples();
 is(sql('SELECT recorder_errors, last_error FROM pgleak.stats'), '0|', 'nothing of all this was an error');
 
 $node->stop;

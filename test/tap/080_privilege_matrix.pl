@@ -1,6 +1,6 @@
 # Who may do what: each kind of role tries everything there is to try with each table, view, sequence, function and setting of
 # pgleak, on each kind of process, and on what others run. What there is comes from the catalog, so whatever is new and has no
-# expectation here fails. What is expected is the README's section on permissions, as tables.
+# expectation here fails. The expectations are those of doc/permissions.md, as tables.
 
 use strict;
 use warnings FATAL => 'all';

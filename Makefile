@@ -119,6 +119,10 @@ PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
 ifneq ($(PGLEAK_INJECTION),)
 PG_CPPFLAGS += -DPGLEAK_INJECTION
 endif
+# With the assertions of core/ if the server has its own.
+ifneq ($(shell grep -s 'define USE_ASSERT_CHECKING 1' $(INCLUDEDIR_SERVER)/pg_config.h),)
+PG_CPPFLAGS += -DPGLEAK_ASSERTIONS
+endif
 # No exceptions: one that nobody catches would end every session of the server.
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -fno-plt -fno-semantic-interposition -Wall -Wextra -Wshadow -Wno-register -MMD -MP
 # Bitcode of a preloaded C++ module buys nothing and needs clang.

@@ -42,6 +42,7 @@ bool is_client_session() {
 }
 
 void take_slot() {
+  Assert(my_slot == nullptr);
   const int index = compat::my_status_index();
   if (index < 0 || index >= shared->slot_count) return;
 
@@ -66,6 +67,7 @@ void publish_end(TransactionEnd how) {
     if (how == TransactionEnd::kCommitted && is_client_session()) take_slot();
     return;
   }
+  Assert(MyBackendType == B_BACKEND);
   // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
   // then the server has transactions of its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;

@@ -38,6 +38,7 @@ bool is_in_aborted_block();
 // The xact_seq of the block this backend is in: of the running transaction, or of the one whose aborted
 // block it still is in. Only inside a transaction block. Called for every statement, so here.
 inline XactSeq my_block_seq() {
+  Assert(my_slot != nullptr);
   const TransactionReport report = my_slot->backend.report();
   // Nothing but a rollback leaves an aborted block behind.
   const bool is_over = report.last_end == TransactionEnd::kRolledBack && is_in_aborted_block();

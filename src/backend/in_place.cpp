@@ -70,11 +70,13 @@ void abort_transaction() {
   PG_CATCH();
   { end_after_failure(context); }
   PG_END_TRY();
+  Assert(IsAbortedTransactionBlockState());
   // The client read goes on in the context it was in. Not so the resource owner, which is gone.
   MemoryContextSwitchTo(context);
 }
 
 void roll_back_in_place(const ActionRequest& request) {
+  Assert(is_acting && IsTransactionBlock() && InterruptHoldoffCount == 0 && CritSectionCount == 0);
   cancelled_block = CancelledBlock{request.xact_seq, wall_now(), request.reason};
   abort_transaction();
   // A snapshot that the whole transaction shares stays registered until the block ends, and so would the

@@ -55,6 +55,8 @@ struct ActionState {
 
 // An action that somebody asks for with pgleak.cancel() or pgleak.terminate(), in the slot of its session.
 struct ManualRequest {
+  // kFree: next kAsked, by the caller. kAsked: next kTaken, by the scanner, or kFree, if the caller gives up.
+  // kTaken: next kFree, by the scanner.
   enum class Phase : std::uint8_t { kFree, kAsked, kTaken };
   Phase phase;
   Action action;

@@ -32,8 +32,8 @@ const char* to_string(Outcome outcome);
 
 // What changes while the episode is open.
 struct EpisodeProgress {
-  SessionState last_state;  // at the last scan
-  WallTime aborted_since;   // the state in which its block was last seen without a transaction; 0: in none
+  SessionState last_state;                // at the last scan
+  WallTime aborted_since;                 // the state in which its block was last seen without a transaction
   std::optional<Micros> longest_idle;     // longest time idle between two statements so far
   std::optional<Micros> transaction_age;  // at the last scan
   ImpactSample worst;                     // what it has hurt so far, at its worst

@@ -1,5 +1,7 @@
 #include "core/handshake.hpp"
 
+#include "core/assert.hpp"
+
 namespace pgleak {
 
 Step next_step(const Handshake& handshake, Reply reply, bool is_asleep, MonotonicTime now) {
@@ -13,6 +15,7 @@ Step next_step(const Handshake& handshake, Reply reply, bool is_asleep, Monotoni
 }
 
 void note_sent(Handshake* handshake, MonotonicTime now) {
+  PGLEAK_ASSERT(now.is_set() && handshake->attempts < UINT8_MAX);
   if (handshake->attempts == 0) handshake->started_at = now;
   handshake->attempts++;
 }

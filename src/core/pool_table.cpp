@@ -3,6 +3,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/assert.hpp"
+
 namespace pgleak {
 
 namespace {
@@ -47,6 +49,7 @@ void PoolTable::clear() {
 }
 
 void PoolTable::occupy(int index, const PoolKey& key, std::uint32_t hash) {
+  PGLEAK_ASSERT(index >= 0 && index < kPoolCount);
   hashes_[index] = hash;
   keys_[index] = key;
   empty_since_[index] = MonotonicTime::none();
@@ -75,6 +78,7 @@ int PoolTable::acquire(const PoolKey& key, bool* is_new) {
 void PoolTable::restore(int index, const PoolKey& key) { occupy(index, key, hash_of(key)); }
 
 bool PoolTable::keep(int index, std::int32_t sessions, MonotonicTime now) {
+  PGLEAK_ASSERT(hashes_[index] != 0);  // a free entry has no pool to keep
   if (sessions > 0) {
     empty_since_[index] = MonotonicTime::none();
     return true;

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/assert.hpp"
 #include "core/text.hpp"
 
 namespace pgleak {
@@ -178,6 +179,7 @@ bool have_same_roles(const RuleSet& a, const RuleSet& b) {
 }
 
 bool add_role(RuleSet* set, std::uint32_t role, const RuleBits& satisfied) {
+  PGLEAK_ASSERT(set->role_count == 0 || set->roles[set->role_count - 1] < role);  // find_role() bisects
   if (set->role_count >= kMaxRoles) return false;
   set->roles[set->role_count] = role;
   set->satisfied_by[set->role_count] = satisfied;

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/assert.hpp"
+
 namespace pgleak {
 
 // A sequence lock, the protocol of the server's own st_changecount: the version is odd while a write is
@@ -25,6 +27,7 @@ class SeqLock {
   // could read the value any more.
   template <typename Change>
   void write(Change change) {
+    PGLEAK_ASSERT((version_.load(std::memory_order_relaxed) & 1) == 0);  // no write inside a write
     version_.store(version_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_release);
     change(&value_);

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include "core/assert.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
@@ -114,6 +115,7 @@ struct Stopwatch {
   // monotonic time at which an earlier look is known to have found another thing or nothing, or none()
   // when there was no such scan.
   Micros observe(WallTime started, Now now, MonotonicTime not_before) {
+    PGLEAK_ASSERT(now.monotonic >= not_before);  // that clock never goes back
     if (started != started_at || !first_sight_at.is_set()) {
       Micros age = now.wall > started ? now.wall - started : Micros{0};
       if (not_before.is_set() && age > now.monotonic - not_before) age = now.monotonic - not_before;

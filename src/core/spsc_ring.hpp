@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/assert.hpp"
+
 namespace pgleak {
 
 // Counts events ever put in and ever taken out; an event's place is its number modulo the capacity.
@@ -33,6 +35,7 @@ class SpscRing {
   std::uint64_t next_to_read() const { return tail_.load(std::memory_order_relaxed); }
   // Consumer: the `count` oldest events are done with; their places are the producer's again.
   void finish_read(std::uint64_t count) {
+    PGLEAK_ASSERT(count <= size());  // the tail never overtakes the head
     tail_.store(tail_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
 

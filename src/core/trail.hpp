@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/assert.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
 
@@ -131,6 +132,7 @@ inline void TrailRing::add(int capacity, XactSeq xact_seq, WallTime at, std::uin
   }
   const int place = next_.load(std::memory_order_relaxed);
   const int count = count_.load(std::memory_order_relaxed);
+  PGLEAK_ASSERT(place < capacity && count <= capacity && text.length <= kTrailTextSize);
   TrailEntry& entry = entries()[place];
   entry.at = at;
   entry.query_id = query_id;

@@ -1,5 +1,7 @@
 #include "core/wait_graph.hpp"
 
+#include "core/assert.hpp"
+
 namespace pgleak {
 
 // A process waits for one lock at a time and has room for a node, even where it is none, as a member of a
@@ -53,6 +55,7 @@ void WaitGraph::begin_lock() {
 }
 
 void WaitGraph::add_waiter(int node, int mode, LockModes conflicting, WallTime since) {
+  PGLEAK_ASSERT(node >= 0 && node < node_count_ && mode >= 0 && mode < kLockModes);
   if (wait_count_ == node_count_ || current_lock_ == kNone) {
     is_complete_ = false;
     return;
@@ -63,6 +66,7 @@ void WaitGraph::add_waiter(int node, int mode, LockModes conflicting, WallTime s
 }
 
 void WaitGraph::add_holder(int node, LockModes modes) {
+  PGLEAK_ASSERT(node >= 0 && node < node_count_);
   if (hold_count_ == hold_capacity(node_count_) || current_lock_ == kNone) {
     is_complete_ = false;
     return;

@@ -68,7 +68,7 @@ std::uint64_t put_request(int index, SessionId session, const TransactionBlock& 
   }
   const std::uint64_t request_id = ++shared->last_request_id;
   request = ManualRequest{};
-  request.phase = ManualRequest::Phase::kAsked;
+  enter_phase(&request, ManualRequest::Phase::kAsked);
   request.action = action;
   request.request_id = request_id;
   request.session = session;
@@ -93,7 +93,7 @@ void withdraw_request(int index, std::uint64_t request_id) {
   ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   if (request.request_id == request_id && request.phase == ManualRequest::Phase::kAsked) {
-    request.phase = ManualRequest::Phase::kFree;
+    enter_phase(&request, ManualRequest::Phase::kFree);
     shared->manual_requests--;
   }
   LWLockRelease(shared->manual_lock);

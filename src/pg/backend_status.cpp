@@ -24,7 +24,10 @@ constexpr int kPageAhead = 160;
 constexpr int kPageStep = 8;
 
 // The array itself is private to the server; the position of the own entry in it is not.
-volatile PgBackendStatus* entry_at(int index) { return MyBEEntry - compat::my_status_index() + index; }
+volatile PgBackendStatus* entry_at(int index) {
+  Assert(MyBEEntry != nullptr);
+  return MyBEEntry - compat::my_status_index() + index;
+}
 
 constexpr std::uint32_t bit_of(BackendState state) { return std::uint32_t{1} << state; }
 constexpr std::uint32_t kIdleInTransactionStates =

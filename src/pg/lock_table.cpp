@@ -62,6 +62,7 @@ bool find_waiters() {
 // The lock for which a process waits, if it is in this partition, which the caller has locked. Found from the
 // process's own list, as only that is sure to be in this partition whole.
 LOCK* awaited_lock(PGPROC* proc, int partition) {
+  Assert(LWLockHeldByMe(LockHashPartitionLockByIndex(partition)));
   const PROCLOCK* const awaited = proc->waitProcLock;
   LOCK* lock = nullptr;
   if (awaited == nullptr) return nullptr;
@@ -72,6 +73,7 @@ LOCK* awaited_lock(PGPROC* proc, int partition) {
 }
 
 void add_lock(LOCK* lock) {
+  Assert(LWLockHeldByMe(LockHashPartitionLock(LockTagHashCode(&lock->tag))));
   const LockMethod method = GetLockTagsMethodTable(&lock->tag);
   LOCKMASK conflicting_with_any = 0;
   graph.begin_lock();
@@ -158,6 +160,7 @@ void forget_lock_waits() { is_current = false; }
 void prefetch_held_resources(int proc_index) { prefetch(&ProcGlobal->allProcs[proc_index]); }
 
 bool read_held_resources(int proc_index, int pid, HeldResources* held) {
+  Assert(proc_index >= 0 && proc_index < static_cast<int>(ProcGlobal->allProcCount));
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
 
   const HeldLocks locks = read_locks(proc);

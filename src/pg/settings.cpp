@@ -185,6 +185,7 @@ void define_server_settings() {
 }  // namespace
 
 void define_settings() {
+  Assert(process_shared_preload_libraries_in_progress);
   define_limit<0>();
   define_server_settings();
   define_injection_settings();

@@ -27,6 +27,7 @@ template <typename Body>
 ErrorData* run_in_transaction(MemoryContext context, int timeout_ms, Body body) {
   static_assert(std::is_trivially_destructible<Body>::value, "an ERROR would skip its destructor");
   ErrorData* volatile error = nullptr;
+  Assert(MyBackendType == B_BG_WORKER && !IsTransactionState());
 
   PG_TRY();
   {

@@ -56,6 +56,7 @@ void register_worker(const char* name, const char* entry_point) {
 }
 
 void start_worker(std::atomic<std::int32_t>* proc_index) {
+  Assert(MyBackendType == B_BG_WORKER && published_proc_index == nullptr);
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
   pqsignal(SIGTERM, handle_sigterm);
   BackgroundWorkerUnblockSignals();
@@ -76,6 +77,7 @@ void set_interruptible(bool is_interruptible) {
 }
 
 bool sleep_worker(Micros duration, std::uint32_t wait_event) {
+  Assert(published_proc_index != nullptr);
   if (duration > Micros{0} && !ShutdownRequestPending) {
     // Rounded up, or the last fraction of a millisecond would be spent in a busy loop.
     const std::int64_t milliseconds = (duration - Micros{1}) / kMillisecond + 1;
@@ -106,7 +108,10 @@ bool is_server_stopping() {
   return strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
 }
 
-void exit_worker() { proc_exit(is_server_stopping() ? 0 : 1); }
+void exit_worker() {
+  Assert(published_proc_index != nullptr);
+  proc_exit(is_server_stopping() ? 0 : 1);
+}
 
 void wake_worker(const std::atomic<std::int32_t>& proc_index) {
   const std::int32_t index = proc_index.load(std::memory_order_acquire);

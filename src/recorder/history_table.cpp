@@ -87,6 +87,7 @@ bool is_still(Oid table, const char* name) {
 }
 
 HistoryAccess open_table(const char* name, LOCKMODE lock, Oid* table) {
+  Assert(MyBackendType == B_BG_WORKER && IsTransactionState());
   const Finding finding = find_table(name);
   *table = finding.table;
   if (finding.access != HistoryAccess::kReady) return finding.access;
@@ -113,6 +114,7 @@ void close_table() {
 HistoryAccess open_history() { return open_table("history", RowExclusiveLock, &history); }
 
 bool has_history_rules() {
+  Assert(OidIsValid(history) && IsTransactionState());
   bool found = false;
   Relation relation = table_open(history, NoLock);
   const RuleLock* const rules = relation->rd_rules;

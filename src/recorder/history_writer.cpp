@@ -82,6 +82,7 @@ std::int64_t first_number() {
 // Runs body() with SPI and a snapshot. No RAII: an ERROR in between unwinds both through the transaction.
 template <typename Body>
 void with_spi(Body body) {
+  Assert(MyBackendType == B_BG_WORKER && IsTransactionState());
   SPI_connect();
   PushActiveSnapshot(GetTransactionSnapshot());
   body();

@@ -107,6 +107,7 @@ void send_notifications(MemoryContext context) {
 }  // namespace
 
 void maintain_pools(MemoryContext context) {
+  Assert(is_recorder());
   update_connection_limits(context);
   send_notifications(context);
 }

@@ -85,6 +85,7 @@ void fix_settings() {
 // cannot be written now are noted and said, once.
 template <typename Body, typename AfterCommit>
 bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
+  Assert(is_recorder() && !RecoveryInProgress());
   HistoryAccess access = HistoryAccess::kNoExtension;
   pgstat_report_activity(STATE_RUNNING, "pgleak: writing history");
   set_interruptible(!recorder.is_stopping);

@@ -78,6 +78,7 @@ struct Logged {
 
 // Counts and keeps an error. False if the same one has been logged not long ago.
 bool note_error(const char* message, Logged* logged) {
+  Assert(is_recorder());
   const Now now = read_clocks();
   shared->counters.recorder_errors++;
   keep_error(message, now.wall);

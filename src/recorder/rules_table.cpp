@@ -198,6 +198,7 @@ std::int64_t add_members(RuleSet* set, NamedRoles* named, Portal portal) {
 }  // namespace
 
 void read_rules_table(RuleSet* set) {
+  Assert(IsTransactionState() && set->count == 0);
   static SPIPlanPtr plan = nullptr;
   SPI_connect();
   PushActiveSnapshot(GetTransactionSnapshot());
@@ -221,6 +222,7 @@ void read_rules_table(RuleSet* set) {
 }
 
 std::int64_t read_role_members(RuleSet* set) {
+  Assert(IsTransactionState() && set->role_count == 0);
   static SPIPlanPtr plan = nullptr;
   NamedRoles* named = static_cast<NamedRoles*>(palloc0(sizeof(NamedRoles)));
   find_named_roles(*set, named);

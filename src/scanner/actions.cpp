@@ -37,7 +37,7 @@ bool take_manual_request(TrackedSession session) {
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   const bool is_asked = request.phase == ManualRequest::Phase::kAsked;
   if (is_asked) {
-    request.phase = ManualRequest::Phase::kTaken;
+    enter_phase(&request, ManualRequest::Phase::kTaken);
     shared->manual_requests--;
   }
   LWLockRelease(shared->manual_lock);
@@ -49,7 +49,7 @@ void answer_manual_request(TrackedSession session, ActionResult result) {
   ManualRequest& request = session.manual_request();
   if (request.phase != ManualRequest::Phase::kTaken) return;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
-  request.phase = ManualRequest::Phase::kFree;
+  enter_phase(&request, ManualRequest::Phase::kFree);
   shared->manual_answers[request.request_id % kManualAnswers] = ManualAnswer{request.request_id, result};
   LWLockRelease(shared->manual_lock);
   ConditionVariableBroadcast(&shared->manual_answered);

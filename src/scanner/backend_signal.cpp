@@ -26,6 +26,7 @@ bool with_backend(TrackedSession session, const Judged& judged, Act act) {
   if (!session.backend().read_owner(judged.session, &owner)) return false;
 
   bool is_done = false;
+  Assert(is_scanner() && !LWLockHeldByMe(ProcArrayLock));
   LWLockAcquire(ProcArrayLock, LW_SHARED);
   PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
   StatusEntry entry{};

@@ -191,6 +191,7 @@ void prepare_pools() {
 }
 
 void sample_pools(const ScanContext& scan) {
+  Assert(is_scanner());
   const MonotonicTime now = scan.now.monotonic;
   if (now + kTolerance < sampler->next_on) return;
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;

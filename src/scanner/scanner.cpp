@@ -131,6 +131,7 @@ ScanContext begin_scan(const Progress& progress) {
 
 // Returns the time until the next scan is due.
 Micros run_scan(Progress* progress) {
+  Assert(is_scanner());
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
   ScanContext scan = begin_scan(*progress);
   forget_lock_waits();

@@ -120,6 +120,7 @@ void prepare_session_reader() {
 }
 
 const RuleSet& refresh_rules() {
+  Assert(is_scanner());
   // Should they be published again while they are copied, the copy is newer than its number and is made
   // again.
   const std::uint64_t version = shared_rules->version.load(std::memory_order_acquire);

@@ -32,9 +32,25 @@ Event* EventQueue::place(std::uint64_t number) const {
   return reinterpret_cast<Event*>(first + (number % capacity_) * stride_);
 }
 
-Event* EventQueue::start_put() { return ring_.is_full(capacity_) ? nullptr : place(ring_.next_to_write()); }
+Event* EventQueue::start_put() {
+  Assert(is_scanner());
+  return ring_.is_full(capacity_) ? nullptr : place(ring_.next_to_write());
+}
 
-const Event* EventQueue::peek(std::uint64_t index) const { return place(ring_.next_to_read() + index); }
+void EventQueue::finish_put() {
+  Assert(is_scanner() && !ring_.is_full(capacity_));
+  ring_.finish_write();
+}
+
+void EventQueue::finish_oldest(std::uint64_t count) {
+  Assert(is_recorder() && count <= ring_.size());
+  ring_.finish_read(count);
+}
+
+const Event* EventQueue::peek(std::uint64_t index) const {
+  Assert(is_recorder() && index < ring_.size());
+  return place(ring_.next_to_read() + index);
+}
 
 EventCounts EventQueue::counts() const {
   const std::uint64_t from = counted_from_.load(std::memory_order_relaxed);

@@ -46,11 +46,11 @@ class EventQueue {
   // Scanner: the place for the next event with room for its texts, or nullptr if the queue is full.
   // It counts only after finish_put().
   Event* start_put();
-  void finish_put() { ring_.finish_write(); }
+  void finish_put();
 
   // Recorder: the `index`-th event waiting, 0 being the oldest; index < waiting().
   const Event* peek(std::uint64_t index) const;
-  void finish_oldest(std::uint64_t count) { ring_.finish_read(count); }
+  void finish_oldest(std::uint64_t count);
 
   std::uint64_t waiting() const { return ring_.size(); }
 

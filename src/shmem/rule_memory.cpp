@@ -11,6 +11,7 @@ namespace {
 
 template <typename Change>
 void change_rules(Change change) {
+  Assert(is_recorder());
   shared_rules->set.write(change);
   shared_rules->version.fetch_add(1, std::memory_order_release);
   // Sessions that are idle already may be past a limit now.
@@ -43,6 +44,7 @@ bool read_rules(RuleSet* copy) { return shared_rules->set.read(copy); }
 bool rules_are_published() { return shared_rules->version.load(std::memory_order_acquire) != 0; }
 
 bool match_session(const RuleSet& set, int index, const StatusEntry& entry, WallTime now, Match* match) {
+  Assert(index >= 0 && index < shared->slot_count);
   BackendOwner owner;
   SessionIdentity who;
   if (!session_slot(index).backend.read_owner(entry.id, &owner)) return false;

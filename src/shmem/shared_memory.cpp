@@ -101,9 +101,29 @@ void start_shared_memory() {
   LWLockRelease(AddinShmemInitLock);
 }
 
+bool is_worker_at(const std::atomic<std::int32_t>& proc_index) {
+  return MyBackendType == B_BG_WORKER &&
+         proc_index.load(std::memory_order_relaxed) == compat::my_proc_index();
+}
+
 }  // namespace
 
+bool is_scanner() { return is_worker_at(shared->scanner_proc); }
+
+bool is_recorder() { return is_worker_at(shared->recorder_proc); }
+
+void enter_phase(ManualRequest* request, ManualRequest::Phase next) {
+  Assert(LWLockHeldByMeInMode(shared->manual_lock, LW_EXCLUSIVE));
+  Assert(next == ManualRequest::Phase::kFree
+             ? request->phase != ManualRequest::Phase::kFree
+             : static_cast<int>(next) == static_cast<int>(request->phase) + 1);
+  Assert(is_scanner() ==
+         (next == ManualRequest::Phase::kTaken || request->phase == ManualRequest::Phase::kTaken));
+  request->phase = next;
+}
+
 Trail* trail_of(int index) {
+  Assert(index >= 0 && index < shared->slot_count);
   if (trails == nullptr) return nullptr;
   return reinterpret_cast<Trail*>(trails + static_cast<Size>(index) * trail_stride());
 }

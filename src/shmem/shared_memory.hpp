@@ -123,6 +123,13 @@ extern SessionSlot* session_slots;  // shared->slot_count of them; see session_s
 extern EventQueue* event_queue;
 extern SharedRules* shared_rules;
 
+// Moves a request on to its next phase, under manual_lock.
+void enter_phase(ManualRequest* request, ManualRequest::Phase next);
+
+// Which process this is, for assertions.
+bool is_scanner();
+bool is_recorder();
+
 // The slot at `index` of the backend status array; 0 <= index < shared->slot_count.
 inline SessionSlot& session_slot(int index) {
   Assert(index >= 0 && index < shared->slot_count);

@@ -58,6 +58,7 @@ void take_slot() {
   note_transaction_limits(own);
   my_slot = &session_slot(index);
   my_trail = trail_of(index);
+  install_signal_handler();
 }
 
 void publish_end(TransactionEnd how) {
@@ -71,6 +72,9 @@ void publish_end(TransactionEnd how) {
   // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
   // then the server has transactions of its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
+  const XactSeq xact_seq = my_slot->backend.report().ended_count;
+  const std::uint32_t cancelled_by = finish_transaction_end(how == TransactionEnd::kRolledBack);
+  if (cancelled_by != 0) note_cancelled_block(cancelled_by, xact_seq);
   // Only an aborted block has to be known by when its transaction began.
   my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
                                         ? from_timestamp(GetCurrentTransactionStartTimestamp())
@@ -79,6 +83,10 @@ void publish_end(TransactionEnd how) {
 
 void on_transaction_event(XactEvent event, void*) {
   switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+    case XACT_EVENT_PRE_PREPARE:
+      begin_transaction_end();
+      break;
     case XACT_EVENT_COMMIT:
       publish_end(TransactionEnd::kCommitted);
       break;

@@ -67,6 +67,23 @@ const CancelledBlock* current_cancelled_block();
 // Whether this backend ever had a transaction rolled back in place: no other can be in such a block.
 extern bool has_cancelled_block;
 
+// --- active_action.cpp: being signalled while active ---
+
+// Makes this session's SIGINT handler check what the scanner's signals are meant for. Once per session.
+void install_signal_handler();
+
+// The transaction begins to commit or to be prepared: from here on it is let go. Withdraws a cancel that came
+// too late.
+void begin_transaction_end();
+
+// The transaction has ended. Withdraws a cancel that the server has not acted on, before the next transaction
+// begins. Returns the nonce of the request that rolled it back, or 0.
+std::uint32_t finish_transaction_end(bool has_rolled_back);
+
+// Notes that the request with this nonce has rolled back the transaction `xact_seq`; see
+// current_cancelled_block().
+void note_cancelled_block(std::uint32_t nonce, XactSeq xact_seq);
+
 // If `statement`, a utility statement of the client's, would commit what was rolled back in place: ends the
 // block and raises an ERROR.
 void guard_commit(const PlannedStmt* statement);

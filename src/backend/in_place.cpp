@@ -14,6 +14,7 @@ extern "C" {
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -43,7 +44,8 @@ bool may_act(const ActionRequest& request) {
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
          IsTransactionBlock() && my_block_seq() == request.xact_seq && is_idle_state(MyBEEntry->st_state) &&
          from_timestamp(MyBEEntry->st_state_start_timestamp) == request.state_start &&
-         InterruptHoldoffCount == 0 && CritSectionCount == 0 && MyReplicationSlot == nullptr;
+         (!request.spares_exported || !XactHasExportedSnapshots()) && InterruptHoldoffCount == 0 &&
+         CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
 // A failure in the middle of the abort leaves nothing that this session could go on with.
@@ -144,6 +146,13 @@ void install_in_place() {
   // Languages hardly ever change, and nothing expensive in the server listens for that: a quiet place for
   // messages.
   CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
+}
+
+void note_cancelled_block(std::uint32_t nonce, XactSeq xact_seq) {
+  ActionRequest request;
+  if (!my_slot->action.request.read(&request) || request.nonce != nonce) return;
+  cancelled_block = CancelledBlock{xact_seq, from_timestamp(GetCurrentTimestamp()), request.reason};
+  has_cancelled_block = true;
 }
 
 bool has_cancelled_block = false;

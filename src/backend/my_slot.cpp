@@ -13,7 +13,6 @@
 
 extern "C" {
 #include "libpq/libpq-be.h"
-#include "utils/guc.h"
 #include "access/xact.h"
 }
 
@@ -25,9 +24,9 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
 }
 
 bool is_login_superuser() {
-  // The server keeps this for its clients, and so no catalog is needed here, at the end of a transaction.
-  const char* value = GetConfigOption("is_superuser", true, false);
-  return value != nullptr && strcmp(value, "on") == 0;
+  // Of the login, not of a role that ALTER ROLE ... SET role gave the session. Needs no catalog, which
+  // matters at the end of a transaction.
+  return GetSessionUserIsSuperuser();
 }
 
 SessionSlot* my_slot = nullptr;

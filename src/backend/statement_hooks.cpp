@@ -7,6 +7,8 @@
 extern "C" {
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "nodes/parsenodes.h"
+#include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -71,14 +73,30 @@ bool ends_unwatched(const PlannedStmt* statement) {
   if (has_cancelled_block) guard_commit(statement);
 }
 
+// Keeps track of SET idle_in_transaction_session_timeout = 0. Whatever takes it back ends the declaration.
+[[gnu::noinline]] void note_declaration(const VariableSetStmt* set) {
+  if (my_slot == nullptr) return;
+  const bool is_reset_all = set->kind == VAR_RESET_ALL;
+  if (!is_reset_all &&
+      (set->name == nullptr || strcmp(set->name, "idle_in_transaction_session_timeout") != 0))
+    return;
+  my_slot->backend.publish_declared(set->kind == VAR_SET_VALUE && IdleInTransactionSessionTimeout == 0);
+}
+
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
   // With neither a trail nor a cancelled block it comes down to two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
+  // Statements that end a transaction may free what they were called with; SET does not.
+  const VariableSetStmt* const set =
+      context == PROCESS_UTILITY_TOPLEVEL && IsA(statement->utilityStmt, VariableSetStmt)
+          ? reinterpret_cast<const VariableSetStmt*>(statement->utilityStmt)
+          : nullptr;
   next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
                completion);
+  if (set != nullptr) note_declaration(set);
 }
 
 void executor_start(QueryDesc* query, int flags) {

@@ -42,6 +42,12 @@ const char* to_string(ActionResult result) {
       return "skipped";
     case ActionResult::kUnsafe:
       return "not possible safely";
+    case ActionResult::kNoEffect:
+      return "no effect";
+    case ActionResult::kNoEffectOnClientWait:
+      return "no effect: waits for its client";
+    case ActionResult::kStandby:
+      return "waits for a synchronous standby";
   }
   return nullptr;
 }
@@ -68,11 +74,19 @@ Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sa
   return plan;
 }
 
-Micros retry_pause(std::uint8_t failures) {
-  constexpr Micros kLongest = 30 * kSecond;
-  Micros pause = 50 * kMillisecond;
-  for (std::uint8_t i = 1; i < failures && pause < kLongest; i++) pause *= 2;
-  return pause < kLongest ? pause : kLongest;
+bool has_failed(ActionResult result) {
+  return result == ActionResult::kSkipped || result == ActionResult::kUnsafe || had_no_effect(result);
+}
+
+bool had_no_effect(ActionResult result) {
+  return result == ActionResult::kNoEffect || result == ActionResult::kNoEffectOnClientWait;
+}
+
+Micros retry_pause(ActionResult result, std::uint8_t failures) {
+  const Micros longest = had_no_effect(result) ? kMinute : 30 * kSecond;
+  Micros pause = had_no_effect(result) ? kSecond : 50 * kMillisecond;
+  for (std::uint8_t i = 1; i < failures && pause < longest; i++) pause *= 2;
+  return pause < longest ? pause : longest;
 }
 
 RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {

@@ -23,6 +23,10 @@ enum class ActionResult : std::uint8_t {
   kDryRun,     // dry run
   kSkipped,    // the session moved on before it was reached
   kUnsafe,     // the session did not reach a point at which it could be done safely
+  kNoEffect,   // the session was told and went on
+  kNoEffectOnClientWait,  // it waits for its client in the middle of a command, and does not react to a
+                          // cancel there
+  kStandby,               // it commits and waits for a synchronous standby: never touched
 };
 
 // As pgleak.leaks.last_action and last_action_result print them; nullptr for kNone.
@@ -77,8 +81,15 @@ struct Plan {
 // block (`xact_start` none: its transaction is over, it only costs the connection).
 Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample);
 
-// When a failed action may be tried again: at the next looks at first, then ever more seldom.
-Micros retry_pause(std::uint8_t failures);
+// True for results that leave the session as it was and are tried again.
+bool has_failed(ActionResult result);
+
+// True if the session was told and did not react.
+bool had_no_effect(ActionResult result);
+
+// When a failed action may be tried again: soon at first, then ever more seldom. What had no effect is not
+// worth the first haste.
+Micros retry_pause(ActionResult result, std::uint8_t failures);
 
 // Lets at most `most` actions through in a minute, and after that none for a minute. Zero-initialised is
 // fresh.

@@ -7,6 +7,11 @@ namespace {
 // How long a session may take to answer that it ends its connection, before it gets SIGTERM.
 constexpr Micros kGracePeriod = 2 * kSecond;
 
+// How long a session may take to react to a cancel: one that waits for its client in the middle of a command
+// does not react at all, any other does at its next check for interrupts.
+constexpr Micros kClientWaitTimeout = kSecond;
+constexpr Micros kEffectTimeout = 10 * kSecond;
+
 // Right after the server's start nobody knows yet which sessions the rules exempt, so limits act on nobody.
 // Not for ever: a recorder that cannot read the rules must not protect a leak.
 constexpr Micros kRulesTimeout = 60 * kSecond;
@@ -56,7 +61,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   // A request meant one transaction of one session, not what has followed it.
   const bool is_manual =
       snapshot.manual && is_candidate && is_meant(*snapshot.manual, snapshot.status, block);
-  decision.refuses_manual = snapshot.manual && !is_manual;
+  if (snapshot.manual && !is_manual) decision.manual_answer = ActionResult::kSkipped;
   if (!block.exists) return decision;
 
   SessionClocks clocks = snapshot.clocks;
@@ -89,7 +94,8 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
 
 // What has become of the action under way; kRequested if it is not over.
 ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
-  switch (next_step(snapshot.action.handshake, snapshot.reply, snapshot.is_asleep, snapshot.now.monotonic)) {
+  switch (next_step(snapshot.action.handshake, snapshot.reply, snapshot.wait == SessionWait::kClientRead,
+                    snapshot.now.monotonic)) {
     case Step::kWait:
       return ActionResult::kRequested;
     case Step::kSend:
@@ -115,6 +121,36 @@ ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionSt
   return ActionResult::kRequested;
 }
 
+// The signal is answered by the target's handler; done is what has had its effect: the block or the query has
+// ended.
+ActionResult check_signal(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
+  const RunningAction& action = snapshot.action;
+  const Micros elapsed = snapshot.now.monotonic - action.started_at;
+  const bool has_accepted = snapshot.reply == Reply::kActing;
+  if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
+  if (!snapshot.is_present) return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
+  if (action.action == Action::kTerminate) {
+    if (elapsed >= kGracePeriod) *step = Decision::ActionStep::kTerminate;
+    return ActionResult::kRequested;
+  }
+  // A transaction that committed after all was not cancelled.
+  if (snapshot.watched_end != TransactionEnd::kNone)
+    return has_accepted && snapshot.watched_end == TransactionEnd::kRolledBack ? ActionResult::kDone
+                                                                               : ActionResult::kSkipped;
+  if (snapshot.status.state_start != action.state_start)
+    return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
+  const bool waits_for_client =
+      snapshot.wait == SessionWait::kClientRead || snapshot.wait == SessionWait::kClientWrite;
+  if (waits_for_client && elapsed >= kClientWaitTimeout) return ActionResult::kNoEffectOnClientWait;
+  return elapsed >= kEffectTimeout ? ActionResult::kNoEffect : ActionResult::kRequested;
+}
+
+ActionResult check_action(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
+  if (snapshot.action.is_signal) return check_signal(snapshot, step);
+  return snapshot.action.action == Action::kCancel ? check_cancel(snapshot, step)
+                                                   : check_terminate(snapshot, step);
+}
+
 Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
   const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status};
   return judge_open(episode, trace, snapshot.watched_end);
@@ -131,8 +167,7 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
-  const ActionResult result = decision.action == Action::kCancel ? check_cancel(snapshot, &decision.step)
-                                                                 : check_terminate(snapshot, &decision.step);
+  const ActionResult result = check_action(snapshot, &decision.step);
   if (result != ActionResult::kRequested) {
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
@@ -152,6 +187,8 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
 bool limits_may_act(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
                     Decision* decision) {
   if (snapshot.is_superuser && !inputs.act_on_superusers) return false;
+  if (snapshot.is_declared && !inputs.act_on_declared) return false;
+  decision->spares_exported = !inputs.act_on_declared;
   if (inputs.rules_are_loaded) return true;
   if (!budgets->rules_wanted_since.is_set()) budgets->rules_wanted_since = snapshot.now.monotonic;
   if (snapshot.now.monotonic - budgets->rules_wanted_since < kRulesTimeout) return false;
@@ -209,7 +246,8 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   const std::optional<Limits> limits = find_limits(snapshot, inputs, decision->ages, &decision->next_due_in);
   if (!limits) return;
   const Plan plan = plan_action(decision->ages, *limits, snapshot.status);
-  if (!limits_may_act(snapshot, inputs, budgets, decision)) {
+  // Its transaction is committed here; a cancel would report it to the client before any standby has it.
+  if (snapshot.wait == SessionWait::kSyncRep || !limits_may_act(snapshot, inputs, budgets, decision)) {
     show_plan(Plan{Action::kNone, Action::kNone, kForever}, snapshot.now, decision);
     return;
   }
@@ -220,6 +258,13 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   // What it does not hurt yet it may hurt later: the next ordinary scan sees it.
   if (decision->impact.impact < snapshot.limits->own_min_impact.value_or(inputs.server_min_impact)) return;
   if (!budgets->actions.allows(snapshot.slot)) return;
+  // One that did not react is tried again at the cost of the first attempt: it must not use up what others
+  // need.
+  if (episode.progress.action.last == plan.due && had_no_effect(episode.progress.action.result)) {
+    begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
+          decision);
+    return;
+  }
   switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
     case RateLimiter::Answer::kYes:
       begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
@@ -235,8 +280,12 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
 
 void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decision* decision) {
   const ManualRequest& request = *snapshot.manual;
+  if (snapshot.wait == SessionWait::kSyncRep) {
+    decision->manual_answer = ActionResult::kStandby;
+    return;
+  }
   if (request.session != episode.session || request.xact_seq != episode.xact_seq) {
-    decision->refuses_manual = true;
+    decision->manual_answer = ActionResult::kSkipped;
     return;
   }
   ActionReason reason{};

@@ -22,10 +22,14 @@
 
 namespace pgleak {
 
-// An action under way on an idle session, as the scanner remembers it between two scans. Active sessions are
-// signalled once and need no memory.
+// What a session waits for, as far as it matters for actions.
+enum class SessionWait : std::uint8_t { kOther, kClientRead, kClientWrite, kSyncRep };
+
+// An action under way, as the scanner remembers it between two scans.
 struct RunningAction {
-  Action action;  // kNone: none is under way
+  Action action;   // kNone: none is under way
+  bool is_signal;  // the session was active and got a signal; else it is reached through the client read
+  WallTime state_start;  // of the state that was judged
   MonotonicTime started_at;
   std::uint32_t nonce;  // of the last message
   Handshake handshake;
@@ -55,19 +59,20 @@ struct SessionSnapshot {
   // The backend status array and the backend's slot. With an open episode: is this still its session?
   bool is_present;
   bool is_client_backend;
-  SessionStatus status;              // only if present
-  std::uint64_t query_id;            // of its statement; 0: unknown
-  SessionState last_state;           // also of a session that has gone
-  TransactionEnd watched_end;        // how the transaction of the open episode ended
-  bool is_superuser;                 // by login; only with an open episode
-  WallTime aborted_at;               // see ActionSlot::aborted_at
+  SessionStatus status;        // only if present
+  std::uint64_t query_id;      // of its statement; 0: unknown
+  SessionState last_state;     // also of a session that has gone
+  TransactionEnd watched_end;  // how the transaction of the open episode ended
+  bool is_declared;            // idle in its transaction on purpose: see BackendSlot::publish_declared()
+  bool is_superuser;           // by login; only with an open episode
+  WallTime aborted_at;         // see ActionSlot::aborted_at
   std::optional<LimitFacts> limits;  // nothing if the session cannot be identified now
 
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
-  Reply reply;     // of the session to the last message of `action`, read after `status`
-  bool is_asleep;  // in the client read, seen after `reply`
+  Reply reply;       // of the session to the last message of `action`, read after `status`
+  SessionWait wait;  // seen after `reply`; only with an open episode
   std::optional<ManualRequest> manual;
 
   std::optional<HeldResources> held;
@@ -83,6 +88,7 @@ struct ScanInputs {
   PreviousScan previous;
   bool dry_run;
   bool act_on_superusers;
+  bool act_on_declared;
   std::int32_t max_actions_per_minute;
 };
 
@@ -137,10 +143,11 @@ struct Decision {
   ActionStep step;
   Action action;
   ActionReason reason;
-  bool is_manual;          // begins because of SessionSnapshot::manual
-  bool refuses_manual;     // the session has moved on since that request
-  bool warns_about_rate;   // say that actions stop for a minute
-  bool warns_about_rules;  // say that limits act without the rules
+  bool spares_exported;                       // not if the transaction has exported its snapshot
+  std::optional<ActionResult> manual_answer;  // to a request that begins no action
+  bool is_manual;                             // begins because of SessionSnapshot::manual
+  bool warns_about_rate;                      // say that actions stop for a minute
+  bool warns_about_rules;                     // say that limits act without the rules
 };
 
 // `open` is the open episode of the slot, or nullptr. Two calls with the same snapshot give the same

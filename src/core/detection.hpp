@@ -16,6 +16,7 @@ struct SessionClocks {
   SessionId id;
   Stopwatch idle;
   Stopwatch transaction;
+  XactSeq xact_seq;  // of the transaction that the second one measures
 };
 
 // What the clocks show; nothing where a clock does not apply to the session's state.

@@ -82,10 +82,9 @@ void record_result(EpisodeProgress* progress, Action action, ActionResult result
   state.last = action;
   state.result = result;
   state.at = now.wall;
-  const bool has_failed = result == ActionResult::kSkipped || result == ActionResult::kUnsafe;
-  if (has_failed && state.failures < UINT8_MAX) state.failures++;
+  if (has_failed(result) && state.failures < UINT8_MAX) state.failures++;
   const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;
-  const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(state.failures);
+  const Micros pause = result == ActionResult::kDone ? repeat_after : retry_pause(result, state.failures);
   state.retry_at = now.monotonic + pause;
   if (result == ActionResult::kDone && action == Action::kCancel) progress->is_cancelled = true;
   if (result == ActionResult::kDone && action == Action::kTerminate) progress->terminate_sent = true;
@@ -93,8 +92,7 @@ void record_result(EpisodeProgress* progress, Action action, ActionResult result
 
 bool is_reported(const EpisodeProgress& progress) {
   const ActionState& action = progress.action;
-  const int earlier_failures =
-      action.failures - (action.result == ActionResult::kSkipped || action.result == ActionResult::kUnsafe);
+  const int earlier_failures = action.failures - has_failed(action.result);
   return action.result == ActionResult::kDone || earlier_failures == 0;
 }
 

@@ -150,6 +150,20 @@ bool request_action(int pid, Action action) {
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                       errmsg("session with PID %d could not be reached safely, nothing was done", pid),
                       errhint("Try again, or use pgleak.terminate(%d).", pid)));
+  if (had_no_effect(result))
+    ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                      errmsg("session with PID %d did not react to the %s", pid, to_string(action)),
+                      result == ActionResult::kNoEffectOnClientWait
+                          ? errdetail("It waits for its client in the middle of a command.")
+                          : 0,
+                      errhint("pgleak.terminate(%d) ends its connection.", pid)));
+  if (result == ActionResult::kStandby)
+    ereport(WARNING,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("session with PID %d waits for a synchronous standby, nothing was done", pid),
+             errdetail("Its transaction is committed; ending the wait would report it to the client before a "
+                       "standby has it."),
+             errhint("Bring the standby back, or change \"synchronous_standby_names\".")));
   return result == ActionResult::kDone;
 }
 

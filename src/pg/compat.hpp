@@ -59,6 +59,13 @@ inline int my_proc_index() {
 #endif
 }
 
+// The arguments of a signal handler, to pass them on to another one.
+#if PG_VERSION_NUM >= 190000
+#define PGLEAK_PASS_SIGNAL postgres_signal_arg, pg_siginfo
+#else
+#define PGLEAK_PASS_SIGNAL postgres_signal_arg
+#endif
+
 // How the server numbers its system caches in a callback.
 #if PG_VERSION_NUM >= 190000
 using SyscacheId = SysCacheIdentifier;

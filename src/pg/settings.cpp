@@ -159,6 +159,10 @@ void define_server_settings() {
   DefineCustomBoolVariable("pgleak.act_on_superusers", "Lets actions touch the sessions of superusers.",
                            nullptr, &settings.act_on_superusers, false, PGC_SIGHUP, 0, nullptr, nullptr,
                            nullptr);
+  DefineCustomBoolVariable(
+      "pgleak.act_on_declared", "Lets limits act on sessions that declared themselves idle on purpose.",
+      "A session does so by setting idle_in_transaction_session_timeout to 0 itself, as pg_dump does.",
+      &settings.act_on_declared, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("pgleak.max_actions_per_minute", "Beyond this, actions stop for a minute.", nullptr,
                           &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
                           nullptr);

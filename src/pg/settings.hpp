@@ -18,6 +18,7 @@ struct Settings {
   bool notify;
   bool dry_run;
   bool act_on_superusers;
+  bool act_on_declared;
   int max_actions_per_minute;
   int retention;         // s; 0: keep for ever
   int history_max_rows;  // 0: no cap

@@ -27,7 +27,7 @@ void count_result(Action action, ActionResult result) {
     (action == Action::kCancel ? counters.cancels : counters.terminates)++;
   else if (result == ActionResult::kSkipped)
     counters.skipped++;
-  else if (result == ActionResult::kUnsafe)
+  else if (has_failed(result))
     counters.cancels_failed++;
 }
 
@@ -58,6 +58,7 @@ void answer_manual_request(TrackedSession session, ActionResult result) {
 void drop_request(TrackedSession session) {
   if (session.running_action().action == Action::kNone) return;
   session.running_action().action = Action::kNone;
+  session.action_slot().disarm_signal();
   session.action_slot().request.write([](ActionRequest* request) { request->nonce = 0; });
 }
 
@@ -99,12 +100,14 @@ void send_request(TrackedSession session, Now now) {
   if (!send_message(session, judged_of(request), action.nonce)) finish(session, ActionResult::kSkipped, now);
 }
 
-// An active session needs no handshake: the server's own signals reach it.
-void signal_active(TrackedSession session, Action action, Now now) {
+// An active session is signalled. Its handler checks once more, in the target, what the signal is meant for.
+void signal_active(TrackedSession session, const Decision& decision, Now now) {
+  RunningAction& action = session.running_action();
+  action.nonce = next_nonce();
+  session.action_slot().request.write([&action](ActionRequest* request) { request->nonce = action.nonce; });
   const ActionRequest& request = session.action_slot().request.current();
-  const bool is_sent = action == Action::kCancel ? send_cancel(session, judged_of(request))
-                                                 : send_terminate(session, judged_of(request));
-  finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, now);
+  session.action_slot().arm_signal(ArmedSignal{action.nonce, decision.action, request.xact_seq});
+  if (!send_interrupt(session, judged_of(request))) finish(session, ActionResult::kSkipped, now);
 }
 
 // The log line and the event, before anything reaches the session.
@@ -131,13 +134,16 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
                              episode.xact_seq,
                              snapshot.status.state_start,
                              MonotonicTime::none(),
+                             decision.spares_exported,
                              decision.reason};
   });
-  if (!is_idle_in_transaction(snapshot.status.state)) {
-    signal_active(session, decision.action, snapshot.now);
+  const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
+  session.running_action() = RunningAction{decision.action,        is_signal, snapshot.status.state_start,
+                                           snapshot.now.monotonic, 0,         Handshake{}};
+  if (is_signal) {
+    signal_active(session, decision, snapshot.now);
     return;
   }
-  session.running_action() = RunningAction{decision.action, snapshot.now.monotonic, 0, Handshake{}};
   send_request(session, snapshot.now);
 }
 
@@ -158,7 +164,8 @@ void warn_about_rules() {
 }  // namespace
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.refuses_manual && take_manual_request(session)) answer_manual_request(session, ActionResult::kSkipped);
+  if (decision.manual_answer && take_manual_request(session))
+    answer_manual_request(session, *decision.manual_answer);
   if (decision.episode == Decision::EpisodeStep::kClose) {
     drop_request(session);
     answer_manual_request(session, ActionResult::kSkipped);

@@ -11,7 +11,8 @@
 
 namespace pgleak {
 
-// Carries out what `decision` says about actions on the session, after its episode was opened, kept or closed.
+// Carries out what `decision` says about actions on the session, after its episode was opened, kept or
+// closed.
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision);
 
 // --- backend_signal.cpp: reaching one certain backend, never another one that got its process id ---
@@ -29,8 +30,11 @@ struct Judged {
 // Makes the backend handle the invalidation message with `nonce`, which nobody else minds.
 bool send_message(TrackedSession session, const Judged& judged, std::uint32_t nonce);
 
-// As pg_cancel_backend() and pg_terminate_backend().
-bool send_cancel(TrackedSession session, const Judged& judged);
+// SIGINT, which the target's handler takes for what ActionSlot::arm_signal() has armed; see
+// backend/active_action.cpp.
+bool send_interrupt(TrackedSession session, const Judged& judged);
+
+// As pg_terminate_backend(). Not while the session waits for a synchronous standby.
 bool send_terminate(TrackedSession session, const Judged& judged);
 
 }  // namespace pgleak

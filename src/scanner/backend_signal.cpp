@@ -7,6 +7,7 @@
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
+#include "replication/syncrep.h"
 #include "storage/lwlock.h"
 #include "storage/sinval.h"
 #include "utils/syscache.h"
@@ -30,8 +31,11 @@ bool with_backend(TrackedSession session, const Judged& judged, Act act) {
   LWLockAcquire(ProcArrayLock, LW_SHARED);
   PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
   StatusEntry entry{};
-  if (proc->pid == judged.session.pid && read_status(session.index(), &entry) == StatusRead::kDone &&
-      entry.id == judged.session && entry.state_start == judged.state_start) {
+  // Its transaction is committed there, and must not be reported before a standby has it.
+  const bool is_committing = proc->syncRepState != SYNC_REP_NOT_WAITING;
+  if (proc->pid == judged.session.pid && !is_committing &&
+      read_status(session.index(), &entry) == StatusRead::kDone && entry.id == judged.session &&
+      entry.state_start == judged.state_start) {
     const TransactionBlock block = current_block(combine(entry, session.backend().report()));
     if (block.exists && block.xact_seq == judged.xact_seq) is_done = act(entry);
   }
@@ -65,7 +69,7 @@ bool send_message(TrackedSession session, const Judged& judged, std::uint32_t no
   });
 }
 
-bool send_cancel(TrackedSession session, const Judged& judged) {
+bool send_interrupt(TrackedSession session, const Judged& judged) {
   return send_signal(session, judged, SIGINT);
 }
 

@@ -110,14 +110,10 @@ ScanContext begin_scan(const Progress& progress) {
   const RuleSet& rules = refresh_rules();
   scan.now = read_clocks();
   stop_at("scan");
-  scan.inputs = ScanInputs{current_limits(),
-                           current_action_min_impact(),
-                           &rules,
-                           rules_are_published(),
-                           progress.previous,
-                           settings.dry_run,
-                           settings.act_on_superusers,
-                           settings.max_actions_per_minute};
+  scan.inputs =
+      ScanInputs{current_limits(),           current_action_min_impact(), &rules,
+                 rules_are_published(),      progress.previous,           settings.dry_run,
+                 settings.act_on_superusers, settings.act_on_declared,    settings.max_actions_per_minute};
   publish_server_limits(scan.inputs.server_limits);
   scan.budgets = progress.budgets;
   scan.budgets.records = TimeBudget{};

@@ -81,12 +81,19 @@ void read_absence(const Episode* open, const StatusEntry& entry, StatusRead read
   snapshot->last_state = is_left ? entry.state : open->progress.last_state;
 }
 
-// True if the session was just seen waiting for its client.
-bool is_waiting_for_client(TrackedSession session, SessionId id) {
-  BackendOwner owner;
-  if (!session.backend().read_owner(id, &owner)) return false;
-  const PGPROC* proc = &ProcGlobal->allProcs[owner.proc_index];
-  return *const_cast<const volatile uint32*>(&proc->wait_event_info) == WAIT_EVENT_CLIENT_READ;
+// What the process at `proc_index` was just seen waiting for.
+SessionWait read_wait(int proc_index) {
+  const PGPROC* proc = &ProcGlobal->allProcs[proc_index];
+  switch (*const_cast<const volatile uint32*>(&proc->wait_event_info)) {
+    case WAIT_EVENT_CLIENT_READ:
+      return SessionWait::kClientRead;
+    case WAIT_EVENT_CLIENT_WRITE:
+      return SessionWait::kClientWrite;
+    case WAIT_EVENT_SYNC_REP:
+      return SessionWait::kSyncRep;
+    default:
+      return SessionWait::kOther;
+  }
 }
 
 std::optional<ManualRequest> read_manual_request(TrackedSession session) {
@@ -101,10 +108,11 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
 // In this order: the answer after the status, so that what the session did before it answered is in neither;
 // and only a sleep that is seen after the answer proves anything.
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
+  BackendOwner owner;
   snapshot->action = session.running_action();
-  if (snapshot->action.action == Action::kNone) return;
-  snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
-  snapshot->is_asleep = is_waiting_for_client(session, id);
+  if (snapshot->action.action != Action::kNone)
+    snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
+  if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
 }  // namespace
@@ -144,6 +152,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
   snapshot->now = snapshot->is_present ? time_of(snapshot->status, scan.now) : scan.now;
   snapshot->clocks = session.record().clocks;
   snapshot->action.action = Action::kNone;
+  snapshot->wait = SessionWait::kOther;
   if (snapshot->is_present) {
     snapshot->last_state = entry.state;
     snapshot->query_id = entry.query_id;
@@ -152,6 +161,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
+    snapshot->is_declared = session.backend().is_declared();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);
     read_action(session, open->session, snapshot);

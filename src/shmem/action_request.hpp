@@ -22,7 +22,15 @@ struct ActionRequest {
   XactSeq xact_seq;      // of the one transaction that is meant
   WallTime state_start;  // since when the session is in the state that was judged
   MonotonicTime expires_at;
+  bool spares_exported;  // not if the transaction has exported its snapshot: others depend on it
   ActionReason reason;
+};
+
+// What a SIGINT of the scanner asks of an active session. Read by the target's signal handler.
+struct ArmedSignal {
+  std::uint32_t nonce;  // 0: no signal of the scanner is under way
+  Action action;
+  XactSeq xact_seq;  // of the one transaction that is meant
 };
 
 class ActionSlot {
@@ -44,8 +52,25 @@ class ActionSlot {
   // client, whose idle time goes on.
   std::atomic<WallTime> aborted_at;
 
+  // Scanner: before it sends SIGINT, and when that is answered or given up.
+  void arm_signal(const ArmedSignal& armed) {
+    armed_seq_.store(armed.xact_seq, std::memory_order_relaxed);
+    armed_.store((static_cast<std::uint64_t>(armed.nonce) << 8) | static_cast<std::uint64_t>(armed.action),
+                 std::memory_order_release);
+  }
+  void disarm_signal() { armed_.store(0, std::memory_order_release); }
+
+  // Target, in a signal handler.
+  ArmedSignal armed_signal() const {
+    const std::uint64_t packed = armed_.load(std::memory_order_acquire);
+    return ArmedSignal{static_cast<std::uint32_t>(packed >> 8), static_cast<Action>(packed & 0xFF),
+                       armed_seq_.load(std::memory_order_relaxed)};
+  }
+
  private:
   std::atomic<std::uint64_t> reply_;
+  std::atomic<std::uint64_t> armed_;  // nonce and action; announces armed_seq_
+  std::atomic<XactSeq> armed_seq_;
 };
 
 }  // namespace pgleak

@@ -46,6 +46,7 @@ class BackendSlot {
                  std::memory_order_relaxed);
     owner_.write([&owner](BackendOwner* value) { *value = owner; });
     publish_limits(own_limits, own_action_min_impact);
+    publish_declared(false);
   }
 
   // What the session has of its own; where it follows the server it says nothing.
@@ -65,6 +66,10 @@ class BackendSlot {
     if (watched_.load(std::memory_order_relaxed) == ending)
       watched_end_.store(how, std::memory_order_release);
   }
+
+  // Whether the session has set idle_in_transaction_session_timeout to 0 itself, as pg_dump and other tools
+  // do that are idle in a transaction on purpose.
+  void publish_declared(bool is_declared) { is_declared_.store(is_declared, std::memory_order_relaxed); }
 
   // The transaction that the scanner has an episode of, if any: see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
@@ -108,6 +113,8 @@ class BackendSlot {
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
+  bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
+
  private:
   // Count and kind of the last end in one word, so that they are always read together.
   static constexpr int kEndBits = 3;
@@ -126,6 +133,7 @@ class BackendSlot {
   std::atomic<Micros> own_limits_[kLimitCount];
   std::atomic<std::optional<Impact>> own_action_min_impact_;
   static_assert(std::atomic<std::optional<Impact>>::is_always_lock_free, "processes share it");
+  std::atomic<bool> is_declared_;
   SeqLock<BackendOwner> owner_;
 };
 

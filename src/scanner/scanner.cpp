@@ -57,7 +57,7 @@ void process_session(TrackedSession session, ScanContext* scan) {
     SessionSnapshot snapshot;
     if (!read_session(session, *scan, &snapshot)) return;
     Decision decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
-    if (decision.needs_more()) {
+    while (decision.needs_more()) {
       if (!read_more(session, decision, &snapshot)) return;
       decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
     }

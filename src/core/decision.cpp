@@ -196,11 +196,16 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
   return reason;
 }
 
-void begin(Action action, const ActionReason& reason, bool is_dry, Now now, Decision* decision) {
+void begin(const SessionSnapshot& snapshot, Action action, const ActionReason& reason, bool is_dry,
+           Decision* decision) {
   decision->step = is_dry ? Decision::ActionStep::kDryRun : Decision::ActionStep::kBegin;
   decision->action = action;
   decision->reason = reason;
-  record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested, now);
+  record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested,
+                snapshot.now);
+  // An idle session is asked, and need not answer.
+  if (!is_dry && is_idle_in_transaction(snapshot.status.state))
+    lower(&decision->next_due_in, kActionPollInterval);
 }
 
 void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
@@ -222,7 +227,7 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   if (!budgets->actions.allows(snapshot.slot)) return;
   switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
     case RateLimiter::Answer::kYes:
-      begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
+      begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run,
             decision);
       break;
     case RateLimiter::Answer::kNoAndSayIt:
@@ -245,7 +250,7 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   reason.lasted = decision->ages.of(reason.clock).value_or(Micros{0});
   for (int i = 0; i < kNameSize; i++) reason.by_role[i] = request.by_role[i];
   decision->is_manual = true;
-  begin(request.action, reason, false, snapshot.now, decision);
+  begin(snapshot, request.action, reason, false, decision);
 }
 
 void update_progress(const SessionSnapshot& snapshot, Decision* decision) {

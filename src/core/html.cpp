@@ -57,19 +57,26 @@ HtmlWriter& HtmlWriter::text(const char* bytes) {
   return *this;
 }
 
-HtmlWriter& HtmlWriter::number(std::int64_t number) {
-  char digits[24];
+HtmlWriter& HtmlWriter::digits(std::int64_t number, int group) {
+  char digits[32];
   char* p = digits + sizeof(digits);
   std::uint64_t rest =
       number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
+  int written = 0;
   do {
+    if (group > 0 && written > 0 && written % group == 0) *--p = ',';
     *--p = static_cast<char>('0' + rest % 10);
+    written++;
     rest /= 10;
   } while (rest != 0);
   if (number < 0) *--p = '-';
   write(p, static_cast<std::size_t>(digits + sizeof(digits) - p));
   return *this;
 }
+
+HtmlWriter& HtmlWriter::number(std::int64_t number) { return digits(number, 0); }
+
+HtmlWriter& HtmlWriter::count(std::int64_t number) { return digits(number, 3); }
 
 HtmlWriter& HtmlWriter::tenths(std::int64_t tenths) {
   number(tenths / 10);
@@ -98,11 +105,17 @@ HtmlWriter& HtmlWriter::two_digits(int number) {
   return *this;
 }
 
-HtmlWriter& HtmlWriter::time(WallTime time) {
-  const LocalTime local = to_local_time_(time);
+HtmlWriter& HtmlWriter::time(const LocalTime& local) {
   two_digits(local.year / 100).two_digits(local.year).markup("-").two_digits(local.month).markup("-");
   two_digits(local.day).markup(" ").two_digits(local.hour).markup(":").two_digits(local.minute).markup(":");
-  two_digits(local.second).markup("&#160;UTC").markup(local.utc_offset < 0 ? "-" : "+");
+  return two_digits(local.second);
+}
+
+HtmlWriter& HtmlWriter::time(WallTime time) { return this->time(to_local_time_(time)); }
+
+HtmlWriter& HtmlWriter::time_and_zone(WallTime time) {
+  const LocalTime local = to_local_time_(time);
+  this->time(local).markup("&#160;UTC").markup(local.utc_offset < 0 ? "-" : "+");
   const int offset = (local.utc_offset < 0 ? -local.utc_offset : local.utc_offset) / kMinute;
   two_digits(offset / 60);
   if (offset % 60 != 0) markup(":").two_digits(offset % 60);

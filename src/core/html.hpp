@@ -45,20 +45,28 @@ class HtmlWriter {
 
   HtmlWriter& number(std::int64_t number);
 
+  // With a comma between each three digits: "10,000".
+  HtmlWriter& count(std::int64_t number);
+
   // `tenths` / 10 with one decimal, "12.5"; 0 or more.
   HtmlWriter& tenths(std::int64_t tenths);
 
   // The two largest units, as pgleak.format_duration() does: "9.9s", "59s", "3m 5s", "2h 0m", "1d 1h".
   HtmlWriter& duration(Micros duration);
 
-  // "2026-01-31 23:59:59 UTC+02:30", which breaks between date and time only.
+  // "2026-01-31 23:59:59".
   HtmlWriter& time(WallTime time);
+
+  // "2026-01-31 23:59:59 UTC+02:30", which breaks between date and time only.
+  HtmlWriter& time_and_zone(WallTime time);
 
   ToLocalTime to_local_time() const { return to_local_time_; }
 
  private:
   void write(const char* bytes, std::size_t count) { sink_.write(sink_.context, bytes, count); }
+  HtmlWriter& digits(std::int64_t number, int group);  // 0: no groups
   HtmlWriter& two_digits(int number);
+  HtmlWriter& time(const LocalTime& local);
   HtmlWriter& two_units(std::int64_t large, const char* large_unit, std::int64_t small,
                         const char* small_unit);
 

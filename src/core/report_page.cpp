@@ -25,7 +25,7 @@ void write_head(HtmlWriter* html, const ReportPage& page) {
       "href=\"data:,\">"
       "<title>pgleak: session leaks</title><style>\n");
   html->markup(page.style).markup("</style></head><body><h1>Session leaks</h1><p class=\"soft\">");
-  html->time(page.timeline.period.since).markup(" to ").time(page.timeline.period.upto);
+  html->time_and_zone(page.timeline.period.since).markup(" to ").time_and_zone(page.timeline.period.upto);
   if (page.cluster_name[0] != '\0') html->markup(", ").text(page.cluster_name);
   html->markup(", PostgreSQL ");
   write_version(html, page.server_version);
@@ -43,7 +43,7 @@ void end_tile(HtmlWriter* html, const char* label) {
 
 void write_number_tile(HtmlWriter* html, std::int64_t number, const char* label) {
   begin_tile(html);
-  html->number(number);
+  html->count(number);
   end_tile(html, label);
 }
 
@@ -63,12 +63,12 @@ void write_duration_tile(HtmlWriter* html, Micros duration, Micros least, const 
 void write_tiles(HtmlWriter* html, const ReportTotals& totals) {
   html->markup("<div class=\"tiles\">");
   begin_tile(html);
-  html->number(totals.episodes).markup("</b><span class=\"soft\">");
-  html->markup(totals.episodes == 1 ? "leak in " : "leaks in ").number(totals.applications);
+  html->count(totals.episodes).markup("</b><span class=\"soft\">");
+  html->markup(totals.episodes == 1 ? "leak in " : "leaks in ").count(totals.applications);
   html->markup(totals.applications == 1 ? " application</span></div>" : " applications</span></div>");
   write_number_tile(html, totals.open, "still open");
   write_duration_tile(html, totals.longest_idle, 0, "longest idle in a transaction");
-  write_number_tile(html, totals.blocked, "most sessions blocked by one leak");
+  write_number_tile(html, totals.blocked, "most blocked by one leak");
   write_duration_tile(html, totals.blocked_for, 1, "others waited for leaks");
   write_number_tile(html, totals.stopped, "stopped by pgleak");
   html->markup("</div>");
@@ -152,7 +152,7 @@ void write_offender(HtmlWriter* html, const OffenderRow& row) {
     if (row.route != nullptr) html->markup("<b>").text(row.route).markup("</b>");
     write_statement(html, row.query);
   });
-  write_cell(html, *column++, [&] { html->number(row.episodes); });
+  write_cell(html, *column++, [&] { html->count(row.episodes); });
   write_cell(html, *column++, [&] { write_duration_or_dash(html, row.longest_idle, 0); });
   write_cell(html, *column++, [&] { html->number(row.blocked); });
   write_cell(html, *column++, [&] { write_duration_or_dash(html, row.blocked_for, 1); });
@@ -249,7 +249,7 @@ void write_actions(HtmlWriter* html, const ReportPage& page) {
   html->markup("<p>");
   for (int i = 0; i < page.action_counts.count; i++) {
     const ActionCountRow& row = page.action_counts.rows[i];
-    html->markup(i > 0 ? ", " : "").number(row.count).markup(" &times; ").text(row.action);
+    html->markup(i > 0 ? ", " : "").count(row.count).markup(" &times; ").text(row.action);
   }
   html->markup(".</p>");
   begin_table(html, kActionColumns);

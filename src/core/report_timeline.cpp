@@ -72,7 +72,7 @@ void write_bar_title(HtmlWriter* html, const Bar& bar) {
   html->markup("<title>leak ").number(bar.leak_id).markup(", pid ").number(bar.pid).markup(", ");
   html->text(bar.role).markup("@").text(bar.database);
   if (bar.route != nullptr) html->markup(", ").text(bar.route);
-  html->markup(", ").markup(to_string(bar.kind)).markup(", detected ").time(bar.detected_at);
+  html->markup(", ").markup(to_string(bar.kind)).markup(", detected ").time_and_zone(bar.detected_at);
   html->markup(", lasted ").duration(bar.finished - bar.began);
   if (bar.blocked > 0)
     html->markup(", blocked ").number(bar.blocked).markup(bar.blocked == 1 ? " session" : " sessions");
@@ -123,7 +123,7 @@ void write_span(HtmlWriter* html, const Crowd& crowd, int span) {
     const std::int64_t bottom = kCrowdHeight - kCrowdHeight * below / crowd.peak;
     below += count;
     const std::int64_t top = kCrowdHeight - kCrowdHeight * below / crowd.peak;
-    html->markup("<g><title>").number(count).markup(" of ").number(crowd.total[span]);
+    html->markup("<g><title>").count(count).markup(" of ").count(crowd.total[span]);
     html->markup(" at this time: ").markup(kKindNames[kind]).markup("</title>");
     write_rectangle(html, kKindClasses[kind], left, top + kMargin, right - left, bottom - top);
     html->markup("</g>");
@@ -141,12 +141,12 @@ void write_grid(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks
 void write_lane_head(HtmlWriter* html, const Lane& lane) {
   html->markup("<div class=\"lane\"><div>");
   if (lane.applications > 1)
-    html->number(lane.applications).markup(" other applications");
+    html->count(lane.applications).markup(" other applications");
   else
     html->text(lane.application[0] == '\0' ? "(no application_name)" : lane.application);
-  html->markup("<span class=\"soft\">").number(lane.episodes);
+  html->markup("<span class=\"soft\">").count(lane.episodes);
   html->markup(lane.episodes == 1 ? " episode" : " episodes");
-  if (lane.open > 0) html->markup(", ").number(lane.open).markup(" open");
+  if (lane.open > 0) html->markup(", ").count(lane.open).markup(" open");
 }
 
 void begin_drawing(HtmlWriter* html, std::int64_t height) {
@@ -157,7 +157,7 @@ void begin_drawing(HtmlWriter* html, std::int64_t height) {
 void write_crowd(HtmlWriter* html, const Timeline& timeline, const Lane& lane, const Ticks& ticks) {
   Crowd crowd;
   count_crowd(lane, &crowd);
-  html->markup(", at most ").number(crowd.peak).markup(" at a time");
+  html->markup(", at most ").count(crowd.peak).markup(" at a time");
   begin_drawing(html, kCrowdHeight + 2 * kMargin);
   write_grid(html, timeline.period, ticks);
   for (int span = 0; span < kTimelineSpans; span++) write_span(html, crowd, span);

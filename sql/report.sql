@@ -28,9 +28,9 @@ INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, app
     idle_since, clock, detected_at, leak_after, limit_source, ended_at, outcome, idle_for, blocked_for, query, last_action,
     last_action_at, last_action_result)
 SELECT 1, i, i, 'shop', 'shop', 'application ' || i, now(), 'idle in transaction',
-    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END, 'idle', now(), '1 s', 'server',
+    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz, 'idle', now(), '1 s', 'server',
     CASE WHEN i % 2 = 0 THEN 'infinity' ELSE now() END::timestamptz, CASE i % 4 WHEN 0 THEN '<vanished>' ELSE 'committed' END,
-    CASE WHEN i % 2 = 0 THEN interval '178000000 years' END, '-1 s', E'SELECT \x01\x1b[31m\x7f', 'cancel', now(), 'done'
+    CASE WHEN i % 2 = 0 THEN interval '100000 years' END, interval '-1 s', E'SELECT \x01\x1b[31m\x7f', 'cancel', now(), 'done'
 FROM generate_series(1, 30) AS i;
 DROP TABLE page;
 CREATE TEMP TABLE page AS SELECT pgleak.report('1 hour') AS html;

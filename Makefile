@@ -141,9 +141,11 @@ EXTRA_CLEAN = $(OBJS:.o=.d) $(SCRIPT).new
 
 include $(PGXS)
 
-$(OBJS): | $(sort $(dir $(OBJS)))
-$(sort $(dir $(OBJS))):
-	mkdir -p $@
+# A build directory elsewhere has no directories yet.
+.PHONY: object_directories
+$(OBJS): | object_directories
+object_directories:
+	@mkdir -p $(sort $(dir $(OBJS)))
 
 $(SCRIPT): $(SCRIPT_PARTS) pgleak.control Makefile
 	mkdir -p $(@D)

@@ -72,7 +72,7 @@ naive:
 package:
 	PACKAGES=$(PACKAGES) test/package/run
 
-# What PGXN wants, of the last commit.
+# What PGXN wants, of the last commit; make assembles the extension script there as here.
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD

@@ -9,6 +9,8 @@ extern "C" {
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
+#include "nodes/params.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -87,7 +89,7 @@ SELECT acted_at, action, application_name, role, database, pid::bigint, query
 FROM period WHERE acted_at IS NOT NULL ORDER BY acted_at DESC LIMIT 20)";
 static_assert(kMostTableRows == 20, "the queries read as many rows as the tables have");
 
-// Times and durations of rows that people have written can be anything, infinite even. Within 1,900 years of
+// A row that somebody has inserted by hand can hold any time and duration, even infinity. Within 1,900 years of
 // 2000 nothing overflows and years have four digits.
 constexpr std::int64_t kFarthest = 1900 * INT64CONST(365) * USECS_PER_DAY;
 

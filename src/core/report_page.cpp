@@ -212,7 +212,7 @@ void write_pool(HtmlWriter* html, const PoolRow& row) {
 void write_pools(HtmlWriter* html, const TableRows<PoolRow>& pools) {
   html->markup("<h2>Pools at the time of this report</h2>");
   if (pools.count == 0) {
-    html->markup("<p class=\"soft\">No session is connected.</p>");
+    html->markup("<p class=\"soft\">No session has been counted yet.</p>");
     return;
   }
   begin_table(html, kPoolColumns);

@@ -100,7 +100,7 @@ TEST_F(ReportPageTest, AnEmptyPeriodSaysSo) {
   EXPECT_EQ(page.substr(page.size() - 14), "</body></html>");
   EXPECT_NE(page.find("<style>\nb { color: red }</style>"), std::string::npos);
   EXPECT_NE(page.find("No session leaked."), std::string::npos);
-  EXPECT_NE(page.find("No session is connected."), std::string::npos);
+  EXPECT_NE(page.find("No session has been counted yet."), std::string::npos);
   EXPECT_NE(page.find("Nothing: pgleak only watched."), std::string::npos);
   EXPECT_NE(page.find("<b>0</b><span class=\"soft\">leaks in 0 applications</span>"), std::string::npos);
   EXPECT_EQ(page.find("<table>"), std::string::npos);

@@ -153,8 +153,10 @@ $(SCRIPT): $(SCRIPT_PARTS) pgleak.control Makefile
 	  for part in $(filter %.sql,$^); do echo && cat "$$part" || exit 1; done; } >$@.new
 	mv $@.new $@
 
-# The assembler embeds the style sheet, which the compiler does not see and -MMD does not list.
+# The assembler embeds the style sheet: -MMD does not list it, and with link-time optimization it would be looked for at
+# the link, where no -I says where it is.
 src/functions/report.o: src/functions/report.css
+src/functions/report.o: override CXXFLAGS += -fno-lto
 
 -include $(OBJS:.o=.d)
 

@@ -72,7 +72,7 @@ mutants:
 package:
 	PACKAGES=$(PACKAGES) test/package/run
 
-# What PGXN wants, of the last commit.
+# What PGXN wants, of the last commit; make assembles the extension script there as here.
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
@@ -95,11 +95,22 @@ bump:
 
 else
 
+# Where the source is: ./, or elsewhere for `make -f DIRECTORY/Makefile` in a build directory.
+SOURCE := $(dir $(firstword $(MAKEFILE_LIST)))
+sources = $(patsubst $(SOURCE)%,%,$(sort $(wildcard $(addprefix $(SOURCE),$(1)))))
+
 MODULE_big = pgleak
-OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
+OBJS = $(patsubst %.cpp,%.o,$(call sources,src/*.cpp src/*/*.cpp))
 
 EXTENSION = pgleak
-DATA = $(sort $(wildcard sql/pgleak--*.sql))
+EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)pgleak.control)
+# The extension script, assembled from these parts. Later parts use the objects of earlier ones.
+SCRIPT = sql/pgleak--$(EXTENSION_VERSION).sql
+SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql history.sql rules.sql offenders.sql pools.sql stats.sql \
+  report.sql metrics.sql)
+DATA_built = $(SCRIPT)
+# Upgrade scripts, written by hand.
+DATA = $(call sources,sql/pgleak--*--*.sql)
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
@@ -114,7 +125,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 
 # The server's headers as system headers: their warnings are not ours to mend.
-PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
+PG_CPPFLAGS = -I$(SOURCE)src -isystem $(INCLUDEDIR_SERVER)
 # PGLEAK_INJECTION=1, after a `make clean`: with the places where a test can stop the scanner. Never for use.
 ifneq ($(PGLEAK_INJECTION),)
 PG_CPPFLAGS += -DPGLEAK_INJECTION
@@ -130,9 +141,26 @@ override with_llvm = no
 # PGXS links with the C compiler, which does not know the C++ runtime.
 override COMPILER = $(CXX) $(CXXFLAGS)
 
-EXTRA_CLEAN = $(OBJS:.o=.d)
+EXTRA_CLEAN = $(OBJS:.o=.d) $(SCRIPT).new
 
 include $(PGXS)
+
+# A build directory elsewhere has no directories yet.
+.PHONY: object_directories
+$(OBJS): | object_directories
+object_directories:
+	@mkdir -p $(sort $(dir $(OBJS)))
+
+$(SCRIPT): $(SCRIPT_PARTS) pgleak.control Makefile
+	mkdir -p $(@D)
+	{ echo '-- pgleak $(EXTENSION_VERSION): assembled by make from sql/parts'; \
+	  for part in $(filter %.sql,$^); do echo && cat "$$part" || exit 1; done; } >$@.new
+	mv $@.new $@
+
+# The assembler embeds the style sheet: -MMD does not list it, and with link-time optimization it would be looked for at
+# the link, where no -I says where it is.
+src/functions/report.o: src/functions/report.css
+src/functions/report.o: override CXXFLAGS += -fno-lto
 
 -include $(OBJS:.o=.d)
 

@@ -16,7 +16,7 @@ my $project = "$FindBin::RealBin/../..";
 my $sharedir = `"\${PG_CONFIG:-pg_config}" --sharedir` =~ s/\n//r;
 my $extension_dir = "$sharedir/extension";
 our ($default) = slurp_file("$project/pgleak.control") =~ /^default_version = '(.*)'/m;
-my $full_script = slurp_file("$project/sql/pgleak--$default.sql");
+my $full_script = slurp_file("$extension_dir/pgleak--$default.sql");
 my @put;    # scripts that this test has put beside those of the server
 
 END { unlink @put; }

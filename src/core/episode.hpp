@@ -88,8 +88,8 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
 // Notes in `progress` what became of an action, and when it may be tried again.
 void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now);
 
-// Whether an action that begins, or its result, is worth a log line and an event: of one that fails again and again only
-// the first attempt is.
+// Whether an action that begins, or its result, is worth a log line and an event: of one that fails again and
+// again only the first attempt is.
 bool is_reported(const EpisodeProgress& progress);
 
 }  // namespace pgleak

@@ -89,8 +89,8 @@ struct ReportPage {
   TableRows<ActionRow> actions;
 };
 
-// Writes the page. Its length follows from its texts and the limits of lanes and tables, not from the number of
-// episodes: with names of 60 bytes it stays below 2 MB. Sorts the bars of the timeline.
+// Writes the page. Its length follows from its texts and the limits of lanes and tables, not from the number
+// of episodes: with names of 60 bytes it stays below 2 MB. Sorts the bars of the timeline.
 void write_report(HtmlWriter* html, ReportPage* page);
 
 }  // namespace pgleak

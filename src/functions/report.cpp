@@ -49,7 +49,8 @@ LocalTime to_local_time(WallTime time) {
   pg_tm local{};
   fsec_t fraction = 0;
   int west_of_utc = 0;
-  if (timestamp2tm(to_timestamp(time), &west_of_utc, &local, &fraction, nullptr, nullptr) != 0) return LocalTime{};
+  if (timestamp2tm(to_timestamp(time), &west_of_utc, &local, &fraction, nullptr, nullptr) != 0)
+    return LocalTime{};
   return LocalTime{local.tm_year, local.tm_mon, local.tm_mday, local.tm_hour,
                    local.tm_min,  local.tm_sec, -west_of_utc};
 }
@@ -86,9 +87,8 @@ ReportPeriod checked_period(const Interval* length) {
   ReportPeriod period{WallTime::none(), from_timestamp(GetCurrentTransactionStartTimestamp())};
   bool is_valid = length != nullptr && is_longer(length, &none) && !is_longer(length, &longest);
   if (is_valid) {
-    period.since = from_timestamp(DatumGetTimestampTz(
-        DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(to_timestamp(period.upto)),
-                            IntervalPGetDatum(length))));
+    period.since = from_timestamp(DatumGetTimestampTz(DirectFunctionCall2(
+        timestamptz_mi_interval, TimestampTzGetDatum(to_timestamp(period.upto)), IntervalPGetDatum(length))));
     // Months of 28 days make '1 month -29 days' end after it began, although intervals count 30.
     is_valid = period.since < period.upto;
   }

@@ -90,8 +90,8 @@ SELECT acted_at, action, application_name, role, database, pid::bigint, query
 FROM period WHERE acted_at IS NOT NULL ORDER BY acted_at DESC LIMIT 20)";
 static_assert(kMostTableRows == 20, "the queries read as many rows as the tables have");
 
-// A row that somebody has inserted by hand can hold any time and duration, even infinity. Within 1,900 years of
-// 2000 nothing overflows and years have four digits.
+// A row that somebody has inserted by hand can hold any time and duration, even infinity. Within 1,900 years
+// of 2000 nothing overflows and years have four digits.
 constexpr std::int64_t kFarthest = 1900 * INT64CONST(365) * USECS_PER_DAY;
 
 std::int64_t clamp(std::int64_t value) { return Min(Max(value, -kFarthest), kFarthest); }
@@ -321,8 +321,13 @@ void fill_actions(ReportPage* page) {
     *count = ActionCountRow{row.name(1), row.number(2, 0)};
   });
   fill_table(&page->actions, kReadActions, [](const ResultRow& row, ActionRow* action) {
-    *action = ActionRow{row.time(1, WallTime::none()), row.name(2),      row.name(3),  row.name(4),
-                        row.name(5),    row.number(6, 0), row.string(7)};
+    *action = ActionRow{row.time(1, WallTime::none()),
+                        row.name(2),
+                        row.name(3),
+                        row.name(4),
+                        row.name(5),
+                        row.number(6, 0),
+                        row.string(7)};
   });
 }
 

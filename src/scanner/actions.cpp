@@ -31,19 +31,6 @@ void count_result(Action action, ActionResult result) {
     counters.cancels_failed++;
 }
 
-// Marks the request as taken. False if the asker has withdrawn it.
-bool take_manual_request(TrackedSession session) {
-  ManualRequest& request = session.manual_request();
-  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
-  const bool is_asked = request.phase == ManualRequest::Phase::kAsked;
-  if (is_asked) {
-    enter_phase(&request, ManualRequest::Phase::kTaken);
-    shared->manual_requests--;
-  }
-  LWLockRelease(shared->manual_lock);
-  return is_asked;
-}
-
 // Tells the asker, if the action was a request.
 void answer_manual_request(TrackedSession session, ActionResult result) {
   ManualRequest& request = session.manual_request();
@@ -88,11 +75,13 @@ void finish(TrackedSession session, ActionResult result, Now now) {
 void send_request(TrackedSession session, Now now) {
   RunningAction& action = session.running_action();
   const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
+  // All messages expire when the handshake is given up: none may be obeyed after that.
+  const MonotonicTime began = action.handshake.attempts > 0 ? action.handshake.started_at : now.monotonic;
   action.nonce = next_nonce();
-  session.action_slot().request.write([&action, probed, now](ActionRequest* request) {
+  session.action_slot().request.write([&action, probed, began](ActionRequest* request) {
     request->nonce = action.nonce;
     request->probed = probed;
-    request->expires_at = now.monotonic + kHandshakeTimeout;
+    request->expires_at = began + kHandshakeTimeout;
   });
   note_sent(&action.handshake, now.monotonic);
   const ActionRequest& request = session.action_slot().request.current();
@@ -117,10 +106,6 @@ void record_evidence(TrackedSession session, const Decision& decision) {
 }
 
 void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.is_manual && !take_manual_request(session)) {
-    finish(session, ActionResult::kSkipped, snapshot.now);
-    return;
-  }
   record_evidence(session, decision);
   const Episode& episode = session.record().episode;
   session.action_slot().request.write([&](ActionRequest* request) {
@@ -158,7 +143,8 @@ void warn_about_rules() {
 }  // namespace
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.refuses_manual && take_manual_request(session)) answer_manual_request(session, ActionResult::kSkipped);
+  if (decision.refuses_manual && session.take_manual_request())
+    answer_manual_request(session, ActionResult::kSkipped);
   if (decision.episode == Decision::EpisodeStep::kClose) {
     drop_request(session);
     answer_manual_request(session, ActionResult::kSkipped);

@@ -11,7 +11,8 @@
 
 namespace pgleak {
 
-// Carries out what `decision` says about actions on the session, after its episode was opened, kept or closed.
+// Carries out what `decision` says about actions on the session, after its episode was opened, kept or
+// closed.
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision);
 
 // --- backend_signal.cpp: reaching one certain backend, never another one that got its process id ---

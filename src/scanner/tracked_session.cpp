@@ -40,6 +40,17 @@ void resume_action(TrackedSession session, MonotonicTime now) {
 
 RunningAction& TrackedSession::running_action() const { return running_actions[index_]; }
 
+bool TrackedSession::take_manual_request() const {
+  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
+  const bool is_asked = slot_->manual.phase == ManualRequest::Phase::kAsked;
+  if (is_asked) {
+    enter_phase(&slot_->manual, ManualRequest::Phase::kTaken);
+    shared->manual_requests--;
+  }
+  LWLockRelease(shared->manual_lock);
+  return is_asked;
+}
+
 void TrackedSession::open(const Episode& episode, const ImpactSample& impact, int proc_index) const {
   update([&](SessionRecord* record) {
     record->is_open = true;

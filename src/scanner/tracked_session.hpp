@@ -23,6 +23,9 @@ class TrackedSession {
   ManualRequest& manual_request() const { return slot_->manual; }
   RunningAction& running_action() const;
 
+  // Marks the manual request as taken. False if the asker has withdrawn it.
+  bool take_manual_request() const;
+
   // Asks the backend to note how transaction `xact_seq` ends. False if it ended too long ago.
   bool watch(XactSeq xact_seq) const { return slot_->backend.watch(xact_seq); }
 

@@ -80,7 +80,9 @@ class BackendSlot {
     // It may just have ended, before the guest could see the wish.
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
     if (count_of(ended) == xact_seq + 1) watched_end_.store(end_of(ended), std::memory_order_release);
-    return count_of(ended) <= xact_seq + 1;
+    // A new session of the slot has erased how its predecessor's last transaction ended.
+    const bool is_erased = count_of(ended) == xact_seq + 1 && end_of(ended) == TransactionEnd::kNone;
+    return count_of(ended) <= xact_seq + 1 && !is_erased;
   }
 
   // How the watched transaction ended.

@@ -113,7 +113,8 @@ TEST_F(ReportTimelineTest, EpisodesBeyondThePeriodAreCutAtItsEdges) {
 }
 
 TEST_F(ReportTimelineTest, WhatHasJustBegunCanBeSeen) {
-  add_lane("shop", {bar_of(kUpto - Micros{1}, kUpto, BarKind::kOpen), bar_of(kUpto + kHour, kUpto, BarKind::kOpen)});
+  add_lane("shop",
+           {bar_of(kUpto - Micros{1}, kUpto, BarKind::kOpen), bar_of(kUpto + kHour, kUpto, BarKind::kOpen)});
   for (const Rectangle& bar : rectangles(page())) {
     EXPECT_GE(bar.width, 3);
     EXPECT_LE(bar.x + bar.width, 1000);

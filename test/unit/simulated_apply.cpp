@@ -119,11 +119,12 @@ void SimulatedScanner::send_request(int slot, Now now) {
   RunningAction& action = record(slot).action;
   SimulatedSession& target = session(slot);
   const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
+  const MonotonicTime began = action.handshake.attempts > 0 ? action.handshake.started_at : now.monotonic;
   action.nonce = ++last_nonce_;
-  target.action.request.write([&action, probed, now](ActionRequest* request) {
+  target.action.request.write([&action, probed, began](ActionRequest* request) {
     request->nonce = action.nonce;
     request->probed = probed;
-    request->expires_at = now.monotonic + kHandshakeTimeout;
+    request->expires_at = began + kHandshakeTimeout;
   });
   note_sent(&action.handshake, now.monotonic);
   if (target.is_meant(target.action.request.current()))
@@ -156,11 +157,6 @@ void SimulatedScanner::finish(int slot, ActionResult result, Now now) {
 
 void SimulatedScanner::report_result(int slot) {
   const ActionState& state = record(slot).episode.progress.action;
-  // A message lives longer than the handshake. One that is answered between the reading of the answer and
-  // this is given up although it is obeyed.
-  const Reply reply = session(slot).action.reply_to(record(slot).action.nonce);
-  if (state.result == ActionResult::kUnsafe && (reply == Reply::kActing || reply == Reply::kDone))
-    session(slot).transaction(record(slot).episode.xact_seq).is_given_up = true;
   drop_request(slot);
   witness_.finished(record(slot).is_open, state);
   answer_manual_request(slot, state.result);

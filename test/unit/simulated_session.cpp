@@ -128,9 +128,6 @@ void SimulatedSession::set_up() {
   BackendOwner owner{};
   owner.session = entry.id;
   owner.is_superuser = is_superuser;
-  for (XactSeq seq = 0; seq < transactions_.size(); seq++)
-    if (transactions_[seq].end != TransactionEnd::kNone && backend.watched() != seq)
-      transactions_[seq].is_forgotten = true;
   backend.claim(owner, own, min_impact);
   is_claimed_ = true;
   entry.state = SessionState::kIdle;

@@ -77,10 +77,6 @@ struct TrueTransaction {
   TransactionEnd end = TransactionEnd::kNone;  // of its block
   bool is_cancelled = false;                   // pgleak rolled it back or cancelled its query
   bool is_terminated = false;                  // pgleak ended its session
-  // The scanner gave an action up after the session had begun with it: see SimulatedScanner::report_result().
-  bool is_given_up = false;
-  // Nobody watched it when the next session took the slot, which forgets how its predecessor's ended.
-  bool is_forgotten = false;
   // Its session left while a statement of an aborted block was running, or left it to another session
   // between two scans: what can be seen afterwards does not tell how it ended.
   bool is_ambiguous = false;

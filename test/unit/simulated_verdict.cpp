@@ -48,12 +48,8 @@ void Witness::closed(const TrueTransaction& truth, const Episode& episode, Outco
   coverage_.add(std::string("outcome: ") + name_of(outcome));
   const Outcome expected = expected_outcome(truth);
   expect(expected != Outcome::kNone, "no episode closes while its transaction goes on");
-  const bool is_missed = truth.is_given_up && expected == Outcome::kCancelled;
-  if (is_missed) coverage_.add("gave up what was done");
-  const bool is_forgotten = truth.is_forgotten && outcome == Outcome::kDisconnected;
-  if (is_forgotten && expected != outcome) coverage_.add("forgot how it ended");
-  const bool is_true = is_forgotten || outcome == expected || (is_missed && is_no_success(outcome)) ||
-                       (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
+  const bool is_true =
+      outcome == expected || (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
   const std::string promise = std::string("the outcome is what happened; it says ") + name_of(outcome) +
                               " instead of " + name_of(expected);
   expect(is_true, promise.c_str());
@@ -125,7 +121,6 @@ bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode
                               const LimitFacts& facts, const ScanInputs& inputs) {
   if (books_[slot].was_busy || open.progress.action.result == ActionResult::kRequested) return false;
   if (session->is_superuser && !inputs.act_on_superusers) return false;
-  if (session->transaction(open.xact_seq).is_given_up) return false;
   const bool is_resting = warned_about_rate_.is_set() && scan_now_ - warned_about_rate_ < kMinute;
   return inputs.rules_are_loaded && !is_resting &&
          grade(session->held) >= facts.own_min_impact.value_or(inputs.server_min_impact);

@@ -27,8 +27,7 @@ struct Waiter {
 
 WaitGraph graph;
 Waiter* waiters = nullptr;
-int first_waiter[NUM_LOCK_PARTITIONS];  // chains of the processes that seem to wait for a lock in each
-                                        // partition
+int first_waiter[NUM_LOCK_PARTITIONS];  // per partition: chain of the processes that seem to wait
 uint32 reading = 0;                     // number of times the lock table was read
 bool is_current = false;
 

@@ -59,7 +59,7 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, int count, const O
     SPIPlanPtr fresh = SPI_prepare(statement, count, const_cast<Oid*>(types));
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                      errmsg("pgleak: could not prepare a statement for its history")));
+                      errmsg("pgleak: could not prepare a statement for pgleak.history")));
     *plan = fresh;
   }
   return *plan;
@@ -68,7 +68,7 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, int count, const O
 void execute(SPIPlanPtr plan, Datum* values, const char* nulls, int expected) {
   const int result = SPI_execute_plan(plan, values, nulls, false, 0);
   if (result != expected)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not change its history"),
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not modify pgleak.history"),
                     errdetail("SPI returned %s.", SPI_result_code_string(result))));
 }
 
@@ -131,7 +131,7 @@ void register_new_rows(EphemeralNamedRelation relation, const NewRows& waiting) 
   relation->md.enrtuples = static_cast<double>(tuplestore_tuple_count(waiting.rows));
   relation->reldata = waiting.rows;
   if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to its history")));
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to pgleak.history")));
 }
 
 // Inserts the collected rows, if any. An existing row is an ERROR.

@@ -50,7 +50,7 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, Oid type) {
     SPIPlanPtr fresh = SPI_prepare(statement, 1, &type);
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                      errmsg("pgleak: could not prepare a statement for its rules")));
+                      errmsg("pgleak: could not prepare a statement for pgleak.rules")));
     *plan = fresh;
   }
   return *plan;
@@ -207,7 +207,7 @@ void read_rules_table(RuleSet* set) {
   Datum values[] = {Int64GetDatum(kMaxRules + 1)};
   const int result = SPI_execute_plan(kept_plan(&plan, kReadRules, INT8OID), values, nullptr, true, 0);
   if (result != SPI_OK_SELECT)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read its rules"),
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read pgleak.rules"),
                     errdetail("SPI returned %s.", SPI_result_code_string(result))));
   if (SPI_processed > kMaxRules)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

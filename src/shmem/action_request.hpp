@@ -17,8 +17,7 @@ namespace pgleak {
 
 struct ActionRequest {
   std::uint32_t nonce;   // of the message that carries this request; 0: no request
-  std::uint32_t probed;  // nonce of the previous message, if the session was seen asleep after handling it;
-                         // 0: none
+  std::uint32_t probed;  // previous nonce, if the session was seen asleep after that message; else 0
   Action action;
   SessionId session;
   XactSeq xact_seq;      // of the transaction to act on

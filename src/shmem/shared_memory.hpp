@@ -44,8 +44,7 @@ struct ManualAnswer {
   std::uint64_t request_id;
   ActionResult result;
 };
-inline constexpr std::uint64_t kManualAnswers = 256;  // a caller that sleeps through this many answers misses
-                                                      // its own
+inline constexpr std::uint64_t kManualAnswers = 256;  // sleeping through this many loses one's own
 
 // One per backend, at its index in the backend status array. Aligned to cache lines, because the backend
 // writes its half at the end of every transaction.
@@ -101,8 +100,7 @@ struct SharedState {
   // For pgleak.cancel() and pgleak.terminate().
   LWLock* manual_lock;
   std::uint64_t last_request_id;                // under manual_lock
-  ManualAnswer manual_answers[kManualAnswers];  // the answer to a request_id is at request_id %
-                                                // kManualAnswers; under manual_lock
+  ManualAnswer manual_answers[kManualAnswers];  // at request_id % kManualAnswers; under manual_lock
   std::atomic<std::int32_t> manual_requests;    // slots in phase kAsked
   ConditionVariable manual_answered;
 
@@ -113,8 +111,7 @@ struct SharedState {
 
   // Written by the recorder.
   std::atomic<bool> is_recording;
-  std::atomic<bool> stale_rows_completed;     // rows left open by an earlier run are completed as 'server
-                                              // stopped'
+  std::atomic<bool> stale_rows_completed;     // rows that an earlier run left open are completed
   std::atomic<std::int32_t> failed_connects;  // in a row; see database_connection.cpp
   std::atomic<bool> may_connect;              // after a failure, the wait for the database is over
 

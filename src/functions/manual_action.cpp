@@ -146,7 +146,7 @@ bool request_action(int pid, Action action) {
                       errmsg("session with PID %d has moved on, no action was taken", pid)));
   if (result == ActionResult::kUnsafe)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("could not safely interrupt session with PID %d, no action was taken", pid),
+                      errmsg("session with PID %d could not be interrupted safely, no action was taken", pid),
                       errhint("Try again, or use pgleak.terminate(%d).", pid)));
   return result == ActionResult::kDone;
 }

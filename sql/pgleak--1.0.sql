@@ -1,4 +1,4 @@
--- pgleak 1.0: the SQL objects. Every name is qualified: whoever runs this may have any search_path.
+-- pgleak 1.0: the SQL objects. Every name is qualified: the caller may have any search_path.
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION pgleak" to load this file. \quit
@@ -375,7 +375,7 @@ AS $function$
     ) AS measured
     WHERE width <= columns
 $function$;
-COMMENT ON FUNCTION pgleak.fit_text(text, integer) IS 'a text as one line that takes at most so many columns of a terminal; used by pgleak.top';
+COMMENT ON FUNCTION pgleak.fit_text(text, integer) IS 'a text as one line that is at most this many terminal columns wide; used by pgleak.top';
 
 CREATE FUNCTION pgleak.format_duration(value interval)
 RETURNS text
@@ -554,7 +554,7 @@ COMMENT ON COLUMN pgleak.pools.client_addr IS 'address of the client; NULL for a
 COMMENT ON COLUMN pgleak.pools.connections IS 'sessions';
 COMMENT ON COLUMN pgleak.pools.idle IS 'of these outside of any transaction: free, as far as the server can see';
 COMMENT ON COLUMN pgleak.pools.leaked IS 'of these with an open leak';
-COMMENT ON COLUMN pgleak.pools.peak IS 'most connections seen at once in the last 24 hours, or since the application was started anew';
+COMMENT ON COLUMN pgleak.pools.peak IS 'most connections seen at once in the last 24 hours, or since the application was restarted';
 COMMENT ON COLUMN pgleak.pools.capacity IS 'the CONNECTION LIMIT of the role or the database if it has one, else peak; of the server max_connections minus those reserved';
 COMMENT ON COLUMN pgleak.pools.in_use_percent IS 'share of the capacity that is active or idle in a transaction, together with others under the same limit; of the server all connections count';
 COMMENT ON COLUMN pgleak.pools.busy_since IS 'since when this share has been pgleak.pool_busy_percent or more; NULL if it is not';

@@ -555,7 +555,7 @@ sub test_twice
 	cancelled_in_place($session, 'cancelled once');
 	my ($answer, $said) = act($node, 'cancel', $session->{pid});
 	is($answer, 'f', 'a second cancel has nothing to do');
-	like($said, qr/WARNING:  25P02: .*aborted already/, 'and says so');
+	like($said, qr/WARNING:  25P02: .*already aborted/, 'and says so');
 	answers($session, 'COMMIT', '40000 I', 'the COMMIT fails as after one');
 	$session->close;
 }

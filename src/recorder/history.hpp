@@ -63,8 +63,8 @@ void append_history_columns(StringInfo statement);
 // The names and types as a tuple descriptor, allocated in the current memory context.
 TupleDesc describe_history_row();
 
-// One row, and the names that its notification needs. Everything is in the encoding of this database and in
-// the memory context in which make_history_row() was called.
+// One row, and the names that its notification needs. Texts are in the encoding of this database; everything
+// lives in the memory context in which make_history_row() was called.
 struct HistoryRow {
   Datum values[kHistoryColumnCount];
   bool nulls[kHistoryColumnCount];

@@ -131,7 +131,8 @@ void register_new_rows(EphemeralNamedRelation relation, const NewRows& waiting) 
   relation->md.enrtuples = static_cast<double>(tuplestore_tuple_count(waiting.rows));
   relation->reldata = waiting.rows;
   if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to pgleak.history")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to pgleak.history")));
 }
 
 // Inserts the collected rows, if any. An existing row is an ERROR.

@@ -3,9 +3,9 @@
 #include "backend/backend.hpp"
 #include "pg/postgres.hpp"
 
-// libpq-be.h includes the headers of GSSAPI and OpenSSL if the server was built with them, and a machine
-// that only builds extensions lacks those. They declare members that come after the ones used here
-// ("keep struct offsets the same", libpq-be.h), so leaving them out changes nothing that we read.
+// libpq-be.h includes GSSAPI and OpenSSL headers if the server was built with them, and a machine that only
+// builds extensions lacks those headers. The members they add come after the ones used here ("keep struct
+// offsets the same", libpq-be.h), so omitting them is safe.
 #undef ENABLE_GSS
 #undef ENABLE_SSPI
 #undef USE_OPENSSL
@@ -25,7 +25,7 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
 }
 
 bool is_login_superuser() {
-  // The server keeps this for its clients, and so no catalog is needed here, at the end of a transaction.
+  // The server reports this value to its clients, so reading it needs no catalog access.
   const char* value = GetConfigOption("is_superuser", true, false);
   return value != nullptr && strcmp(value, "on") == 0;
 }

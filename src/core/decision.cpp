@@ -4,11 +4,11 @@ namespace pgleak {
 
 namespace {
 
-// How long a session may take to answer that it ends its connection, before it gets SIGTERM.
+// How long a session may take to confirm that it ends its connection before it gets SIGTERM.
 constexpr Micros kGracePeriod = 2 * kSecond;
 
-// Right after the server's start nobody knows yet which sessions the rules exempt, so limits act on nobody.
-// Not for ever: a recorder that cannot read the rules must not protect a leak.
+// After server start, the rules are unknown at first, and with them the sessions they exempt, so limits act
+// on nobody. This wait is bounded: a recorder that cannot read the rules must not protect a leak.
 constexpr Micros kRulesTimeout = 60 * kSecond;
 
 void lower(Micros* bound, Micros value) {
@@ -21,8 +21,7 @@ Decision nothing_to_do() {
   return decision;
 }
 
-// The limits of the session; nothing if they cannot be told without its impact, which is not in the snapshot
-// yet.
+// The limits of the session; nothing if they depend on its impact and the snapshot does not have that yet.
 std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages,
                                   Micros* next_due_in) {
   const LimitFacts& facts = *snapshot.limits;
@@ -53,7 +52,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   Decision decision = nothing_to_do();
   const bool is_candidate = snapshot.is_present && snapshot.is_client_backend;
   const TransactionBlock block = is_candidate ? current_block(snapshot.status) : TransactionBlock{};
-  // A request meant one transaction of one session, not what has followed it.
+  // A request applies to one transaction of one session, not to the transactions after it.
   const bool is_manual =
       snapshot.manual && is_candidate && is_meant(*snapshot.manual, snapshot.status, block);
   decision.refuses_manual = snapshot.manual && !is_manual;
@@ -81,13 +80,13 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   decision.episode = Decision::EpisodeStep::kOpen;
   decision.block = block;
   decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
-  decision.decide_again = true;  // an action may be due at the same moment
+  decision.decide_again = true;  // an action may be due immediately
   return decision;
 }
 
 // --- a session with an open episode ---
 
-// What has become of the action under way; kRequested if it is not over.
+// The state of the running action; kRequested while it is not finished.
 ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   switch (next_step(snapshot.action.handshake, snapshot.reply, snapshot.is_asleep, snapshot.now.monotonic)) {
     case Step::kWait:
@@ -105,8 +104,8 @@ ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep*
   return ActionResult::kRequested;
 }
 
-// One message is enough. A session that does not answer it in time, because it is stopped or not reading,
-// gets SIGTERM.
+// One message is enough. A session that does not reply in time, because it is stopped or does not read, gets
+// SIGTERM.
 ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   if (snapshot.reply == Reply::kDone) return ActionResult::kDone;
   if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
@@ -125,7 +124,7 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
   if (!budgets->records.allows(snapshot.slot)) return;
   decision->episode = Decision::EpisodeStep::kClose;
   decision->outcome = outcome;
-  decision->decide_again = true;  // the session may be in its next transaction already
+  decision->decide_again = true;  // the session may already be in its next transaction
 }
 
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
@@ -142,7 +141,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     return decision;
   }
   lower(&decision.next_due_in, kActionPollInterval);
-  // What the session shows of itself while it acts is our own doing.
+  // While the session rolls back in place, its visible state is our own doing.
   const bool is_acting = snapshot.reply == Reply::kActing && snapshot.is_present;
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
   if (outcome != Outcome::kNone) close_episode(snapshot, outcome, budgets, &decision);
@@ -168,7 +167,7 @@ void show_plan(const Plan& plan, Now now, Decision* decision) {
                                                           : WallTime::none();
 }
 
-// True if `action` is neither done already nor to be left alone for now.
+// True if `action` is neither done already nor on hold.
 bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, Now now,
              Micros* next_due_in) {
   if (state.last != action) return true;
@@ -179,7 +178,7 @@ bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, 
   return false;
 }
 
-// The clock that demands the action; the idle one if both do.
+// The clock that demands the action; the idle clock if both do.
 ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& limits, Action action) {
   const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
   ActionReason reason{};
@@ -222,7 +221,7 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   lower(&decision->next_due_in, plan.next_in);
   if (plan.due == Action::kNone) return;
   if (!may_try(episode.progress.action, plan.due, inputs, snapshot.now, &decision->next_due_in)) return;
-  // What it does not hurt yet it may hurt later: the next ordinary scan sees it.
+  // The impact may reach the minimum later; the next regular scan checks that.
   if (decision->impact.impact < snapshot.limits->own_min_impact.value_or(inputs.server_min_impact)) return;
   if (!budgets->actions.allows(snapshot.slot)) return;
   switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
@@ -278,7 +277,7 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
   if (decision.needs_held) return decision;
 
   SessionClocks clocks = snapshot.clocks;
-  // Our own rollback gave the session a new state; its client is as silent as before.
+  // Our own rollback gave the session a new state, but its client is as silent as before.
   if (episode.progress.is_cancelled && snapshot.status.state_start == snapshot.aborted_at)
     clocks.idle.carry_over(snapshot.status.state_start);
   decision.ages =

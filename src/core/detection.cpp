@@ -2,15 +2,15 @@
 
 namespace pgleak {
 
-Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
+Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block, Now now,
                   PreviousScan previous) {
   Ages ages;
-  if (watch->id != sample.id) *watch = SessionClocks{sample.id, {}, {}};
+  if (clocks->id != status.id) *clocks = SessionClocks{status.id, {}, {}};
 
-  if (is_idle_in_transaction(sample.state))
-    ages.idle = watch->idle.observe(sample.state_start, now, previous.at_idle);
+  if (is_idle_in_transaction(status.state))
+    ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   if (block.exists && block.xact_start.is_set())
-    ages.transaction = watch->transaction.observe(block.xact_start, now, previous.at_transaction);
+    ages.transaction = clocks->transaction.observe(block.xact_start, now, previous.at_transaction);
   return ages;
 }
 

@@ -11,7 +11,7 @@ namespace pgleak {
 
 namespace {
 
-// Never 0, and never the same twice in four billion.
+// Never 0, and repeated only after four billion calls.
 std::uint32_t next_nonce() {
   const std::uint32_t nonce = shared->last_nonce.fetch_add(1) + 1;
   return nonce != 0 ? nonce : shared->last_nonce.fetch_add(1) + 1;
@@ -31,7 +31,7 @@ void count_result(Action action, ActionResult result) {
     counters.cancels_failed++;
 }
 
-// Tells the asker, if the action was a request.
+// Answers the caller, if the action was requested manually.
 void answer_manual_request(TrackedSession session, ActionResult result) {
   ManualRequest& request = session.manual_request();
   if (request.phase != ManualRequest::Phase::kTaken) return;
@@ -52,7 +52,7 @@ void write_progress(TrackedSession session, const EpisodeProgress& progress) {
   session.update([&progress](SessionRecord* record) { record->episode.progress = progress; });
 }
 
-// The action is over, and the record says how.
+// Logs the result of the finished action and queues the event.
 void report_result(TrackedSession session) {
   const Episode& episode = session.record().episode;
   const ActionState& state = episode.progress.action;
@@ -71,7 +71,7 @@ void finish(TrackedSession session, ActionResult result, Now now) {
   report_result(session);
 }
 
-// Sends the request once more, under a new nonce. The session has been seen asleep since the last one.
+// Sends the request again under a new nonce. The session was seen asleep after the previous message.
 void send_request(TrackedSession session, Now now) {
   RunningAction& action = session.running_action();
   const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
@@ -88,7 +88,7 @@ void send_request(TrackedSession session, Now now) {
   if (!send_message(session, judged_of(request), action.nonce)) finish(session, ActionResult::kSkipped, now);
 }
 
-// An active session needs no handshake: the server's own signals reach it.
+// An active session needs no handshake: it responds to the server's own signals.
 void signal_active(TrackedSession session, Action action, Now now) {
   const ActionRequest& request = session.action_slot().request.current();
   const bool is_sent = action == Action::kCancel ? send_cancel(session, judged_of(request))
@@ -96,7 +96,7 @@ void signal_active(TrackedSession session, Action action, Now now) {
   finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, now);
 }
 
-// The log line and the event, before anything reaches the session.
+// Writes the log line and queues the event before anything reaches the session.
 void record_evidence(TrackedSession session, const Decision& decision) {
   const SessionRecord& record = session.record();
   if (!is_reported(record.episode.progress)) return;
@@ -129,15 +129,15 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
 void warn_about_rate() {
   ereport(WARNING,
           (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-           errmsg("pgleak: more than %d actions within a minute, no more for a minute",
+           errmsg("pgleak: more than %d actions within one minute, suspending actions for one minute",
                   settings.max_actions_per_minute),
-           errhint("Find out why so many sessions leak; \"pgleak.max_actions_per_minute\" is the limit.")));
+           errhint("Find the cause of the leaks, or raise \"pgleak.max_actions_per_minute\".")));
 }
 
 void warn_about_rules() {
   ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("pgleak: the rules of pgleak.rules are not known, limits act without them"),
-                    errhint("Find out from the log why the pgleak recorder cannot read them.")));
+                    errmsg("pgleak: pgleak.rules is not loaded, applying limits without rules"),
+                    errhint("Check the server log for errors of the pgleak recorder.")));
 }
 
 }  // namespace

@@ -14,10 +14,10 @@ namespace pgleak {
 
 namespace {
 
-// A copy of SessionRecord::is_open: the records themselves are a cache miss each.
+// A copy of SessionRecord::is_open, because each record is a cache miss of its own.
 bool* has_episode = nullptr;
 
-// Where to prefetch the process of each open episode. 0 for those that an earlier scanner opened.
+// The process of each open episode, for the prefetch. 0 for the episodes that an earlier scanner opened.
 std::int32_t* proc_of = nullptr;
 
 RunningAction* running_actions = nullptr;
@@ -28,7 +28,7 @@ Element* allocate_per_slot() {
       MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(Element)));
 }
 
-// An earlier scanner's request still waits for its answer.
+// Resumes an action whose request an earlier scanner sent and whose reply is still missing.
 void resume_action(TrackedSession session, MonotonicTime now) {
   const ActionRequest& request = session.action_slot().request.current();
   if (request.nonce == 0) return;

@@ -1,7 +1,7 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | newcomer | reference
-#   make versions | assert | sanitize | valgrind | naive | package | dist | bump VERSION=1.1
+#   make versions | assert | sanitize | valgrind | mutants | package | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
 developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck newcomer reference \
@@ -9,7 +9,7 @@ developer_targets = check format layering tidy fuzz monitoring clients storm ben
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
-# Without PGXS, whose own "check" only says that it cannot.
+# Without PGXS, whose own "check" only reports that it cannot run.
 
 check:
 	test/run
@@ -23,7 +23,7 @@ layering:
 tidy:
 	test/tidy
 
-# A minute for each; needs clang.
+# A minute for each fuzzer; needs clang.
 fuzz:
 	test/fuzz/run 60
 
@@ -40,7 +40,7 @@ storm:
 bench:
 	test/bench/run
 
-# The pictures of the README; $(PICTURES) gets those of every size and colour, to look at.
+# The pictures of the README; $(PICTURES) gets them in every size and colour, for review.
 PICTURES ?= /tmp/pgleak-pictures
 screenshots:
 	test/report/run pictures $(PICTURES)
@@ -64,42 +64,53 @@ sanitize:
 valgrind:
 	test/versions/valgrind
 
-# Every promise of doc/faults.md has a test that can fail.
+# Shows that every promise of doc/faults.md has a test that can fail.
 mutants:
 	test/mutants/run
 
-# Needs root: the Debian packages, built in one throw-away root and used in another. $(PACKAGES) gets them.
+# Needs root: builds the Debian packages in one throw-away root and uses them in another. $(PACKAGES) gets them.
 package:
 	PACKAGES=$(PACKAGES) test/package/run
 
-# What PGXN wants, of the last commit.
+# The archive for PGXN, of the last commit; make assembles the extension script there as here.
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
 
-# Every command block of README.md and doc/, run, but for those that change the machine,
+# Runs every command block of README.md and doc/, except those that change the machine,
 doccheck:
 	test/docs/run
 
-# which are run here, in bare roots: what a newcomer does. Needs root.
+# which this runs in bare roots, as a newcomer would. Needs root.
 newcomer:
 	test/docs/newcomer
 
-# doc/reference.md, as a server describes itself.
+# Generates doc/reference.md from a running server.
 reference:
 	test/docs/run reference=doc/reference.md
 
-# The next version in every place that names one.
+# Sets the next version in every place that names one.
 bump:
 	test/package/bump $(VERSION)
 
 else
 
+# Where the source is: ./, or elsewhere for `make -f DIRECTORY/Makefile` in a build directory.
+SOURCE := $(dir $(firstword $(MAKEFILE_LIST)))
+sources = $(patsubst $(SOURCE)%,%,$(sort $(wildcard $(addprefix $(SOURCE),$(1)))))
+
 MODULE_big = pgleak
-OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
+OBJS = $(patsubst %.cpp,%.o,$(call sources,src/*.cpp src/*/*.cpp))
 
 EXTENSION = pgleak
-DATA = $(sort $(wildcard sql/pgleak--*.sql))
+EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)pgleak.control)
+# The extension script, assembled from these parts. Later parts use the objects of earlier ones.
+SCRIPT = sql/pgleak--$(EXTENSION_VERSION).sql
+SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql history.sql rules.sql offenders.sql pools.sql stats.sql \
+  report.sql metrics.sql)
+DATA_built = $(SCRIPT)
+# Upgrade scripts, written by hand.
+DATA = $(call sources,sql/pgleak--*--*.sql)
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
@@ -113,26 +124,43 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 INCLUDEDIR_SERVER := $(shell $(PG_CONFIG) --includedir-server)
 
-# The server's headers as system headers: their warnings are not ours to mend.
-PG_CPPFLAGS = -Isrc -isystem $(INCLUDEDIR_SERVER)
-# PGLEAK_INJECTION=1, after a `make clean`: with the places where a test can stop the scanner. Never for use.
+# The server's headers as system headers, because their warnings are not ours to fix.
+PG_CPPFLAGS = -I$(SOURCE)src -isystem $(INCLUDEDIR_SERVER)
+# PGLEAK_INJECTION=1, after a `make clean`: adds the points at which a test can stop the scanner. Not for production.
 ifneq ($(PGLEAK_INJECTION),)
 PG_CPPFLAGS += -DPGLEAK_INJECTION
 endif
-# With the assertions of core/ if the server has its own.
+# Enables the assertions of core/ if the server has its own.
 ifneq ($(shell grep -s 'define USE_ASSERT_CHECKING 1' $(INCLUDEDIR_SERVER)/pg_config.h),)
 PG_CPPFLAGS += -DPGLEAK_ASSERTIONS
 endif
-# No exceptions: one that nobody catches would end every session of the server.
+# No exceptions: an uncaught one would end every session of the server.
 PG_CXXFLAGS = -std=c++17 -fno-exceptions -fno-rtti -fno-plt -fno-semantic-interposition -Wall -Wextra -Wshadow -Wno-register -MMD -MP
-# Bitcode of a preloaded C++ module buys nothing and needs clang.
+# Bitcode of a preloaded C++ module gains nothing and needs clang.
 override with_llvm = no
 # PGXS links with the C compiler, which does not know the C++ runtime.
 override COMPILER = $(CXX) $(CXXFLAGS)
 
-EXTRA_CLEAN = $(OBJS:.o=.d)
+EXTRA_CLEAN = $(OBJS:.o=.d) $(SCRIPT).new
 
 include $(PGXS)
+
+# A build directory elsewhere has no directories yet.
+.PHONY: object_directories
+$(OBJS): | object_directories
+object_directories:
+	@mkdir -p $(sort $(dir $(OBJS)))
+
+$(SCRIPT): $(SCRIPT_PARTS) pgleak.control Makefile
+	mkdir -p $(@D)
+	{ echo '-- pgleak $(EXTENSION_VERSION): assembled by make from sql/parts'; \
+	  for part in $(filter %.sql,$^); do echo && cat "$$part" || exit 1; done; } >$@.new
+	mv $@.new $@
+
+# The assembler embeds the style sheet: -MMD does not list it, and with link-time optimization it would be looked for at
+# the link, where no -I says where it is.
+src/functions/report.o: src/functions/report.css
+src/functions/report.o: override CXXFLAGS += -fno-lto
 
 -include $(OBJS:.o=.d)
 

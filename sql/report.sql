@@ -1,4 +1,4 @@
--- pgleak.report(): what a reader without a browser can tell of the page; test/report looks at it in one.
+-- pgleak.report(): what can be told of the page without a browser; test/report opens it in one, test/unit renders it.
 \i test/regress/helpers.sql
 
 TRUNCATE pgleak.history;
@@ -17,10 +17,54 @@ SELECT html LIKE '<!DOCTYPE html>%</html>' AS is_whole,
     html ~ '<b>the whole server</b>.*<span class="verdict ok">' AS has_pools,
     html ~ '(src|href)="(?!data:)' AS needs_network
 FROM page;
--- Control characters, which HTML does not have.
-SELECT pgleak.report_escape(E'\x01\x1b[31m\x7f');
+-- It is one function, and what it is made of shows nowhere.
+SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'pgleak'::regnamespace AND p.proname ~ '^report';
 
 CALL pg_temp.disconnect_all();
+
+-- Rows that no recorder writes: endless, of other outcomes, without what may be missing, in more applications than there are
+-- lanes, with control characters, which HTML lacks.
+INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, application_name, backend_start, state,
+    idle_since, clock, detected_at, leak_after, limit_source, ended_at, outcome, idle_for, blocked_for, query, last_action,
+    last_action_at, last_action_result)
+SELECT 1, i, i, 'shop', 'shop', 'application ' || i, now(), 'idle in transaction',
+    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz, 'idle', now(), '1 s', 'server',
+    CASE WHEN i % 2 = 0 THEN 'infinity' ELSE now() END::timestamptz, CASE i % 4 WHEN 0 THEN '<vanished>' ELSE 'committed' END,
+    CASE WHEN i % 2 = 0 THEN interval '100000 years' END, interval '-1 s', E'SELECT \x01\x1b[31m\x7f', 'cancel', now(), 'done'
+FROM generate_series(1, 30) AS i;
+DROP TABLE page;
+CREATE TEMP TABLE page AS SELECT pgleak.report('1 hour') AS html;
+SELECT html LIKE '%<b>31</b><span class="soft">leaks in 31 applications</span>%' AS has_all,
+    html LIKE '%>20 other applications<span class="soft">20 episodes</span></div><svg%' AS has_last_lane,
+    html LIKE '%<rect class="other"%' AS has_unknown_outcome,
+    html LIKE '%vanished%' AS has_its_name,
+    html LIKE '%<code>SELECT ??[31m?</code>%' AS has_no_control_character,
+    html LIKE '%<p>30 &times; cancel: done.</p>%' AS has_actions
+FROM page;
+-- What ended before the period is not in it; what is open is, however old.
+TRUNCATE pgleak.history;
+INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, application_name, backend_start, state, clock,
+    detected_at, leak_after, limit_source, ended_at, outcome)
+SELECT 1, i, i, 'shop', 'shop', name, now(), 'idle in transaction', 'idle', now() - interval '3 days', '1 s', 'server',
+    now() - ended, CASE WHEN ended IS NOT NULL THEN 'committed' END
+FROM (VALUES (1, 'long ago', interval '2 days'), (2, 'just now', interval '1 minute'), (3, 'still open', NULL)) AS h (i, name, ended);
+SELECT r.period, r.html ~ '>long ago<' AS long_ago, r.html ~ '>just now<' AS just_now, r.html ~ '>still open<' AS still_open
+FROM (SELECT p AS period, pgleak.report(p::interval) AS html FROM unnest('{1 hour,3 days}'::text[]) AS p) AS r;
+-- It reads the history once, by the index on ended_at; a BitmapOr counts as two scans of it.
+SELECT pg_stat_force_next_flush();
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SELECT length(pgleak.report()) > 1000 AS has_report;
+SELECT seq_scan, idx_scan BETWEEN 1 AND 2 AS uses_index FROM pg_stat_xact_user_tables WHERE relid = 'pgleak.history'::regclass;
+COMMIT;
+-- It reads and does not write, and sees what its transaction sees.
+BEGIN READ ONLY;
+SELECT length(pgleak.report()) > 1000 AS has_report;
+COMMIT;
+BEGIN;
+TRUNCATE pgleak.history;
+SELECT pgleak.report() LIKE '%No session leaked.%' AS is_empty;
+COMMIT;
 
 -- Nonsense.
 \set SHOW_CONTEXT never
@@ -28,6 +72,10 @@ SELECT pgleak.report('-1 day');
 SELECT pg_temp.error_of($$SELECT pgleak.report(NULL)$$);
 SELECT pg_temp.error_of($$SELECT pgleak.report('0')$$);
 SELECT pg_temp.error_of($$SELECT pgleak.report('1000 years')$$);
+SELECT pg_temp.error_of($$SELECT pgleak.report('178000000 years')$$);
+SELECT pg_temp.error_of($$SELECT pgleak.report('-178000000 years')$$);
+SELECT length(pgleak.report('10 years')) > 1000 AS has_report;
+SELECT length(pgleak.report('1 microsecond')) > 1000 AS has_report;
 
 -- Durations read well.
 SELECT d, pgleak.format_duration(d)

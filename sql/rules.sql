@@ -151,7 +151,7 @@ SELECT pg_reload_conf();
 CALL pg_temp.connect('own', 'user=regress_pgleak_app');
 CALL pg_temp.wait_for($$SELECT EXISTS (SELECT FROM session s, pgleak.limits_for(s.pid) l WHERE l.value = '7min')$$);
 SELECT l.* FROM session s, pgleak.limits_for(s.pid) l WHERE s.session = 'own';
--- The server's values are not those of whoever asks.
+-- The server's values may differ from those of the calling session.
 SET pgleak.idle_terminate_after = '99h';
 SELECT l.* FROM session s, pgleak.limits_for(s.pid) l WHERE s.session = 'own' AND l.setting = 'pgleak.idle_terminate_after';
 RESET pgleak.idle_terminate_after;

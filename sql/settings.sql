@@ -49,8 +49,8 @@ ALTER SYSTEM SET pgleak.pool_busy_percent = 101;
 ALTER SYSTEM SET pgleak.pool_busy_after = '999ms';
 \set VERBOSITY default
 
--- An ordinary user cannot exempt himself: not by SET, by a function's SET clause, for his role, for his database, or
--- when he connects.
+-- Ordinary users cannot exempt themselves: not by SET, by a function's SET clause, for their role, for their database, or
+-- when they connect.
 CREATE ROLE regress_pgleak_user LOGIN;
 CREATE DATABASE regress_pgleak_database OWNER regress_pgleak_user;
 SET SESSION AUTHORIZATION regress_pgleak_user;

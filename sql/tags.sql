@@ -47,7 +47,7 @@ SELECT tags ->> 'route' AS route FROM history WHERE session = 'at the start';
 SELECT pg_temp.run(session, 'COMMIT') FROM sample WHERE session = 'at the start';
 CALL pg_temp.wait_for_outcome('at the start', 'committed');
 SELECT tags ->> 'route' AS route FROM history WHERE session = 'at the start';
--- Nothing of it was an error.
+-- None of it caused an error.
 SELECT recorder_errors, last_error FROM pgleak.stats;
 CALL pg_temp.disconnect_all();
 

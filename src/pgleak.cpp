@@ -1,5 +1,8 @@
-// Owns: loading the module: settings, shared memory, hooks, and the two workers.
-// Called by the server when it preloads libraries, or when a function of the extension is first called.
+// Loads the module: defines the settings, reserves shared memory, installs the hooks and registers the two
+// workers.
+//
+// The server calls _PG_init when it preloads libraries, or in a backend that calls one of our functions
+// first.
 
 #include "pgleak.hpp"
 
@@ -15,11 +18,11 @@ PGDLLEXPORT void _PG_init(void);
 }
 
 void _PG_init() {
-  // Without preloading there is no shared memory and nothing to start: the functions say so when called.
-  // And pg_upgrade runs both servers without extensions' workers: a connection of ours makes it fail.
+  // Without preloading there is no shared memory and nothing to start; the SQL functions report that when
+  // called. pg_upgrade starts servers without extension workers, and a connection of ours would make it fail.
   if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade) return;
 
-  EnableQueryId();  // unless compute_query_id forbids it: query_id tells statements apart, not their literals
+  EnableQueryId();  // unless compute_query_id is off: query_id identifies statements without their literals
   pgleak::define_settings();
   pgleak::install_shared_memory_hooks();
   pgleak::install_backend();

@@ -1,7 +1,8 @@
-// Owns: the code that runs inside every client backend: it takes the backend's slot when the session
-// starts, publishes the session's own limits, and says how each transaction ended.
-// Called by the server at the end of every transaction and from the settings machinery.
-// Must never ereport, allocate, block or write to the client: there it would break somebody's COMMIT.
+// Claims the backend's slot when the session starts, publishes the session's own limits, and publishes how
+// each transaction ended.
+//
+// The server calls this at the end of every transaction and when a setting changes. It must never ereport,
+// allocate, block, or write to the client: an error here would break the user's COMMIT.
 
 #include "backend/backend.hpp"
 
@@ -35,7 +36,7 @@ void publish_limits() {
   note_transaction_limits(own);
 }
 
-// Only sessions of clients take part: walsenders, workers and the single-user mode are none.
+// Only client sessions take part; walsenders, background workers and single-user mode do not.
 bool is_client_session() {
   return shared != nullptr && MyBackendType == B_BACKEND && IsUnderPostmaster && MyProcPort != nullptr &&
          MyProc != nullptr && MyBEEntry != nullptr;
@@ -62,20 +63,20 @@ void take_slot() {
 }
 
 void publish_end(TransactionEnd how) {
-  // The first transaction that ends in a session is the one in which the server sets the session up:
-  // the settings of its role and database are in force by then.
+  // The first transaction to end is the one in which the server sets the session up. By then the settings of
+  // the role and the database are in force.
   if (my_slot == nullptr) {
     if (how == TransactionEnd::kCommitted && is_client_session()) take_slot();
     return;
   }
   Assert(MyBackendType == B_BACKEND);
-  // Whatever ends in a backend on its way out was not ended by its client: its transaction is rolled back,
-  // then the server has transactions of its own to drop temporary tables.
+  // A transaction that ends while the backend exits was not ended by the client: the server rolls the open
+  // one back, then runs its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   const XactSeq xact_seq = my_slot->backend.report().ended_count;
   const std::uint32_t cancelled_by = finish_transaction_end(how == TransactionEnd::kRolledBack);
   if (cancelled_by != 0) note_cancelled_block(cancelled_by, xact_seq);
-  // Only an aborted block has to be known by when its transaction began.
+  // Only an aborted block needs the start of its transaction; see current_block().
   my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
                                         ? from_timestamp(GetCurrentTransactionStartTimestamp())
                                         : WallTime::none());
@@ -85,7 +86,8 @@ void on_transaction_event(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
     case XACT_EVENT_PRE_PREPARE:
-      begin_transaction_end();
+      // Before the slot is claimed there is no handler, and nothing to withdraw.
+      if (my_slot != nullptr) begin_transaction_end();
       break;
     case XACT_EVENT_COMMIT:
       publish_end(TransactionEnd::kCommitted);

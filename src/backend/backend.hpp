@@ -1,15 +1,10 @@
-// Owns: the slot of this backend, and in which transaction block the backend is.
-// Set by the guest once, read by what runs inside the client backend. Never ereports.
-// Owns: the names a client gave when it logged in. Called by the guest.
-// Owns: the target's side of an action: being woken in the client read, deciding whether it is safe to act
-// there, and rolling the transaction back in place or ending the connection with a reason. Runs inside client
-// backends, called by the server while it handles cache invalidation messages. Must never act unless every
-// gate in may_act() holds, and never raise an ERROR: in the client read the server turns one into FATAL.
-// Owns: the guard that makes COMMIT fail loudly after a transaction was rolled back in place.
-// Called by the hook at utility statements, inside client backends.
-// Owns: the hooks at a client's statements: what the server runs on its way into the executor and into
-// utility statements. They keep the session's trail (core/trail.hpp) and call the guard of COMMIT. Runs
-// inside client backends at every statement. Must never allocate, block, or ereport but for the guard.
+// The code that runs inside every client backend: its slot, the statement hooks, the rollback in place, and
+// the commit guard.
+//
+// It runs in somebody's production session, at every statement and every transaction end, so it must never
+// allocate, block, or write to the client. It raises errors in two places only, both listed with their reason
+// in test/layering.backend: the commit guard refuses a COMMIT with an ERROR, and an action that ends the
+// connection, or a rollback in place that failed, raises FATAL.
 #ifndef PGLEAK_BACKEND_BACKEND_HPP
 #define PGLEAK_BACKEND_BACKEND_HPP
 
@@ -26,69 +21,88 @@ extern "C" {
 
 namespace pgleak {
 
+// --- my_slot.cpp: the slot of this backend, its login names, and its transaction block ---
+
 // This backend's slot; nullptr in every process that is not a client session.
 extern SessionSlot* my_slot;
 
-// Its trail; nullptr there too, and if none is kept.
+// This backend's trail; nullptr in every other process, and if pgleak.trail_size is 0.
 extern Trail* my_trail;
 
-// Whether this backend is in a block whose transaction is over, not only a subtransaction of it.
+// True if the whole transaction of this block has failed, not just a subtransaction of it. Never ereports.
 bool is_in_aborted_block();
 
-// The xact_seq of the block this backend is in: of the running transaction, or of the one whose aborted
-// block it still is in. Only inside a transaction block. Called for every statement, so here.
+// The xact_seq of this backend's block: that of the running transaction or, in an aborted block, that of the
+// transaction that failed. Call it only inside a transaction block. Inline because every statement calls it.
+// Never ereports.
 inline XactSeq my_block_seq() {
   Assert(my_slot != nullptr);
   const TransactionReport report = my_slot->backend.report();
-  // Nothing but a rollback leaves an aborted block behind.
+  // Only a rollback leaves an aborted block behind.
   const bool is_over = report.last_end == TransactionEnd::kRolledBack && is_in_aborted_block();
   return is_over ? report.ended_count - 1 : report.ended_count;
 }
 
-// Copies the database and role of this client backend's login, without touching a catalog. Only with
-// a client connected (MyProcPort is set). Never ereports.
+// Copies the database and role names of this backend's login, each with a NUL, without reading a catalog.
+// Needs MyProcPort, that is, a connected client. Never ereports.
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 
-// True if the role of the login is a superuser. Never ereports.
+// True if the login role is a superuser. Never ereports.
 bool is_login_superuser();
 
-// From _PG_init, while the server preloads libraries.
+// --- in_place.cpp: the target's side of an action ---
+//
+// An invalidation message wakes the backend in its client read, and the callback acts only if every gate in
+// may_act() is open. It must never raise an ERROR: in the client read, the server turns an ERROR into FATAL.
+
+// Registers the callback. Call from _PG_init, while the server preloads libraries. May ereport (too many
+// callbacks).
 void install_in_place();
 
-// What was rolled back in place, if this backend is still in the aborted block that this has left; else
-// nullptr.
+// The transaction that was rolled back in place.
 struct CancelledBlock {
   XactSeq xact_seq;
   WallTime at;
   ActionReason reason;
 };
+
+// Returns the cancelled transaction while this backend is still in the aborted block it left; otherwise
+// nullptr. The result points to memory of this process. Never ereports.
 const CancelledBlock* current_cancelled_block();
 
-// Whether this backend ever had a transaction rolled back in place: no other can be in such a block.
+// True once any transaction of this backend was rolled back in place: a cheap test that spares the others the
+// call.
 extern bool has_cancelled_block;
 
-// --- active_action.cpp: being signalled while active ---
+// --- active_action.cpp: verifies the scanner's signals in the target ---
 
-// Makes this session's SIGINT handler check what the scanner's signals are meant for. Once per session.
+// Installs this session's SIGINT handler, which checks which transaction a signal of the scanner is meant
+// for. Call once per session. Never ereports.
 void install_signal_handler();
 
-// The transaction begins to commit or to be prepared: from here on it is let go. Withdraws a cancel that came
-// too late.
+// Call when the transaction begins to commit or to be prepared: from here on it is not interrupted any more.
+// Withdraws a cancel that came too late. Never ereports.
 void begin_transaction_end();
 
-// The transaction has ended. Withdraws a cancel that the server has not acted on, before the next transaction
-// begins. Returns the nonce of the request that rolled it back, or 0.
+// Call when the transaction has ended. Withdraws a cancel that the server has not processed, before the next
+// transaction begins. Returns the nonce of the request that rolled the transaction back, or 0. Never
+// ereports.
 std::uint32_t finish_transaction_end(bool has_rolled_back);
 
-// Notes that the request with this nonce has rolled back the transaction `xact_seq`; see
-// current_cancelled_block().
+// Records that the request with this nonce rolled back the transaction `xact_seq`, for
+// current_cancelled_block(). Never ereports.
 void note_cancelled_block(std::uint32_t nonce, XactSeq xact_seq);
 
-// If `statement`, a utility statement of the client's, would commit what was rolled back in place: ends the
-// block and raises an ERROR.
+// --- commit_guard.cpp: makes COMMIT fail after a rollback in place ---
+
+// If the client's utility statement `statement` would commit the cancelled transaction, ends the block and
+// raises an ERROR.
 void guard_commit(const PlannedStmt* statement);
 
-// From _PG_init, while the server preloads libraries, after the settings are defined.
+// --- statement_hooks.cpp: records the trail (core/trail.hpp) and calls the commit guard ---
+
+// Installs the hooks. Call from _PG_init, while the server preloads libraries, after define_settings(). Never
+// ereports.
 void install_statement_hooks();
 
 }  // namespace pgleak

@@ -18,19 +18,19 @@ bool wants_to_commit(const PlannedStmt* statement) {
   return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_PREPARE;
 }
 
-// The server would answer the COMMIT of an aborted block with a ROLLBACK tag, which no driver looks at: the
-// application would take its rows for saved.
+// The server would answer COMMIT in an aborted block with the tag ROLLBACK. No driver checks that tag, so the
+// application would believe that its rows were saved.
 void refuse_commit(const CancelledBlock& block) {
   char why[kReasonSize];
   describe_reason(block.reason, why);
-  // End the block first. Without that the error would leave the session in it, and pools that answer a failed
-  // COMMIT by giving the connection back would hand it on like that.
+  // End the block before raising. Otherwise the session would stay in it, and a pool that answers a failed
+  // COMMIT by taking the connection back would hand out a connection in an aborted block.
   UserAbortTransactionBlock(false);
   ereport(ERROR,
           (errcode(ERRCODE_TRANSACTION_ROLLBACK), errmsg("transaction was rolled back by pgleak: %s", why),
-           errdetail("It was rolled back at %s; nothing of it was committed.",
+           errdetail("The transaction was rolled back at %s; none of its changes were committed.",
                      timestamptz_to_str(to_timestamp(block.at))),
-           errhint("Run the whole transaction again. Commit it without pauses, or have \"%s\" raised.",
+           errhint("Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
                    block.reason.clock == Clock::kIdle ? "pgleak.idle_cancel_after"
                                                       : "pgleak.transaction_cancel_after")));
 }

@@ -18,7 +18,7 @@ extern "C" {
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-// Of libpq/libpq.h, which includes headers of GSSAPI that a machine for building extensions lacks.
+// Declared in libpq/libpq.h, which includes GSSAPI headers that a build machine may lack.
 extern bool pq_is_reading_msg(void);
 }
 
@@ -26,7 +26,7 @@ namespace pgleak {
 
 namespace {
 
-// Set while this backend acts: what it does may handle further messages.
+// Set while this backend acts, because the abort itself may handle more messages.
 bool is_acting = false;
 
 MessageGate gate;
@@ -37,8 +37,8 @@ bool is_idle_state(BackendState state) {
   return state == STATE_IDLEINTRANSACTION || state == STATE_IDLEINTRANSACTION_ABORTED;
 }
 
-// Everything that must hold for anything to be done here: this very transaction, between two commands, with
-// nothing under way in this backend that relies on not being interrupted.
+// Every condition for acting here: it is still this transaction, idle between two commands, and nothing in
+// this backend relies on not being interrupted.
 bool may_act(const ActionRequest& request) {
   return !is_acting && request.session == SessionId{MyProcPid, from_timestamp(MyStartTimestamp)} &&
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
@@ -48,16 +48,17 @@ bool may_act(const ActionRequest& request) {
          CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
-// A failure in the middle of the abort leaves nothing that this session could go on with.
+// An error in the middle of the abort leaves no state in which the session could continue.
 [[noreturn]] void end_after_failure(MemoryContext context) {
   HOLD_INTERRUPTS();
   MemoryContextSwitchTo(context);
   ErrorData* error = CopyErrorData();
   FlushErrorState();
   RESUME_INTERRUPTS();
-  ereport(FATAL, (errcode(ERRCODE_TRANSACTION_ROLLBACK),
-                  errmsg("terminating connection: pgleak could not roll the transaction back in place"),
-                  errdetail_internal("%s", error->message != nullptr ? error->message : "")));
+  ereport(FATAL,
+          (errcode(ERRCODE_TRANSACTION_ROLLBACK),
+           errmsg("terminating connection because pgleak could not roll back the transaction in place"),
+           errdetail_internal("%s", error->message != nullptr ? error->message : "")));
   pg_unreachable();
 }
 
@@ -65,7 +66,7 @@ void abort_transaction() {
   MemoryContext context = CurrentMemoryContext;
   PG_TRY();
   {
-    // AbortCurrentTransaction() alone would abort the innermost subtransaction only.
+    // AbortCurrentTransaction() alone would abort only the innermost subtransaction.
     while (GetCurrentTransactionNestLevel() > 1) RollbackAndReleaseCurrentSubTransaction();
     AbortCurrentTransaction();
   }
@@ -73,7 +74,7 @@ void abort_transaction() {
   { end_after_failure(context); }
   PG_END_TRY();
   Assert(IsAbortedTransactionBlockState());
-  // The client read goes on in the context it was in. Not so the resource owner, which is gone.
+  // The client read continues in its old memory context. Its resource owner is gone, so that is not restored.
   MemoryContextSwitchTo(context);
 }
 
@@ -81,8 +82,8 @@ void roll_back_in_place(const ActionRequest& request) {
   Assert(is_acting && IsTransactionBlock() && InterruptHoldoffCount == 0 && CritSectionCount == 0);
   cancelled_block = CancelledBlock{request.xact_seq, wall_now(), request.reason};
   abort_transaction();
-  // A snapshot that the whole transaction shares stays registered until the block ends, and so would the
-  // horizon.
+  // A snapshot that the whole transaction shares stays registered until the block ends, and would hold the
+  // xmin horizon.
   MyProc->xmin = InvalidTransactionId;
   has_cancelled_block = true;
   set_ps_display("idle in transaction (aborted)");
@@ -92,18 +93,19 @@ void roll_back_in_place(const ActionRequest& request) {
 
   char why[kReasonSize];
   describe_reason(request.reason, why);
-  // Never to the client, which did not ask and would take it for the answer to its next statement.
+  // Never to the client: it would take an unsolicited message for the answer to its next statement.
   ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
 }
 
 [[noreturn]] void end_connection(const ActionReason& reason) {
   char why[kReasonSize];
   describe_reason(reason, why);
-  // It never returns, so it needs no proof that the stack is unwound: the server ends any backend this way.
+  // FATAL never returns, so this does not depend on the stack being unwound; the server ends any backend this
+  // way.
   ereport(FATAL,
           (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
-           errmsg("terminating connection by pgleak: %s", why),
-           errhint("Commit or roll back and give the connection back sooner, or have the limit raised.")));
+           errmsg("terminating connection due to pgleak: %s", why),
+           errhint("End transactions and return connections to the pool sooner, or raise the limit.")));
   pg_unreachable();
 }
 
@@ -132,8 +134,8 @@ void act_on(const ActionRequest& request) {
 }
 
 void on_message(Datum, compat::SyscacheId, uint32 hash) {
-  if (my_slot == nullptr || hash == 0) return;     // 0: the cache is reset
-  gate.note_message(SharedInvalidMessageCounter);  // it has counted this one already
+  if (my_slot == nullptr || hash == 0) return;     // 0: the whole cache is reset
+  gate.note_message(SharedInvalidMessageCounter);  // the counter includes this message
   ActionRequest request;
   if (!my_slot->action.request.read(&request) || request.nonce != hash) return;
   act_on(request);
@@ -143,8 +145,8 @@ void on_message(Datum, compat::SyscacheId, uint32 hash) {
 }  // namespace
 
 void install_in_place() {
-  // Languages hardly ever change, and nothing expensive in the server listens for that: a quiet place for
-  // messages.
+  // Languages hardly ever change, and nothing expensive in the server listens for their invalidation, which
+  // makes them a quiet channel for our messages.
   CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
 }
 

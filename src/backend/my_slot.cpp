@@ -3,9 +3,9 @@
 #include "backend/backend.hpp"
 #include "pg/postgres.hpp"
 
-// libpq-be.h includes the headers of GSSAPI and OpenSSL if the server was built with them, and a machine
-// that only builds extensions lacks those. They declare members that come after the ones used here
-// ("keep struct offsets the same", libpq-be.h), so leaving them out changes nothing that we read.
+// libpq-be.h includes GSSAPI and OpenSSL headers if the server was built with them, and a machine that only
+// builds extensions lacks those headers. The members they add come after the ones used here ("keep struct
+// offsets the same", libpq-be.h), so omitting them is safe.
 #undef ENABLE_GSS
 #undef ENABLE_SSPI
 #undef USE_OPENSSL
@@ -24,8 +24,7 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
 }
 
 bool is_login_superuser() {
-  // Of the login, not of a role that ALTER ROLE ... SET role gave the session. Needs no catalog, which
-  // matters at the end of a transaction.
+  // The login role, not one that ALTER ROLE ... SET role gave the session. Needs no catalog access.
   return GetSessionUserIsSuperuser();
 }
 

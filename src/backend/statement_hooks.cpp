@@ -19,32 +19,31 @@ namespace pgleak {
 
 namespace {
 
-// Another module's, or the server's own.
+// The next hook: another module's, or the server's own function.
 ProcessUtility_hook_type next_utility = nullptr;
 ExecutorStart_hook_type next_executor_start = nullptr;
 
-// Whether the client itself asked for `portal`: by a simple query, or by a Bind. Portals are also made by
-// DECLARE CURSOR, EXECUTE and functions that open cursors; counting how deep we are in these instead would
-// cost a setjmp for every statement (as in pg_stat_statements).
+// True if the client itself asked for `portal`, by a simple query or by a Bind. DECLARE CURSOR, EXECUTE and
+// functions that open cursors make portals too. Counting the nesting depth, as pg_stat_statements does, would
+// also tell them apart but costs a setjmp per statement.
 [[gnu::always_inline]] inline bool is_clients_portal(const PortalData* portal) {
-  // Nobody else may leave the name empty, and nobody else gives the name of a prepared statement.
+  // Only these two leave the name empty or set the name of a prepared statement.
   if (portal->name[0] == '\0' || portal->prepStmtName != nullptr) return true;
-  // A Bind of the unnamed statement to a named portal. DECLARE CURSOR has no cached plan, EXECUTE hides its
+  // Bind of the unnamed statement to a named portal. DECLARE CURSOR has no cached plan, EXECUTE hides its
   // portal, and a function would have to open a cursor for the very text that called it.
   return portal->cplan != nullptr && portal->visible && debug_query_string != nullptr &&
          strcmp(portal->sourceText, debug_query_string) == 0;
 }
 
-// The one of a portal's statements that stands for what the client wrote; rules add others to it, or put
-// others in its place.
+// The statement of a portal that stands for what the client wrote. Rules may add statements or replace them.
 const void* main_statement(Portal portal) {
   if (portal->stmts == NIL) return nullptr;
   const void* primary = list_length(portal->stmts) > 1 ? PortalGetPrimaryStmt(portal) : nullptr;
   return primary != nullptr ? primary : linitial(portal->stmts);
 }
 
-// Whether `statement`, which is about to run, is what the client asked for. What functions, triggers and the
-// like run, they run inside of a portal too, but it is not what the portal is for.
+// True if the client asked for `statement`, which is about to run. Functions and triggers run their
+// statements inside a portal too, but those are not the portal's main statement.
 [[gnu::always_inline]] inline bool is_clients_statement(const PlannedStmt* statement) {
   Portal portal = ActivePortal;
   return portal != nullptr && main_statement(portal) == statement && is_clients_portal(portal);
@@ -57,8 +56,8 @@ void remember(const PlannedStmt* statement, const char* source) {
                 statement_text(source, statement->stmt_location, statement->stmt_len));
 }
 
-// Whether `statement` ends a transaction of which nobody has an episode. Its trail is forgotten the next
-// moment, and while the statement runs it is what the session shows anyway.
+// True if `statement` ends a transaction that has no episode. Its trail is about to be discarded, and while
+// the statement runs, the session shows it anyway.
 bool ends_unwatched(const PlannedStmt* statement) {
   if (!IsA(statement->utilityStmt, TransactionStmt)) return false;
   const TransactionStmtKind kind = reinterpret_cast<TransactionStmt*>(statement->utilityStmt)->kind;
@@ -66,7 +65,8 @@ bool ends_unwatched(const PlannedStmt* statement) {
   return my_slot->backend.watched() != my_block_seq();
 }
 
-// Not a part of the hook, which would have to save all its arguments for it even if there is nothing to do.
+// Kept out of the hook: inlined, it would make the hook save all its arguments even when there is nothing to
+// do.
 [[gnu::noinline]] void before_utility(const PlannedStmt* statement, const char* query) {
   if (my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
     remember(statement, query);
@@ -86,7 +86,7 @@ bool ends_unwatched(const PlannedStmt* statement) {
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
-  // With neither a trail nor a cancelled block it comes down to two loads.
+  // Without a trail and without a cancelled block, this costs two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
   // Statements that end a transaction may free what they were called with; SET does not.
@@ -110,7 +110,7 @@ void executor_start(QueryDesc* query, int flags) {
 void install_statement_hooks() {
   next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
-  // The executor's is there for the trail alone.
+  // Only the trail needs the executor hook.
   if (settings.trail_size == 0) return;
   next_executor_start = ExecutorStart_hook != nullptr ? ExecutorStart_hook : standard_ExecutorStart;
   ExecutorStart_hook = executor_start;

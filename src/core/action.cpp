@@ -11,8 +11,8 @@ namespace {
 
 constexpr Micros kMinute = 60 * kSecond;
 
-// In a plain aborted block there is nothing left to cancel, be it that an error aborted it or that we did.
-bool can_be_cancelled(const SessionStatus& sample) { return sample.xact_start.is_set(); }
+// A plain aborted block, whether an error or pgleak aborted it, has nothing left to cancel.
+bool can_be_cancelled(const SessionStatus& status) { return status.xact_start.is_set(); }
 
 }  // namespace
 
@@ -52,14 +52,14 @@ const char* to_string(ActionResult result) {
   return nullptr;
 }
 
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample) {
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status) {
   Plan plan{Action::kNone, Action::kNone, kForever};
   for (int c = 0; c < kClockCount; c++) {
     const Clock clock = static_cast<Clock>(c);
     const std::optional<Micros> age = ages.of(clock);
     if (!age) continue;
     for (const Action action : {Action::kCancel, Action::kTerminate}) {
-      if (action == Action::kCancel && !can_be_cancelled(sample)) continue;
+      if (action == Action::kCancel && !can_be_cancelled(status)) continue;
       const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
       const Micros after = limits.after(clock, kind);
       if (after == kNever) continue;
@@ -90,8 +90,10 @@ Micros retry_pause(ActionResult result, std::uint8_t failures) {
 }
 
 RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {
-  if (closed_until > now) return Answer::kNo;
-  if (closed_until.is_set() || !window_start.is_set() || now - window_start >= kMinute) {
+  const bool has_changed = most != most_before;
+  most_before = most;
+  if (closed_until > now && !has_changed) return Answer::kNo;
+  if (has_changed || closed_until.is_set() || !window_start.is_set() || now - window_start >= kMinute) {
     window_start = now;
     count = 0;
     closed_until = MonotonicTime::none();

@@ -1,5 +1,6 @@
-// Owns: what may be done about a leak: which action is due, how often, and what has become of it.
-// Called by the scanner. Must never allocate, know the server or read a clock. Never ereports.
+// What pgleak can do about a leak: which action is due, how often it may be tried, and its result.
+//
+// Called by core/decision. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_ACTION_HPP
 #define PGLEAK_CORE_ACTION_HPP
 
@@ -12,74 +13,73 @@
 
 namespace pgleak {
 
-// The order is that of severity.
+// Ordered by severity.
 enum class Action : std::uint8_t { kNone, kCancel, kTerminate };
 
-// What became of an action. Only kDone ends it for good; the others may be tried again.
+// The result of an action. Only kDone is final; after the others, the action may be tried again.
 enum class ActionResult : std::uint8_t {
   kNone,
-  kRequested,  // logged and queued, and the session is being asked
-  kDone,       // cancel: rolled back in place, or the query cancelled; terminate: the backend is told to go
-  kDryRun,     // dry run
+  kRequested,  // logged and queued; the session is being asked
+  kDone,       // cancel: rolled back in place, or the query cancelled; terminate: sent to the backend
+  kDryRun,     // not taken, because of a dry run
   kSkipped,    // the session moved on before it was reached
-  kUnsafe,     // the session did not reach a point at which it could be done safely
-  kNoEffect,   // the session was told and went on
-  kNoEffectOnClientWait,  // it waits for its client in the middle of a command, and does not react to a
-                          // cancel there
-  kStandby,               // it commits and waits for a synchronous standby: never touched
+  kUnsafe,     // the session did not reach a point at which the action was safe
+  kNoEffect,   // the session was told and did not react
+  kNoEffectOnClientWait,  // the same: it waits for its client in the middle of a command
+  kStandby,               // it waits for a synchronous standby: never touched
 };
 
-// As pgleak.leaks.last_action and last_action_result print them; nullptr for kNone.
+// The names in pgleak.leaks.last_action and last_action_result; nullptr for kNone. Static memory.
 const char* to_string(Action action);
 const char* to_string(ActionResult result);
 
-// Why an action is taken, for the messages that the client and the log get.
+// Why an action is taken, for the messages to the client and in the log.
 struct ActionReason {
   std::int64_t leak_id;
   Clock clock;
-  Micros lasted;            // what the clock showed
-  Micros limit;             // kNever: not a limit, somebody asked for it
-  char by_role[kNameSize];  // who, if somebody did
+  Micros lasted;            // the age on the clock
+  Micros limit;             // kNever: requested manually, not due to a limit
+  char by_role[kNameSize];  // who requested it manually; empty otherwise
 };
 
 inline constexpr int kReasonSize = 256;
 
-// Writes why an action was taken, in the words of the log, of the client's error and of the FATAL alike: "it
-// was idle for 61.2s, the limit is 60s", or with ", at the request of role \"x\"" for a manual action.
+// Writes the reason in the words that the log, the client's error and the FATAL share: "it was idle for
+// 61.2s, the limit is 60s", followed by ", at the request of role \"x\"" for a manual action.
 void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]);
 
-// The state of the actions of one episode.
+// The actions of one episode so far.
 struct ActionState {
   Action last;
   ActionResult result;
   WallTime at;             // of `last`
   std::uint8_t failures;   // of `last` in a row
-  MonotonicTime retry_at;  // not before that
+  MonotonicTime retry_at;  // no attempt before that
 };
 
-// An action that somebody asks for with pgleak.cancel() or pgleak.terminate(), in the slot of its session.
+// An action requested with pgleak.cancel() or pgleak.terminate(), in the slot of the target session.
 struct ManualRequest {
   // kFree: next kAsked, by the caller. kAsked: next kTaken, by the scanner, or kFree, if the caller gives up.
   // kTaken: next kFree, by the scanner.
   enum class Phase : std::uint8_t { kFree, kAsked, kTaken };
   Phase phase;
   Action action;
-  std::uint64_t request_id;  // by which the asker finds the answer
+  std::uint64_t request_id;  // under which the caller finds the answer
   SessionId session;
-  XactSeq xact_seq;         // of the one transaction that is meant
-  char by_role[kNameSize];  // in the encoding of the asker's database
+  XactSeq xact_seq;         // of the transaction to act on
+  char by_role[kNameSize];  // who requests it, in the encoding of the caller's database
 };
 
 // The action that is due for a leak, or the next one that will be.
 struct Plan {
-  Action due;      // kNone if none is due now
-  Action next;     // the next one in time, if none is due
-  Micros next_in;  // until `next`; kForever if there is none
+  Action due;      // kNone: none is due now
+  Action next;     // the earliest future action
+  Micros next_in;  // time until `next`; kForever: there is none
 };
 
-// Which action the limits demand of a session with these ages. Cancelling gains nothing from a plain aborted
-// block (`xact_start` none: its transaction is over, it only costs the connection).
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& sample);
+// Returns the action that the limits demand at these ages. It never cancels a plain aborted block
+// (`xact_start` none): the transaction is over, and only the connection is still in use.
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status);
 
 // True for results that leave the session as it was and are tried again.
 bool has_failed(ActionResult result);
@@ -87,16 +87,17 @@ bool has_failed(ActionResult result);
 // True if the session was told and did not react.
 bool had_no_effect(ActionResult result);
 
-// When a failed action may be tried again: soon at first, then ever more seldom. What had no effect is not
-// worth the first haste.
+// How long to wait before a failed action may be tried again: 50 ms at first, doubling to 30 s; 1 s, doubling
+// to 1 min, if it had no effect.
 Micros retry_pause(ActionResult result, std::uint8_t failures);
 
-// Lets at most `most` actions through in a minute, and after that none for a minute. Zero-initialised is
-// fresh.
+// Allows at most `most` actions per minute; once exceeded, none for one minute. Zero-initialized means
+// unused.
 struct RateLimiter {
   MonotonicTime window_start;
   std::int32_t count;
   MonotonicTime closed_until;
+  std::int32_t most_before;  // a changed limit starts a new minute
 
   enum class Answer : std::uint8_t { kYes, kNo, kNoAndSayIt };
   Answer ask(std::int32_t most, MonotonicTime now);

@@ -1,6 +1,6 @@
-// PGLEAK_ASSERT(condition): what must hold at a place in core/, checked in the unit tests and in an extension
-// built for a server with assertions (--enable-cassert), and nowhere else. The server's Assert() is for code
-// outside of core/.
+// PGLEAK_ASSERT(condition), an assertion for core/. Checked in the unit tests and in a build for a server
+// with assertions (--enable-cassert); otherwise it does nothing. Code outside core/ uses the server's
+// Assert().
 #ifndef PGLEAK_CORE_ASSERT_HPP
 #define PGLEAK_CORE_ASSERT_HPP
 

@@ -1,6 +1,6 @@
-// Owns: when it is worth the while to look for changes, of which nothing is known but a count that each of
-// them raises. Asked by the recorder about its tables and catalogs. Must never allocate or know the server.
-// Never ereports.
+// Tells whether it is worth checking for changes, given only a counter that every change increments.
+//
+// The recorder asks it about tables and catalogs. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_CHANGE_WATCH_HPP
 #define PGLEAK_CORE_CHANGE_WATCH_HPP
 
@@ -10,12 +10,12 @@
 
 namespace pgleak {
 
-// Zero-initialised: has not looked yet.
+// Zero-initialized means that nothing has been checked yet.
 class ChangeWatch {
  public:
-  // To be asked each time before looking; false if there is nothing new to be found. True for two calls when
-  // `count` has risen, for what has raised it may tell of itself a moment later only; and once a minute,
-  // should that moment have been longer than the time between two calls.
+  // Call it before each check; returns false if there is nothing new to find. A rise of `count` returns true
+  // for two calls, because a change may become visible a moment after it was counted. It also returns true
+  // once a minute, in case that moment was longer than the time between two calls.
   bool may_have_changed(std::uint64_t count, MonotonicTime now) {
     const bool has_risen = count != count_ || now >= certain_until_;
     const bool may_differ = has_risen || is_second_call_;

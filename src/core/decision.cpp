@@ -4,16 +4,16 @@ namespace pgleak {
 
 namespace {
 
-// How long a session may take to answer that it ends its connection, before it gets SIGTERM.
+// How long a session may take to confirm that it ends its connection before it gets SIGTERM.
 constexpr Micros kGracePeriod = 2 * kSecond;
 
-// How long a session may take to react to a cancel: one that waits for its client in the middle of a command
-// does not react at all, any other does at its next check for interrupts.
+// How long a session may take to react to a cancel. One that waits for its client in the middle of a command
+// does not react at all; any other does at its next check for interrupts.
 constexpr Micros kClientWaitTimeout = kSecond;
 constexpr Micros kEffectTimeout = 10 * kSecond;
 
-// Right after the server's start nobody knows yet which sessions the rules exempt, so limits act on nobody.
-// Not for ever: a recorder that cannot read the rules must not protect a leak.
+// After server start, the rules are unknown at first, and with them the sessions they exempt, so limits act
+// on nobody. This wait is bounded: a recorder that cannot read the rules must not protect a leak.
 constexpr Micros kRulesTimeout = 60 * kSecond;
 
 void lower(Micros* bound, Micros value) {
@@ -26,8 +26,7 @@ Decision nothing_to_do() {
   return decision;
 }
 
-// The limits of the session; nothing if they cannot be told without its impact, which is not in the snapshot
-// yet.
+// The limits of the session; nothing if they depend on its impact and the snapshot does not have that yet.
 std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages,
                                   Micros* next_due_in) {
   const LimitFacts& facts = *snapshot.limits;
@@ -58,7 +57,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   Decision decision = nothing_to_do();
   const bool is_candidate = snapshot.is_present && snapshot.is_client_backend;
   const TransactionBlock block = is_candidate ? current_block(snapshot.status) : TransactionBlock{};
-  // A request meant one transaction of one session, not what has followed it.
+  // A request applies to one transaction of one session, not to the transactions after it.
   const bool is_manual =
       snapshot.manual && is_candidate && is_meant(*snapshot.manual, snapshot.status, block);
   if (snapshot.manual && !is_manual) decision.manual_answer = ActionResult::kSkipped;
@@ -86,13 +85,13 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   decision.episode = Decision::EpisodeStep::kOpen;
   decision.block = block;
   decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
-  decision.decide_again = true;  // an action may be due at the same moment
+  decision.decide_again = true;  // an action may be due immediately
   return decision;
 }
 
 // --- a session with an open episode ---
 
-// What has become of the action under way; kRequested if it is not over.
+// The state of the running action; kRequested while it is not finished.
 ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   switch (next_step(snapshot.action.handshake, snapshot.reply, snapshot.wait == SessionWait::kClientRead,
                     snapshot.now.monotonic)) {
@@ -111,8 +110,8 @@ ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep*
   return ActionResult::kRequested;
 }
 
-// One message is enough. A session that does not answer it in time, because it is stopped or not reading,
-// gets SIGTERM.
+// One message is enough. A session that does not reply in time, because it is stopped or does not read, gets
+// SIGTERM.
 ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   if (snapshot.reply == Reply::kDone) return ActionResult::kDone;
   if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
@@ -161,7 +160,7 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
   if (!budgets->records.allows(snapshot.slot)) return;
   decision->episode = Decision::EpisodeStep::kClose;
   decision->outcome = outcome;
-  decision->decide_again = true;  // the session may be in its next transaction already
+  decision->decide_again = true;  // the session may already be in its next transaction
 }
 
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
@@ -177,7 +176,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     return decision;
   }
   lower(&decision.next_due_in, kActionPollInterval);
-  // What the session shows of itself while it acts is our own doing.
+  // While the session rolls back in place, its visible state is our own doing.
   const bool is_acting = snapshot.reply == Reply::kActing && snapshot.is_present;
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
   if (outcome != Outcome::kNone) close_episode(snapshot, outcome, budgets, &decision);
@@ -205,7 +204,7 @@ void show_plan(const Plan& plan, Now now, Decision* decision) {
                                                           : WallTime::none();
 }
 
-// True if `action` is neither done already nor to be left alone for now.
+// True if `action` is neither done already nor on hold.
 bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, Now now,
              Micros* next_due_in) {
   if (state.last != action) return true;
@@ -216,7 +215,7 @@ bool may_try(const ActionState& state, Action action, const ScanInputs& inputs, 
   return false;
 }
 
-// The clock that demands the action; the idle one if both do.
+// The clock that demands the action; the idle clock if both do.
 ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& limits, Action action) {
   const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
   ActionReason reason{};
@@ -233,11 +232,16 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
   return reason;
 }
 
-void begin(Action action, const ActionReason& reason, bool is_dry, Now now, Decision* decision) {
+void begin(const SessionSnapshot& snapshot, Action action, const ActionReason& reason, bool is_dry,
+           Decision* decision) {
   decision->step = is_dry ? Decision::ActionStep::kDryRun : Decision::ActionStep::kBegin;
   decision->action = action;
   decision->reason = reason;
-  record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested, now);
+  record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested,
+                snapshot.now);
+  // An idle session is asked, and need not answer.
+  if (!is_dry && is_idle_in_transaction(snapshot.status.state))
+    lower(&decision->next_due_in, kActionPollInterval);
 }
 
 void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
@@ -255,19 +259,20 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   lower(&decision->next_due_in, plan.next_in);
   if (plan.due == Action::kNone) return;
   if (!may_try(episode.progress.action, plan.due, inputs, snapshot.now, &decision->next_due_in)) return;
-  // What it does not hurt yet it may hurt later: the next ordinary scan sees it.
+  // The impact may reach the minimum later; the next regular scan checks that.
   if (decision->impact.impact < snapshot.limits->own_min_impact.value_or(inputs.server_min_impact)) return;
   if (!budgets->actions.allows(snapshot.slot)) return;
-  // One that did not react is tried again at the cost of the first attempt: it must not use up what others
+  // A retry after no effect is paid by the first attempt, or it would use up the actions that other leaks
   // need.
-  if (episode.progress.action.last == plan.due && had_no_effect(episode.progress.action.result)) {
-    begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
+  const ActionState& state = episode.progress.action;
+  if (state.last == plan.due && had_no_effect(state.result)) {
+    begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run,
           decision);
     return;
   }
   switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
     case RateLimiter::Answer::kYes:
-      begin(plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, snapshot.now,
+      begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run,
             decision);
       break;
     case RateLimiter::Answer::kNoAndSayIt:
@@ -294,7 +299,7 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   reason.lasted = decision->ages.of(reason.clock).value_or(Micros{0});
   for (int i = 0; i < kNameSize; i++) reason.by_role[i] = request.by_role[i];
   decision->is_manual = true;
-  begin(request.action, reason, false, snapshot.now, decision);
+  begin(snapshot, request.action, reason, false, decision);
 }
 
 void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
@@ -322,7 +327,7 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
   if (decision.needs_held) return decision;
 
   SessionClocks clocks = snapshot.clocks;
-  // Our own rollback gave the session a new state; its client is as silent as before.
+  // Our own rollback gave the session a new state, but its client is as silent as before.
   if (episode.progress.is_cancelled && snapshot.status.state_start == snapshot.aborted_at)
     clocks.idle.carry_over(snapshot.status.state_start);
   decision.ages =

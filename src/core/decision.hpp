@@ -47,16 +47,16 @@ struct LimitFacts {
 struct SessionDetails {
   SessionIdentity who;
   std::int32_t proc_index;  // position of its process in ProcGlobal->allProcs
-  const char* statement;    // in the scanner's buffer, until the next session is read
+  const char* statement;    // in the scanner's buffer, valid until the next session is read
 };
 
 // Everything about one session that a decision may need, read once at one moment of a scan. `held` and
 // `details` cost more than the rest, so they are read only when a first decision asks for them.
 struct SessionSnapshot {
   int slot;  // for the time budgets: where the next scan continues
-  Now now;   // not earlier than anything that `status` shows
+  Now now;   // not earlier than anything in `status`
 
-  // The backend status array and the backend's slot. With an open episode: is this still its session?
+  // From the backend status array and the backend's slot. With an open episode: is this still its session?
   bool is_present;
   bool is_client_backend;
   SessionStatus status;        // only if present
@@ -64,14 +64,14 @@ struct SessionSnapshot {
   SessionState last_state;     // also of a session that has gone
   TransactionEnd watched_end;  // how the transaction of the open episode ended
   bool is_declared;            // idle in its transaction on purpose: see BackendSlot::publish_declared()
-  bool is_superuser;           // by login; only with an open episode
+  bool is_superuser;           // the login role is; only with an open episode
   WallTime aborted_at;         // see ActionSlot::aborted_at
   std::optional<LimitFacts> limits;  // nothing if the session cannot be identified now
 
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
-  Reply reply;       // of the session to the last message of `action`, read after `status`
+  Reply reply;       // the session's reply to the last message of `action`, read after `status`
   SessionWait wait;  // seen after `reply`; only with an open episode
   std::optional<ManualRequest> manual;
 
@@ -92,12 +92,12 @@ struct ScanInputs {
   std::int32_t max_actions_per_minute;
 };
 
-// What decisions use up. The time budgets are those of one scan, the rest outlives it.
+// What decisions use up. The time budgets last for one scan, the rest outlives it.
 struct Budgets {
   TimeBudget records;  // opening and closing episodes
-  TimeBudget actions;  // beginning actions that limits demand; apart, as those must not wait for records
+  TimeBudget actions;  // starting actions that limits demand; separate, so that these never wait for records
   RateLimiter rate;
-  MonotonicTime rules_wanted_since;  // since when an action waits for the rules to be loaded; none: none does
+  MonotonicTime rules_wanted_since;  // when an action began to wait for the rules; none: none is waiting
   bool has_warned_about_rules;
 };
 
@@ -105,10 +105,10 @@ struct Decision {
   enum class EpisodeStep : std::uint8_t { kNone, kOpen, kKeep, kClose };
   enum class ActionStep : std::uint8_t {
     kNone,
-    kBegin,      // write down the evidence, then send the first message or the signal
-    kDryRun,     // write down what would be done
-    kSend,       // the next message of the handshake
-    kTerminate,  // SIGTERM: the session did not answer in time
+    kBegin,      // write the evidence, then send the first message or the signal
+    kDryRun,     // write what would be done
+    kSend,       // send the next message of the handshake
+    kTerminate,  // SIGTERM: the session did not reply in time
   };
 
   // --- asks for more: read it and decide again; nothing else counts then ---
@@ -117,8 +117,8 @@ struct Decision {
   bool needs_more() const { return needs_held || needs_details; }
 
   EpisodeStep episode;
-  std::optional<SessionClocks> clocks;  // to be remembered
-  Micros next_due_in;                   // until the next scan is needed; kForever if this session needs none
+  std::optional<SessionClocks> clocks;  // the new clocks, to be stored
+  Micros next_due_in;                   // until the next scan is needed; kForever: none is needed
   bool decide_again;                    // the session has more for this scan: read it again
 
   // --- kOpen ---
@@ -128,10 +128,10 @@ struct Decision {
 
   // --- kKeep: the new state of the episode ---
   EpisodeProgress progress;
-  ImpactSample impact;      // what it hurts now
+  ImpactSample impact;      // its impact now
   bool has_impact;          // `impact` was measured
   bool has_begun_to_block;  // log it, and queue an event
-  bool has_plan;            // `next_action` is to be shown
+  bool has_plan;            // show `next_action`
   Action next_action;
   WallTime next_action_at;
 
@@ -143,15 +143,15 @@ struct Decision {
   ActionStep step;
   Action action;
   ActionReason reason;
-  bool spares_exported;                       // not if the transaction has exported its snapshot
+  bool spares_exported;                       // skip a transaction that has exported its snapshot
   std::optional<ActionResult> manual_answer;  // to a request that begins no action
-  bool is_manual;                             // begins because of SessionSnapshot::manual
-  bool warns_about_rate;                      // say that actions stop for a minute
-  bool warns_about_rules;                     // say that limits act without the rules
+  bool is_manual;                             // because of SessionSnapshot::manual
+  bool warns_about_rate;                      // log that actions stop for a minute
+  bool warns_about_rules;                     // log that limits act without the rules
 };
 
-// `open` is the open episode of the slot, or nullptr. Two calls with the same snapshot give the same
-// decision, except that budgets have been used up.
+// `open` is the open episode of the slot, or nullptr. The same snapshot gives the same decision, except that
+// the budgets have been used up further.
 Decision decide(const SessionSnapshot& snapshot, const Episode* open, const ScanInputs& inputs,
                 Budgets* budgets);
 

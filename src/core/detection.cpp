@@ -2,21 +2,21 @@
 
 namespace pgleak {
 
-Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
+Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block, Now now,
                   PreviousScan previous) {
   Ages ages;
-  if (watch->id != sample.id) *watch = SessionClocks{sample.id, {}, {}, 0};
+  if (clocks->id != status.id) *clocks = SessionClocks{status.id, {}, {}, 0};
 
-  if (is_idle_in_transaction(sample.state))
-    ages.idle = watch->idle.observe(sample.state_start, now, previous.at_idle);
-  // Transactions of one message, of one CALL or of one VACUUM all show the start of the statement: each is
-  // measured anew, from the scan that still saw the one before it.
-  if (block.exists && block.xact_seq != watch->xact_seq) {
-    watch->transaction = Stopwatch{};
-    watch->xact_seq = block.xact_seq;
+  if (is_idle_in_transaction(status.state))
+    ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
+  // The transactions of one message, one CALL or one VACUUM all show the start of the statement. So each has
+  // a clock of its own, bounded by the scan that still saw the previous one.
+  if (block.exists && block.xact_seq != clocks->xact_seq) {
+    clocks->transaction = Stopwatch{};
+    clocks->xact_seq = block.xact_seq;
   }
   if (block.exists && block.xact_start.is_set())
-    ages.transaction = watch->transaction.observe(block.xact_start, now, previous.at_transaction);
+    ages.transaction = clocks->transaction.observe(block.xact_start, now, previous.at_transaction);
   return ages;
 }
 

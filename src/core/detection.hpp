@@ -1,5 +1,7 @@
-// Owns: the decision whether a session's transaction is past its leak limit, and when to look again.
-// Called by the scanner for each session it considers. Must never allocate. Never ereports.
+// Decides whether a session's transaction has passed its leak limit, and when to check again.
+//
+// Called by core/decision for each candidate, and by pgleak.leaks for the ages. Allocates nothing, never
+// ereports.
 #ifndef PGLEAK_CORE_DETECTION_HPP
 #define PGLEAK_CORE_DETECTION_HPP
 
@@ -11,7 +13,7 @@
 
 namespace pgleak {
 
-// The clocks of one session. Zero-initialised for a session not seen before.
+// The clocks of one session. Zero-initialized for a session not seen before.
 struct SessionClocks {
   SessionId id;
   Stopwatch idle;
@@ -19,7 +21,7 @@ struct SessionClocks {
   XactSeq xact_seq;  // of the transaction that the second one measures
 };
 
-// What the clocks show; nothing where a clock does not apply to the session's state.
+// The ages on the clocks; nothing where a clock does not apply in the session's state.
 struct Ages {
   std::optional<Micros> idle;
   std::optional<Micros> transaction;
@@ -29,25 +31,25 @@ struct Ages {
 static_assert(std::is_trivially_copyable_v<Ages> && std::is_trivially_destructible_v<Ages>,
               "an ERROR may pass over it");
 
-// When earlier looks would have seen something; see Stopwatch::observe.
+// When an earlier scan would have noticed a change; see Stopwatch::observe.
 struct PreviousScan {
-  MonotonicTime at_idle;         // at sessions idle in a transaction
-  MonotonicTime at_transaction;  // at every session's transaction; none if active ones were skipped
+  MonotonicTime at_idle;         // of sessions idle in a transaction
+  MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
 
-// Reads the clocks of the session in `sample`, whose block is `block`, starting `watch` anew if it
-// belonged to another session.
-Ages measure_ages(SessionClocks* watch, const SessionStatus& sample, const TransactionBlock& block, Now now,
+// Reads the clocks of the session in `status`, whose block is `block`. Resets `clocks` if they belonged to
+// another session.
+Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block, Now now,
                   PreviousScan previous);
 
 struct Detection {
   bool is_leak;
-  Clock clock;           // the clock that says so; idle before transaction if both do
+  Clock clock;           // the clock that met its limit; idle if both did
   Micros age;            // on that clock
   Micros limit;          // on that clock
   LimitSource source;    // of that limit
-  std::int32_t rule_id;  // if the source is a rule
-  Micros next_due_in;    // until the next limit of any kind is met; kForever if there is none
+  std::int32_t rule_id;  // if `source` is kRule
+  Micros next_due_in;    // time until the next limit of any kind is met; kForever: there is none
 };
 
 Detection detect_leak(const Ages& ages, const Limits& limits);

@@ -24,12 +24,12 @@ const char* to_string(Outcome outcome) {
 
 namespace {
 
-// How long a backend that was told to exit may take before it is told again, and a session whose query was
-// cancelled before the next one is: it may have caught the error in a savepoint.
+// How long to wait before repeating a terminate that has not taken effect, or a cancel of a query: the
+// session may have caught the error in a savepoint.
 constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
 constexpr Micros kRepeatCancelAfter = kSecond;
 
-// How it ended as far as the session itself knows.
+// The outcome as far as the session itself shows it.
 Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
   switch (watched_end) {
     case TransactionEnd::kCommitted:
@@ -39,15 +39,15 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
     case TransactionEnd::kDisconnected:
       return Outcome::kDisconnected;
     case TransactionEnd::kRolledBack: {
-      // An error rolls the transaction back but leaves the client in its block: the connection is as
-      // leaked as before, so the episode goes on until the block is gone.
+      // An error rolls the transaction back but leaves the client in its block. The connection is as leaked
+      // as before, so the episode goes on until the block is gone.
       const bool is_leaving = !trace.is_present || trace.status.last_end == TransactionEnd::kDisconnected;
       const SessionState last_state = trace.is_present ? trace.status.state : trace.last_state;
       if (is_leaving)
         return last_state == SessionState::kIdleInTransactionAborted ? Outcome::kDisconnected
                                                                      : Outcome::kRolledBack;
-      // Its client has not said a word since: a transaction that is shown now is the server's own, on the way
-      // out.
+      // The client has been silent since: a transaction that is visible now belongs to the server's own
+      // cleanup at exit.
       if (last_state == SessionState::kIdleInTransactionAborted &&
           trace.status.state_start == episode.progress.aborted_since)
         return Outcome::kNone;

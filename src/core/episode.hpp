@@ -1,6 +1,7 @@
-// Owns: an episode, that is one leak from its detection to its end, and the decision how it ended.
-// Opened and closed by the scanner, shown by the SQL functions, written to history by the recorder.
-// Lives in shared memory: trivially copyable, no pointers. Must never allocate. Never ereports.
+// An episode is one leak from its detection to its end; this file also decides how it ended.
+//
+// The scanner opens and closes episodes, the SQL functions show them, the recorder writes them to the
+// history. Lives in shared memory: trivially copyable, no pointers. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_EPISODE_HPP
 #define PGLEAK_CORE_EPISODE_HPP
 
@@ -27,19 +28,19 @@ enum class Outcome : std::uint8_t {
 };
 inline constexpr int kOutcomeCount = 7;
 
-// As history.outcome prints it; nullptr for kNone.
+// The name in history.outcome; nullptr for kNone. Static memory.
 const char* to_string(Outcome outcome);
 
 // What changes while the episode is open.
 struct EpisodeProgress {
   SessionState last_state;                // at the last scan
-  WallTime aborted_since;                 // the state in which its block was last seen without a transaction
-  std::optional<Micros> longest_idle;     // longest time idle between two statements so far
+  WallTime aborted_since;                 // state_start of its block when last seen without a transaction
+  std::optional<Micros> longest_idle;     // longest idle time between two statements so far
   std::optional<Micros> transaction_age;  // at the last scan
-  ImpactSample worst;                     // what it has hurt so far, at its worst
-  ActionState action;                     // what was done about it
-  bool is_cancelled;    // rolled back in place and left in its aborted block, or its query cancelled
-  bool terminate_sent;  // told to exit, though its backend may still be there
+  ImpactSample worst;                     // the worst impact so far
+  ActionState action;                     // the last action and its result
+  bool is_cancelled;    // rolled back in place and left in its aborted block, or its query was cancelled
+  bool terminate_sent;  // terminate was sent, but the backend may still be there
 };
 
 struct Episode {
@@ -51,45 +52,45 @@ struct Episode {
   // At detection.
   WallTime idle_since;
   WallTime detected_at;
-  MonotonicTime detected_mono;  // the same moment on the monotonic clock
+  MonotonicTime detected_mono;  // the same moment as `detected_at`, on the monotonic clock
   Micros leak_after;
-  std::uint64_t query_id;  // of the statement; 0 unknown
+  std::uint64_t query_id;  // of the statement; 0: unknown
   Clock clock;
   LimitSource limit_source;
-  std::int32_t rule_id;  // of the rule, if that is the source
+  std::int32_t rule_id;  // if limit_source is kRule
   SessionState state;
 
   EpisodeProgress progress;
 };
 
-// What can be said of the outcome while the episode is open.
+// The outcome to show while the episode is open.
 inline Outcome outcome_so_far(const Episode& episode) {
   return episode.progress.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
 }
 
 // How and when an episode ended.
 struct Ending {
-  Outcome outcome;  // kNone: it did not
+  Outcome outcome;  // kNone: it has not ended
   WallTime at;
   Micros lasted;  // from detection to the end
 };
 
-// What the status array shows of the backend of an episode.
+// What the status array shows about the backend of an episode.
 struct BackendTrace {
-  bool is_present;          // the same session is still there: `status` is valid
-  SessionState last_state;  // the last state it showed, also when it is gone
+  bool is_present;          // the session still exists, so `status` is valid
+  SessionState last_state;  // the last visible state, even if the session is gone
   SessionStatus status;
 };
 
-// Says whether the episode goes on (kNone) or how it ended. `watched_end` is what the backend published
-// for exactly this transaction.
+// Returns how the episode ended, or kNone if it goes on. `watched_end` is what the backend published for
+// exactly this transaction.
 Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end);
 
-// Notes in `progress` what became of an action, and when it may be tried again.
+// Stores the result of an action in `progress`, and when it may be tried again.
 void record_result(EpisodeProgress* progress, Action action, ActionResult result, Now now);
 
-// Whether an action that begins, or its result, is worth a log line and an event: of one that fails again and again only
-// the first attempt is.
+// True if an action that starts, or its result, deserves a log line and an event. If an action keeps failing,
+// only its first attempt does.
 bool is_reported(const EpisodeProgress& progress);
 
 }  // namespace pgleak

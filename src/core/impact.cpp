@@ -4,7 +4,7 @@ namespace pgleak {
 
 namespace {
 
-// Transaction ids go round: what lies up to half a turn back is older.
+// Transaction ids wrap around: an id up to half the circle back is older.
 std::int64_t lag_behind(std::uint32_t next_xid, std::uint32_t xid) {
   const std::int32_t lag = static_cast<std::int32_t>(next_xid - xid);
   return lag > 0 ? lag : 0;

@@ -1,6 +1,7 @@
-// Owns: how much a leak hurts: what it holds and whom it keeps waiting, graded, and the worst of it.
-// Called by the scanner at every look at an open leak. Must never allocate or know the server. Never
-// ereports.
+// The impact of a leak: what it holds and which sessions it blocks, on a scale of four grades, and the worst
+// of it over time.
+//
+// Measured at every scan of an open leak. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_IMPACT_HPP
 #define PGLEAK_CORE_IMPACT_HPP
 
@@ -11,8 +12,8 @@
 
 namespace pgleak {
 
-// From harmless to harmful: a leak costs its connection; holds locks; keeps VACUUM from removing dead rows
-// (an xid or a snapshot); has other sessions waiting for it.
+// In ascending order: a leak costs only its connection; holds locks; keeps VACUUM from removing dead rows (an
+// xid or a snapshot); blocks other sessions.
 enum class Impact : std::uint8_t { kNone, kLocks, kHorizon, kBlocking };
 
 const char* to_string(Impact impact);
@@ -21,10 +22,10 @@ const char* to_string(Impact impact);
 struct HeldResources {
   std::uint32_t xid;       // 0: none
   std::uint32_t xmin;      // 0: none
-  std::int32_t locks;      // without the lock that every transaction has on itself
-  std::int32_t blocked;    // sessions that wait for one of them, directly or through others
-  WallTime blocked_since;  // since when the longest of these waits; none if unknown
-  std::uint32_t next_xid;  // the one that the server will give next
+  std::int32_t locks;      // without the lock on its own transaction id
+  std::int32_t blocked;    // sessions that wait for one of its locks, directly or through others
+  WallTime blocked_since;  // when the longest of these waits started; none: unknown
+  std::uint32_t next_xid;  // the next xid that the server will assign
 };
 
 inline Impact grade(const HeldResources& held) {
@@ -33,24 +34,24 @@ inline Impact grade(const HeldResources& held) {
   return held.locks > 0 ? Impact::kLocks : Impact::kNone;
 }
 
-// What a leak hurts. Lives in shared memory, in the columns of pgleak.leaks and pgleak.history.
+// The impact of a leak. Lives in shared memory; the columns of pgleak.leaks and pgleak.history.
 struct ImpactSample {
   std::uint32_t xid;      // 0: none
   std::uint32_t xmin;     // 0: none
-  std::int64_t xmin_age;  // transactions by which the older of the two lags behind; -1 without either
+  std::int64_t xmin_age;  // transactions between the older of the two and the next xid; -1 without either
   std::int32_t locks;
   std::int32_t blocked;
-  std::optional<Micros> blocked_for;  // how long the longest of those blocked has waited, if any is
+  std::optional<Micros> blocked_for;  // the longest wait among those blocked
   Impact impact;
 };
 
 inline constexpr ImpactSample kNoImpact{0, 0, -1, 0, 0, std::nullopt, Impact::kNone};
 
-// `transaction_age` is that of the leak, if known. Nobody has waited longer because of it, whatever the wall
-// clock says by which the server counts.
+// `transaction_age` is that of the leak, if known. It bounds the longest wait, which the server measures by
+// the wall clock.
 ImpactSample measure(const HeldResources& held, WallTime now, std::optional<Micros> transaction_age);
 
-// The worst of both, each column by itself; of xid and snapshot what was held last.
+// The maximum of each column; for xid and xmin, the values held last.
 ImpactSample worst_of(const ImpactSample& before, const ImpactSample& now);
 
 }  // namespace pgleak

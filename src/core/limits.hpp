@@ -1,6 +1,7 @@
-// Owns: the limits of a session on the two clocks and which source each one comes from.
-// Called by the scanner at every look, by the guest to publish a session's own limits, and by the
-// SQL functions. Must never allocate or know the server. Never ereports.
+// The limits of a session on the two clocks, and the source of each.
+//
+// Used by the scanner at every scan, by each backend to publish its own limits, and by the SQL functions.
+// Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_LIMITS_HPP
 #define PGLEAK_CORE_LIMITS_HPP
 
@@ -13,60 +14,59 @@ namespace pgleak {
 enum class Clock : std::uint8_t { kIdle, kTransaction };
 inline constexpr int kClockCount = 2;
 
-// What a limit brings about. The order is the order in which a leak meets them.
+// What a limit does, in the order in which a leak reaches them.
 enum class LimitKind : std::uint8_t { kLeak, kCancel, kTerminate };
 inline constexpr int kLimitKindCount = 3;
 
 inline constexpr int kLimitCount = kClockCount * kLimitKindCount;
 
-// Position of a limit in the arrays below.
+// Index of a limit in the arrays below.
 constexpr int limit_index(Clock clock, LimitKind kind) {
   return static_cast<int>(clock) * kLimitKindCount + static_cast<int>(kind);
 }
 
-// Where the value of a limit comes from. The session's own value (role, database, SET) wins over a
-// rule, a rule over the server's value. kManual: no limit was met, somebody asked for an action.
+// The source of a limit. The session's own value (role, database, SET) overrides a rule, and a rule overrides
+// the server's value. kManual: an action was requested without a limit.
 enum class LimitSource : std::uint8_t { kServer, kRule, kSession, kManual };
 
-// Duration 0 means never.
+// A limit of 0 means never.
 inline constexpr Micros kNever{0};
 
-// Marks a limit for which a session or a rule has nothing to say.
+// A limit that a session or a rule leaves unset.
 inline constexpr Micros kNotSet{-1};
 
-// Limits as somebody wrote them: us, 0 for never, kNotSet where unset.
+// Limits as configured: us, kNever, or kNotSet.
 struct LimitValues {
   Micros value[kLimitCount];
 };
 
-// What the one rule that decides about a session says.
+// The limits of the one rule that applies to a session.
 struct RuleLimits {
   std::int32_t id;  // pgleak.rules.id
   LimitValues limits;
 };
 
-// The limits that apply to one session. Unset is gone: every value is a duration or kNever.
+// The limits that apply to one session. None is unset: each is a duration or kNever.
 struct Limits {
   Micros value[kLimitCount];
   LimitSource source[kLimitCount];
-  std::int32_t rule_id;  // of those whose source is kRule
+  std::int32_t rule_id;  // the rule, where the source is kRule
 
-  // How long a session may go on `clock` until `kind` happens; kNever when it never does. An action
-  // belongs to a leak, so it is never due before the leak limit, and a clock without a leak limit
-  // acts on nobody.
+  // How long a session may go on `clock` until `kind` happens; kNever if it does not. An action needs a leak,
+  // so it is never due before the leak limit, and without a leak limit on its clock it is never due.
   Micros after(Clock clock, LimitKind kind) const;
 
   LimitSource leak_source(Clock clock) const { return source[limit_index(clock, LimitKind::kLeak)]; }
 };
 
-// The session's own value where it has one, else the rule's if there is a rule and it has one, else the
-// server's.
+// Takes each limit from the session's own values if set, else from the rule if there is one and it sets it,
+// else from the server's.
 Limits resolve_limits(const LimitValues& own, const RuleLimits* rule, const LimitValues& server);
 
-// True if any session with these values needs the transaction clock.
+// True if a session with these values needs the transaction clock.
 bool uses_transaction_clock(const LimitValues& values);
 
-// Names as users see them.
+// Names as users see them; static memory.
 const char* to_string(Clock clock);
 
 // A source as users see it: "session", "rule 3", "server", "by hand".

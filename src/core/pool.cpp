@@ -13,9 +13,9 @@ namespace {
 constexpr Micros kMinute = 60 * kSecond;
 constexpr Micros kHour = 60 * kMinute;
 
-// Fewer say nothing about a rate that could not be chance.
+// Fewer leaks may be chance and say nothing about a rate.
 constexpr std::int32_t kEnough = 3;
-// What is younger than this gives no rate worth showing; for fewer than kEnough leaks it is an hour.
+// Leaks younger than this give no meaningful rate; for fewer than kEnough leaks, it is an hour.
 constexpr Micros kShortestSpan = 10 * kSecond;
 
 std::uint16_t clamp(std::int32_t count) {
@@ -38,7 +38,7 @@ void PoolTrend::record(std::int32_t leaked, std::int32_t connections, MonotonicT
   }
   const std::int64_t minute = (now - since_) / kMinute;
   const std::int64_t hour = (now - since_) / kHour;
-  // Whatever began since the last record began with what was then.
+  // What started after the last record started from the values of that record.
   if (minute - minute_ > kMinutes) minute_ = minute - kMinutes;
   while (minute_ < minute) leaked_at_minute_[++minute_ % kMinutes] = clamp(leaked_);
   if (hour - hour_ > kHours) hour_ = hour - kHours;
@@ -82,17 +82,17 @@ namespace {
 
 constexpr double kMicrosPerHour = 3600.0 * static_cast<double>(kSecond.us);
 
-// What is further away than this is no forecast.
+// A forecast beyond this is none.
 constexpr double kFarthest = 365 * 24 * kMicrosPerHour;
 
-// The average moves towards what is seen now, the faster the more time has passed.
+// Exponential moving average: it moves towards `seen`, the faster the more time has passed.
 void average(double* mean, double seen, Micros passed, Micros over) {
   const double weight =
       passed <= Micros{0} ? 0.0 : static_cast<double>(passed.us) / static_cast<double>((passed + over).us);
   *mean += (seen - *mean) * weight;
 }
 
-// A short dip (a connection is free between two transactions) or a short burst changes an average little.
+// A short dip (a connection is free between two transactions) or a short burst barely changes an average.
 void update_means(PoolState* state, const PoolRules& rules, MonotonicTime now) {
   const double share =
       state->capacity > 0 ? static_cast<double>(state->used_of_capacity) / state->capacity : 0.0;
@@ -112,13 +112,13 @@ bool is_capacity_known(const PoolState& state) {
 
 void update_busy(PoolState* state, const PoolSample& sample, const PoolRules& rules, bool has_grown,
                  Now now) {
-  // 1e-6: an average of equal shares may fall short of them by the last bit.
+  // 1e-6: an average of equal shares may miss them by the last bit.
   if (!is_capacity_known(*state) || state->mean_share * 100 + 1e-6 < rules.busy_percent) {
     state->busy_on = MonotonicTime::none();
     state->busy_since = WallTime::none();
     return;
   }
-  // A pool that still opens connections is not full: what it can hold is not known before it stops growing.
+  // A pool that still opens connections is not full: its capacity is unknown until it stops growing.
   const bool begins = !state->busy_on.is_set() || (has_grown && !state->is_limited);
   if (begins) {
     state->busy_on = now.monotonic;
@@ -128,15 +128,15 @@ void update_busy(PoolState* state, const PoolSample& sample, const PoolRules& ru
   state->turnover += sample.turnover;
 }
 
-// Busy throughout, and with connections that change hands. Without a limit, sessions that each stay in one
-// transaction all the time (pg_dump -j, a report) are no pool in which anybody waits for his turn.
+// Busy throughout, and its connections change hands. Without a limit, sessions that each stay in one
+// transaction all the time (pg_dump -j, a report) are not a pool in which requests wait.
 bool is_full_of_work(const PoolState& state, const PoolRules& rules, MonotonicTime now) {
   if (!state.busy_on.is_set() || now - state.busy_on < rules.busy_after) return false;
   return state.is_limited || state.turnover >= state.peak;
 }
 
-// Sessions without a pool are not judged by their share: that of strangers says nothing. A server has room
-// for all its pools, so there a quarter of its room counts.
+// Sessions without a pool are not judged by their share, because they are unrelated. The server has room for
+// all its pools, so there a quarter of its capacity counts.
 Verdict judge(const PoolState& state, const PoolRules& rules, PoolScope scope, MonotonicTime now) {
   const std::int32_t leaked = state.counts.leaked;
   const double whole = scope == PoolScope::kServer ? state.capacity : state.mean_used - 1e-6;
@@ -146,7 +146,7 @@ Verdict judge(const PoolState& state, const PoolRules& rules, PoolScope scope, M
   return hold_a_quarter || state.busy_on.is_set() ? Verdict::kLeaking : Verdict::kLeak;
 }
 
-// When the leaks will have taken what is left, at their present rate; since when there is nothing left.
+// When the leaks will have used up the rest at their present rate; if nothing is left, since when.
 WallTime forecast(const PoolState& state, WallTime now) {
   if (!is_capacity_known(state) || state.counts.leaked == 0) return WallTime::none();
   if (state.full_since.is_set()) return state.full_since;
@@ -195,7 +195,7 @@ void LeakSummary::add(const Episode& episode, const char* its_route) {
     query_id = episode.query_id;
     TextBuffer(route, sizeof(route)).append(its_route);
   }
-  // Once empty it stays empty: then it equals no other.
+  // Once empty, it stays empty and equals no other.
   if (query_id != episode.query_id) query_id = 0;
   if (std::strcmp(route, its_route) != 0) route[0] = '\0';
   if (count == 0 || began < since) since = began;
@@ -204,7 +204,7 @@ void LeakSummary::add(const Episode& episode, const char* its_route) {
 }
 
 void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& rules, Now now) {
-  // The application has begun anew: what its pool was before says nothing about it.
+  // The application has restarted: what its pool was before no longer applies.
   if (sample.has_restarted) {
     PoolState fresh{};
     fresh.announced = state->announced;

@@ -6,7 +6,7 @@ namespace pgleak {
 
 namespace {
 
-// "14 of 15 connections"; the whole is left out where it is not known to be more.
+// "14 of 15 connections"; omits the total where it is unknown.
 void append_share(TextBuffer* text, std::int32_t part, std::int32_t whole) {
   text->append_number(part);
   if (whole >= part) {
@@ -16,7 +16,7 @@ void append_share(TextBuffer* text, std::int32_t part, std::int32_t whole) {
   text->append(part == 1 && whole < 2 ? " connection" : " connections");
 }
 
-// A query identifier is a signed number to users, as in pg_stat_statements.
+// Shown as a signed number, as in pg_stat_statements.
 void append_query(TextBuffer* text, const LeakSummary& leaks) {
   if (leaks.query_id == 0) return;
   text->append(leaks.count > 1 ? ", all last ran query " : ", its last statement was query ");
@@ -44,7 +44,7 @@ void append_forecast(TextBuffer* text, const PoolState& state, const AdviceTimes
   text->append(times.exhausted_at);
 }
 
-// What to fix: the more the leaks have in common, the more is known.
+// What to fix: the more the leaks have in common, the more specific.
 void append_culprit(TextBuffer* text, const LeakSummary& leaks) {
   if (leaks.route[0] != '\0') {
     text->append("; fix the route ");

@@ -1,6 +1,6 @@
-// Owns: the one sentence that tells what to do about a pool, with its numbers.
-// Called by pgleak.pools and for the log. Must never allocate, know the server or read a clock. Never
-// ereports.
+// The one sentence that says what to do about a pool, with its numbers, for pgleak.pools and the log.
+//
+// Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_POOL_ADVICE_HPP
 #define PGLEAK_CORE_POOL_ADVICE_HPP
 
@@ -11,7 +11,7 @@ namespace pgleak {
 
 inline constexpr int kClockTextSize = 32;
 
-// Points in time as the reader's clock shows them ("10:02"); empty where there is none.
+// Times as the reader's clock shows them ("10:02"); empty where there is none.
 struct AdviceTimes {
   char leaking_since[kClockTextSize];
   char busy_since[kClockTextSize];

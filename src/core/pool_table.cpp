@@ -21,13 +21,13 @@ std::uint32_t hash_of(const PoolKey& key) {
   return hash != 0 ? hash : 1;
 }
 
-// Nothing of what follows the end of the text.
+// Zeroes everything after the end of the text.
 template <std::size_t size>
 void copy_text(char (&target)[size], const char (&source)[size]) {
   for (std::size_t i = 0; i < size - 1 && source[i] != '\0'; i++) target[i] = source[i];
 }
 
-// Byte for byte: the padding is zero.
+// Byte by byte: the padding is zero.
 // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c)
 bool is_same(const PoolKey& a, const PoolKey& b) { return std::memcmp(&a, &b, sizeof(PoolKey)) == 0; }
 
@@ -64,7 +64,7 @@ int PoolTable::acquire(const PoolKey& key, bool* is_new) {
       empty_since_[i] = MonotonicTime::none();
       return i;
     }
-    if (best != kOtherPool && hashes_[best] == 0) continue;  // nothing is better than a free one
+    if (best != kOtherPool && hashes_[best] == 0) continue;  // nothing beats a free entry
     const bool is_empty_longest =
         empty_since_[i].is_set() && (best == kOtherPool || empty_since_[i] < empty_since_[best]);
     if (hashes_[i] == 0 || is_empty_longest) best = i;
@@ -78,7 +78,7 @@ int PoolTable::acquire(const PoolKey& key, bool* is_new) {
 void PoolTable::restore(int index, const PoolKey& key) { occupy(index, key, hash_of(key)); }
 
 bool PoolTable::keep(int index, std::int32_t sessions, MonotonicTime now) {
-  PGLEAK_ASSERT(hashes_[index] != 0);  // a free entry has no pool to keep
+  PGLEAK_ASSERT(hashes_[index] != 0);  // a free entry has no pool
   if (sessions > 0) {
     empty_since_[index] = MonotonicTime::none();
     return true;

@@ -1,6 +1,6 @@
-// Owns: which entry of the fixed table a pool has, and when an entry is given to another pool.
-// Used by the scanner, in its own memory. Must never allocate, know the server or read a clock. Never
-// ereports.
+// Assigns the entries of a fixed table to pools, and decides when an entry goes to another pool.
+//
+// The scanner uses it in its own memory. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_POOL_TABLE_HPP
 #define PGLEAK_CORE_POOL_TABLE_HPP
 
@@ -12,15 +12,15 @@
 namespace pgleak {
 
 inline constexpr int kPoolCount = 256;
-inline constexpr int kOtherPool = kPoolCount;       // sessions of pools that found no entry
+inline constexpr int kOtherPool = kPoolCount;       // the sessions whose pool found no entry
 inline constexpr int kServerPool = kPoolCount + 1;  // all sessions
 inline constexpr int kPoolEntryCount = kPoolCount + 2;
 
-// A pool without sessions keeps its entry for so long, unless another pool needs it.
+// A pool without sessions keeps its entry this long, unless another pool needs it.
 inline constexpr Micros kKeepEmptyPool = 3600 * kSecond;
 
-// The sessions that share all of these are a pool. Zero-initialised before it is filled: it is compared
-// whole.
+// Sessions that share all of these form a pool. Zero-initialize it before filling it, because it is compared
+// byte by byte.
 struct PoolKey {
   std::uint32_t database_oid;
   std::uint32_t role_oid;
@@ -35,19 +35,19 @@ class PoolTable {
   // Forgets all pools.
   void clear();
 
-  // The entry of the pool with this key; if it has none yet, the entry it gets (then `*is_new`), a free one
-  // or that of the pool that has been empty for the longest; kOtherPool if all have sessions. Marks it as
-  // having sessions.
+  // Returns the entry of the pool with this key, and marks it as having sessions. A new pool gets a free
+  // entry or that of the pool that has been empty longest, and sets `*is_new`. Returns kOtherPool if all
+  // pools have sessions.
   int acquire(const PoolKey& key, bool* is_new);
 
-  // Gives the free entry `index` to the pool with this key, as it was before.
+  // Assigns the free entry `index` to the pool with this key, as it was before.
   void restore(int index, const PoolKey& key);
 
-  // To be told after each look how many sessions the pool has. Returns false once it has been empty for too
-  // long: then its entry is free.
+  // Call it after each sample with the pool's number of sessions. Returns false once the pool has been empty
+  // too long, and frees its entry.
   bool keep(int index, std::int32_t sessions, MonotonicTime now);
 
-  // Grows whenever a pool that found no entry might find one.
+  // Increases whenever a pool that found no entry might find one now.
   std::uint32_t vacancies() const { return vacancies_; }
 
  private:

@@ -1,6 +1,6 @@
-// Tells the processor which memory will be read soon, so that it fetches many cache lines side by side. A
-// scanner that has slept finds nothing in the caches, and most of a scan would be waiting for memory. Changes
-// nothing; any address will do.
+// Tells the processor which memory will be read soon, so that it fetches many cache lines in parallel. A
+// scanner that has slept finds nothing in the caches, so without this it would spend most of a scan waiting
+// for memory. Has no other effect; any address is allowed.
 #ifndef PGLEAK_CORE_PREFETCH_HPP
 #define PGLEAK_CORE_PREFETCH_HPP
 

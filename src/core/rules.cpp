@@ -17,11 +17,11 @@ const char* next_character(const char* text) {
 
 }  // namespace
 
-// Each % is at first nothing; when what follows does not match, the last one takes a character more. Those
-// before it need no second thought: what the last one can reach, they can too.
+// Each % matches nothing at first; when the rest does not match, the last % takes one character more. Earlier
+// ones never need another try: the last % can reach everything that they can.
 bool is_like(const char* text, const char* pattern) {
-  const char* after_percent = nullptr;  // the rest of the pattern behind the last %
-  const char* retry = nullptr;          // where in the text that rest was tried last
+  const char* after_percent = nullptr;  // the rest of the pattern after the last %
+  const char* retry = nullptr;          // where in the text that rest was last tried
   while (*text != '\0') {
     if (*pattern == '%') {
       after_percent = ++pattern;
@@ -72,7 +72,7 @@ bool contains(const Network& network, const Network& address) {
 
 namespace {
 
-// A copy from shared memory may be of any age, but its counts are used for nothing worse than a loop.
+// A copy from shared memory may be stale, but its counts only bound loops.
 int bounded(std::int32_t count, int most) { return count < 0 ? 0 : count < most ? count : most; }
 
 const RuleBits* find_role(const RuleSet& set, std::uint32_t role) {
@@ -95,8 +95,8 @@ bool matches_names(const Rule& rule, const SessionFacts& facts) {
   return rule.application_name[0] == '\0' || is_like(facts.application_name, rule.application_name);
 }
 
-// Calls visit(rule or nullptr) for each candidate in order until it returns false; nullptr stands for the
-// server alone, which decides when no rule does.
+// Calls visit(rule or nullptr) for each candidate in order until it returns false. nullptr stands for the
+// server's values alone, which apply if no rule does.
 template <typename Visit>
 void for_each_candidate(const RuleSet& set, const RuleBits& matches, Visit visit) {
   const int count = bounded(set.count, kMaxRules);
@@ -179,7 +179,8 @@ bool have_same_roles(const RuleSet& a, const RuleSet& b) {
 }
 
 bool add_role(RuleSet* set, std::uint32_t role, const RuleBits& satisfied) {
-  PGLEAK_ASSERT(set->role_count == 0 || set->roles[set->role_count - 1] < role);  // find_role() bisects
+  PGLEAK_ASSERT(set->role_count == 0 ||
+                set->roles[set->role_count - 1] < role);  // find_role() is a binary search
   if (set->role_count >= kMaxRoles) return false;
   set->roles[set->role_count] = role;
   set->satisfied_by[set->role_count] = satisfied;

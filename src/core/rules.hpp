@@ -1,8 +1,8 @@
-// Owns: comparing a session's name and address with what a rule says of them: LIKE and networks.
-// Called by core/rules. Must never allocate or know the server. Never ereports.
-// Owns: the rules of pgleak.rules in their compiled form, which of them match a session, and which one
-// decides about its limits. Compiled by the recorder, used by the scanner and by pgleak.limits_for().
-// Lives in shared memory: trivially copyable, no pointers. Must never allocate. Never ereports.
+// The rules of pgleak.rules in compiled form: matching a session's name, role and address with a rule, which
+// rules match a session, and which one decides about its limits.
+//
+// The recorder compiles them; the scanner and pgleak.limits_for() use them. A RuleSet lives in shared memory:
+// trivially copyable, no pointers. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_RULES_HPP
 #define PGLEAK_CORE_RULES_HPP
 
@@ -16,102 +16,102 @@
 
 namespace pgleak {
 
-// LIKE as the server has it: % is any text, _ any one character, a backslash takes the next character as it
-// is (one at the very end stands for itself). `_` takes a whole UTF-8 character or else one byte; an
-// application_name is ASCII anyway, whatever the client sent.
+// SQL LIKE: % matches any text, _ any one character, and a backslash takes the next character literally (a
+// final backslash stands for itself). `_` matches a whole UTF-8 character, or else one byte; an
+// application_name is ASCII anyway.
 bool is_like(const char* text, const char* pattern);
 
-// An address of a client, or a network that a rule names.
+// The address of a client, or the network of a rule.
 struct Network {
   enum class Family : std::uint8_t { kNone, kIpv4, kIpv6 };
   Family family;
-  std::uint8_t bits;       // of the network part; all of them for an address
-  std::uint8_t bytes[16];  // the first 4 of them for IPv4
+  std::uint8_t bits;       // length of the network part; for an address, all bits
+  std::uint8_t bytes[16];  // IPv4 uses the first 4
 };
 
-// `bytes` are 4 or 16, in network order. An IPv4 address that comes as IPv6 (::ffff:10.0.0.1) is taken for
-// what it is, and so is a network of such.
+// `bytes` holds 4 or 16 bytes in network order. An IPv4 address in IPv6 notation (::ffff:10.0.0.1) becomes
+// IPv4, and so does such a network.
 Network make_network(Network::Family family, const unsigned char* bytes, int bits);
 
-// True if `address` lies in `network`. No address, as of a unix socket, lies in no network.
+// True if `address` lies in `network`. The absence of an address, as on a Unix socket, matches no network.
 bool contains(const Network& network, const Network& address);
 
 inline constexpr int kMaxRules = 256;
-inline constexpr int kMaxRoles = 4096;    // roles that satisfy some rule's role
+inline constexpr int kMaxRoles = 4096;    // members of the roles that rules name
 inline constexpr int kPatternSize = 128;  // includes the terminating NUL
 
-// A set of rules, each named by its place in RuleSet::rules.
+// A set of rules, by their index in RuleSet::rules.
 struct RuleBits {
   static constexpr int kWords = kMaxRules / 64;
   std::uint64_t word[kWords];
 
   void add(int rule) { word[rule / 64] |= std::uint64_t{1} << (rule % 64); }
   bool has(int rule) const { return (word[rule / 64] >> (rule % 64) & 1) != 0; }
-  // The first rule at or after place `from`; kMaxRules if there is none.
+  // The first rule at or after `from`; kMaxRules if there is none.
   int next(int from) const;
 };
 
-// One rule. What it says nothing about is empty and matches everything.
+// One rule. Fields it leaves empty match everything.
 struct Rule {
   RuleLimits limits;
   WallTime valid_until;  // kEndOfTime: always
   Network client;
-  Impact min_impact;  // kNone: whatever it is
-  bool names_role;    // which sessions satisfy that is in RuleSet's roles
+  Impact min_impact;  // kNone: any impact
+  bool names_role;    // RuleSet::roles says which sessions match
   char database[kNameSize];
   char role[kNameSize];
   char application_name[kPatternSize];
 };
 
-// All rules in the order in which they are tried, and which roles are members of those they name. Readers
-// copy it whole; what they do with a copy is safe whatever it holds.
+// All rules in the order in which they are tried, and the members of the roles they name. Readers copy it
+// whole; every use of a copy is safe even if its content is inconsistent.
 struct RuleSet {
   std::int32_t count;
   std::int32_t role_count;
-  bool uses_transaction_clock;  // some rule has a leak limit on it
+  bool uses_transaction_clock;  // some rule has a leak limit on the transaction clock
   Rule rules[kMaxRules];
   std::uint32_t roles[kMaxRoles];    // ascending
-  RuleBits satisfied_by[kMaxRoles];  // for each of these roles: the rules whose role it is a member of
+  RuleBits satisfied_by[kMaxRoles];  // per role: the rules whose role it is, or is a member of
 };
 
-// What rules ask about a session.
+// The facts about a session that rules match.
 struct SessionFacts {
   const char* database;
-  std::uint32_t role_oid;  // of the login
+  std::uint32_t role_oid;  // of the login role
   const char* application_name;
   Network client;
 };
 
-// The rules that may decide about a session, in their order up to the first one that needs no impact.
+// The rules that may decide about a session, in order, up to the first that needs no impact.
 struct Match {
   RuleBits rules;
-  WallTime valid_from;   // the answer holds from then
-  WallTime valid_until;  // to then, as long as the session's facts and the rules stay what they are
+  WallTime valid_from;   // the match is valid from then
+  WallTime valid_until;  // until then, unless the session's facts or the rules change
 };
 
 Match match_rules(const RuleSet& set, const SessionFacts& facts, WallTime now);
 
-// True if the impact of the session is needed to say which of the matching rules decides.
+// True if the choice among the matching rules depends on the session's impact.
 bool depends_on_impact(const RuleSet& set, const RuleBits& matches);
 
-// The limits of a session: its own values, then those of the first matching rule that asks for no more than
-// `impact`, then the server's.
+// The limits of a session: its own values, then those of the first matching rule whose min_impact does not
+// exceed `impact`, then the server's.
 Limits choose_limits(const RuleSet& set, const RuleBits& matches, const LimitValues& own,
                      const LimitValues& server, Impact impact);
 
-// Whether the session would be a leak under any of the rules that may decide about it. Only then does it
-// matter which one does, and is it worth the trouble to find out the impact. `*next_due_in` is lowered to the
-// time until that could change by the clocks alone; a rule whose limit is passed and that only waits for a
-// higher impact may begin to match at any moment, which the next ordinary look finds out.
+// True if the session would be a leak under any of the rules that may decide about it. Only then does the
+// choice among them matter, and with it the cost of measuring the impact. Lowers `*next_due_in` to the time
+// until the clocks alone could change the answer. A rule whose limit has passed and that waits only for a
+// higher impact may match at any moment; the next regular scan finds out.
 bool may_be_leak(const RuleSet& set, const RuleBits& matches, const LimitValues& own,
                  const LimitValues& server, const Ages& ages, Micros* next_due_in);
 
-// For whoever compiles: whether two sets have the same rules, and the same members of roles. Both sets were
-// all zero, padding included, before they were filled.
+// For the recorder: compare two sets by their rules, and by their role members. Both sets must have been all
+// zero, padding included, before they were filled.
 bool have_same_rules(const RuleSet& a, const RuleSet& b);
 bool have_same_roles(const RuleSet& a, const RuleSet& b);
 
-// For whoever compiles: adds a role to a set whose roles so far are all smaller. False if there is no room.
+// For the recorder: adds a role that is larger than all roles in the set. Returns false if the set is full.
 bool add_role(RuleSet* set, std::uint32_t role, const RuleBits& satisfied);
 
 }  // namespace pgleak

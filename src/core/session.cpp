@@ -26,26 +26,26 @@ const char* to_string(SessionState state) {
   return nullptr;
 }
 
-TransactionBlock current_block(const SessionStatus& sample) {
-  // A backend that exits goes on to show the state, and for a while the transaction, that its client left.
-  if (sample.last_end == TransactionEnd::kDisconnected) return kNoBlock;
+TransactionBlock current_block(const SessionStatus& status) {
+  // A backend that exits keeps showing the state, and for a while the transaction, in which its client left.
+  if (status.last_end == TransactionEnd::kDisconnected) return kNoBlock;
 
-  const bool is_aborted = sample.state == SessionState::kIdleInTransactionAborted;
-  const bool has_rolled_back = sample.last_end == TransactionEnd::kRolledBack && sample.ended_count > 0;
+  const bool is_aborted = status.state == SessionState::kIdleInTransactionAborted;
+  const bool has_rolled_back = status.last_end == TransactionEnd::kRolledBack && status.ended_count > 0;
 
-  if (is_active(sample.state)) {
-    // For a moment a transaction that has ended is still shown. Only an error leaves a block behind.
-    const bool is_ending = sample.xact_start.is_set() && sample.last_end != TransactionEnd::kNone &&
-                           sample.xact_start == sample.last_end_start;
+  if (is_active(status.state)) {
+    // A transaction that has just ended is still visible for a moment. Only an error leaves a block behind.
+    const bool is_ending = status.xact_start.is_set() && status.last_end != TransactionEnd::kNone &&
+                           status.xact_start == status.last_end_start;
     if (is_ending && !has_rolled_back) return kNoBlock;
-    if (is_ending) return TransactionBlock{true, sample.ended_count - 1, sample.xact_start};
-    if (!sample.xact_start.is_set() && has_rolled_back)
-      return TransactionBlock{true, sample.ended_count - 1, WallTime::none()};
+    if (is_ending) return TransactionBlock{true, status.ended_count - 1, status.xact_start};
+    if (!status.xact_start.is_set() && has_rolled_back)
+      return TransactionBlock{true, status.ended_count - 1, WallTime::none()};
   }
-  if (sample.xact_start.is_set() && (is_active(sample.state) || is_idle_in_transaction(sample.state)))
-    return TransactionBlock{true, sample.ended_count, sample.xact_start};
+  if (status.xact_start.is_set() && (is_active(status.state) || is_idle_in_transaction(status.state)))
+    return TransactionBlock{true, status.ended_count, status.xact_start};
   if (is_aborted && has_rolled_back)
-    return TransactionBlock{true, sample.ended_count - 1, sample.last_end_start};
+    return TransactionBlock{true, status.ended_count - 1, status.last_end_start};
   return kNoBlock;
 }
 

@@ -10,14 +10,15 @@ bool is_newline(char c) { return c == '\n' || c == '\r'; }
 bool is_identifier_start(char c) { return is_letter(c) || is_beyond_ascii(c); }
 bool is_identifier_part(char c) { return is_identifier_start(c) || is_digit(c); }
 
-// Skips up to the next `quote` and over it. A doubled quote looks like two strings in a row: the same to us.
+// Skips to the next `quote` and past it. A doubled quote looks like two adjacent strings, which makes no
+// difference here.
 void skip_quoted(Span* text, char quote) {
   text->at++;
   while (!text->is_empty() && *text->at != quote) text->at++;
   if (!text->is_empty()) text->at++;
 }
 
-// A string may go on after white space with a newline in it, and then is what it was before.
+// A string continues after white space that contains a newline, and keeps its kind.
 bool is_continued(Span text) {
   bool has_newline = false;
   while (!text.is_empty()) {
@@ -33,7 +34,7 @@ bool is_continued(Span text) {
   return has_newline && text.starts_with('\'');
 }
 
-// Skips a string with backslash escapes, from its first quote on.
+// Skips a string with backslash escapes, starting at its first quote.
 void skip_escape_string(Span* text) {
   for (;;) {
     text->at++;
@@ -49,7 +50,7 @@ void skip_escape_string(Span* text) {
   }
 }
 
-// At a dollar sign: skips $tag$...$tag$, or the sign alone.
+// At a dollar sign: skips $tag$...$tag$, or just the sign.
 void skip_dollar(Span* text) {
   const char* const start = text->at++;
   const char* p = text->at;

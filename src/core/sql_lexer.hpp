@@ -1,12 +1,13 @@
-// Owns: telling strings, comments and other tokens of a statement apart, as the server's lexer (scan.l) does
-// with standard_conforming_strings on. Called by core/tags. Pure: never allocates, never fails whatever the
-// bytes are; a statement may stop anywhere.
+// Tells strings, comments and other tokens of a statement apart, as the server's lexer (scan.l) does with
+// standard_conforming_strings on.
+//
+// Accepts any bytes, and a statement that stops anywhere. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_SQL_LEXER_HPP
 #define PGLEAK_CORE_SQL_LEXER_HPP
 
 namespace pgleak {
 
-// Part of a statement, from `at` up to `end`.
+// Part of a statement, from `at` to `end` (exclusive).
 struct Span {
   const char* at;
   const char* end;
@@ -19,17 +20,17 @@ struct Span {
 inline bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 inline bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-// In no encoding of a server is a byte below 0x80 part of a longer character.
+// In every server encoding, a byte below 0x80 is a character of its own.
 inline bool is_beyond_ascii(char c) { return (static_cast<unsigned char>(c) & 0x80) != 0; }
 
 // Skips to the end of the line.
 void skip_line_comment(Span* text);
 
-// Skips a block comment, which nests, and which `text` begins with. Returns its inside, and in `*is_whole`
-// whether it has an end.
+// Skips the block comment, possibly nested, that `text` starts with. Returns its inside, and sets `*is_whole`
+// to whether it has an end.
 Span skip_block_comment(Span* text, bool* is_whole);
 
-// Skips everything up to the next token, and calls visit(inside, is_whole) for each block comment in it.
+// Skips to the next token, and calls visit(inside, is_whole) for each block comment on the way.
 template <typename Visit>
 void skip_blank(Span* text, Visit visit) {
   while (!text->is_empty()) {
@@ -47,8 +48,8 @@ void skip_blank(Span* text, Visit visit) {
   }
 }
 
-// Skips one token, or part of one: an operator is taken byte by byte, as none can hide a comment. `text` is
-// not empty.
+// Skips one token, or one byte of an operator, since no operator can hide a comment. `text` must not be
+// empty.
 void skip_token(Span* text);
 
 }  // namespace pgleak

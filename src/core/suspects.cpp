@@ -21,7 +21,7 @@ Micros longest_quiet(Micros suspect_after) {
   return suspect_after < kLongestQuiet ? suspect_after : kLongestQuiet;
 }
 
-// The pool went on without it: it grew by one that was needed, and older ones were used since.
+// The pool passed it over: it opened a new connection that was needed, and older ones were used since.
 bool is_left_out(const SessionActivity& session, const PoolActivity& pool, Micros suspect_after) {
   return session.pool_size > 0 && least_recent_size(pool) > session.pool_size &&
          pool.newest_used_on > session.idle_on + longest_quiet(suspect_after) &&
@@ -33,7 +33,7 @@ bool is_left_out(const SessionActivity& session, const PoolActivity& pool, Micro
 bool observe_session(SessionActivity* session, SessionObservation seen, const PoolActivity& pool,
                      Micros suspect_after, MonotonicTime now, PoolObservation* observation) {
   observation->size++;
-  // What a connection runs while it is being opened is no use of it.
+  // Statements that run while a connection is being opened do not count as use.
   const bool is_new = session->seen_on == now;
   const bool is_in_use = !is_new && (!seen.is_idle || seen.has_changed);
   if (is_in_use) session->is_used = true;

@@ -1,6 +1,8 @@
-// Owns: the inference that a session which looks free is checked out: idle outside of any transaction while
-// its pool went on without it. Used by the scanner once a second. A suspect is shown and counted, nothing
-// more: nothing may act on it. Must never allocate, know the server or read a clock. Never ereports.
+// Infers that a session which looks free is checked out: it stays idle outside any transaction while its pool
+// opens new connections instead.
+//
+// Used by the scanner once a second. A suspect is shown and counted, nothing more; no action may depend on
+// it. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_SUSPECTS_HPP
 #define PGLEAK_CORE_SUSPECTS_HPP
 
@@ -10,65 +12,64 @@
 
 namespace pgleak {
 
-// A pool opens a connection because none is free. So one that was idle at that moment and long before was not
-// free: it is checked out. What else makes a pool open connections must not be mistaken for that:
+// A pool opens a connection because none is free. So a session that was idle at that moment, and long before
+// it, was not free: it is checked out. Other reasons to open connections must not be mistaken for that:
+//
 // - A pool warms up, or an application starts: a session counts as idle at that moment only after
-// kLongestQuiet.
+//   kLongestQuiet.
 // - A connection is replaced (HikariCP's maxLifetime, PgBouncer's server_lifetime): the pool must have become
-// larger than
-//   it was when the session went quiet, for kSteady looks in a row, since the new one may come before the old
-//   one goes.
+//   larger than it was when the session went quiet, for kSteady samples in a row, because the new connection
+//   may come before the old one goes.
 // - Spare connections are opened ahead of need (HikariCP's minimumIdle, a pool's min_size): the new one must
-// have been
-//   used, and not only while it was set up.
-// - Nobody asks for connections any more: an older one must have been used again since.
-// - A connection that was in use, but quiet, when others were opened is returned without a word and stays at
-// the bottom
-//   of a LIFO pool: it must have been quiet for kLongestQuiet *before* the new one came.
-// - A pooler's connections pass from one application_name to another: then there are no suspects in either
-// for an hour. What cannot be told apart from outside: several pools, or connections without a pool, behind
-// one name and address.
+//   have been used, and not only while it was set up.
+// - Nobody requests connections any more: an older one must have been used again since.
+// - A connection that was in use, but quiet, when others were opened is returned silently and stays at the
+//   bottom of a LIFO pool: it must have been quiet for kLongestQuiet *before* the new one came.
+// - A pooler's connections change from one application_name to another: then neither has suspects for an
+//   hour.
+//
+// Indistinguishable from outside: several pools, or connections without a pool, behind one name and address.
 inline constexpr Micros kLongestQuiet = 5 * kSecond;
 inline constexpr int kSteady = 3;
 inline constexpr Micros kSharedFor = 3600 * kSecond;
 
-// How one session was seen at one scan.
+// One session as seen in one sample.
 struct SessionObservation {
   bool is_idle;      // outside of any transaction
-  bool has_changed;  // it has run something since the last look
+  bool has_changed;  // it has run something since the last sample
 };
 
-// The scanner's memory of one session. `seen_on` is to be set when it is first seen, the rest zero.
+// The scanner's memory of one session. Set `seen_on` at first sight, the rest to zero.
 struct SessionActivity {
   MonotonicTime seen_on;
   MonotonicTime idle_on;   // first seen in its present idle state; none: not idle
-  std::int32_t pool_size;  // of its pool once it had been quiet for kLongestQuiet; 0: not yet
-  bool is_used;            // it has run something after it was first seen
+  std::int32_t pool_size;  // size of its pool once it had been quiet for kLongestQuiet; 0: not yet
+  bool is_used;            // it has run something since it was first seen
   bool is_suspect;
 };
 
-// The scanner's memory of one pool, of the looks before this one. Zero-initialised for a new pool.
+// The scanner's memory of one pool, as of earlier samples. Zero-initialized for a new pool.
 struct PoolActivity {
-  std::int32_t sizes[kSteady];   // connections at the last looks
-  MonotonicTime newest_used_on;  // when the youngest session that has been used was first seen
+  std::int32_t sizes[kSteady];   // connections in the last samples
+  MonotonicTime newest_used_on;  // when the youngest session that was used was first seen
   MonotonicTime reused_on;       // when a session older than that was last used
-  MonotonicTime shared_on;       // when a session last came from or went to another pool
+  MonotonicTime shared_on;       // when a session last moved to or from another pool
 };
 
-// What one look collects of a pool's sessions. Zero-initialised before it.
+// What one sample collects about a pool's sessions. Zero-initialize it first.
 struct PoolObservation {
   std::int32_t size;
   MonotonicTime newest_used_on;
   bool is_reused;
 };
 
-// Follows one session of `pool` and says whether it is a suspect after being idle for `suspect_after`
-// (kNever: none is). To be called for each session at each look, with the same `observation` for all of a
+// Follows one session of `pool`. Returns whether it is a suspect after being idle for `suspect_after`
+// (kNever: never). Call it for each session in each sample, with the same `observation` for all sessions of a
 // pool.
 bool observe_session(SessionActivity* session, SessionObservation seen, const PoolActivity& pool,
                      Micros suspect_after, MonotonicTime now, PoolObservation* observation);
 
-// Brings the pool up to date after all its sessions were followed.
+// Updates the pool after all its sessions were followed.
 void observe_activity(PoolActivity* pool, const PoolObservation& observation, MonotonicTime now);
 
 }  // namespace pgleak

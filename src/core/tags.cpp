@@ -24,7 +24,7 @@ int hex_value(char c) {
   return -1;
 }
 
-// Takes the next byte of what sqlcommenter wrote off `text`.
+// Takes the next byte from `text`, decoded as sqlcommenter encodes it.
 char next_decoded(Span* text, bool* is_decoded) {
   *is_decoded = false;
   if (text->starts_with('\\', '\'')) text->at++;
@@ -92,7 +92,7 @@ Span take_encoded_key(Span* text) {
   return key;
 }
 
-// Takes a value up to the quote that ends it, which stays.
+// Takes a value up to its closing quote, which stays.
 Span take_encoded_value(Span* text) {
   Span value = *text;
   while (!text->is_empty() && *text->at != '\'') text->at += text->starts_with('\\', '\'') ? 2 : 1;
@@ -100,7 +100,7 @@ Span take_encoded_value(Span* text) {
   return value;
 }
 
-// What was cut off in the middle of an escape sequence is no text.
+// An escape sequence cut in the middle is not text.
 Span without_half_escape(Span value) {
   const std::ptrdiff_t length = value.end - value.at;
   if (length >= 1 && (value.end[-1] == '%' || value.end[-1] == '\\'))
@@ -110,7 +110,7 @@ Span without_half_escape(Span value) {
   return value;
 }
 
-// The readers of a comment return false if it is none of theirs; it may have left tags then.
+// Each reader returns false if the comment is in another format; it may have left tags then.
 bool read_sqlcommenter(Span text, bool is_cut, Tags* tags) {
   skip_spaces(&text);
   if (text.starts_with('+')) return false;
@@ -154,7 +154,7 @@ bool take_plain_key(Span* text, Span* key) {
   return true;
 }
 
-// Whether `text` is, or was before it was cut, nothing but the beginning of a key.
+// True if `text` is the start of a key and nothing else, as after a cut.
 bool is_half_key(Span text) {
   skip_spaces(&text);
   if (!text.is_empty() && !is_letter(*text.at)) return false;
@@ -163,7 +163,7 @@ bool is_half_key(Span text) {
   return text.is_empty();
 }
 
-// Takes a value up to the comma before the next key, which stays, or the end.
+// Takes a value up to the comma before the next key, which stays, or to the end.
 Span take_plain_value(Span* text, bool is_cut) {
   Span value = *text;
   for (; !text->is_empty(); text->at++) {
@@ -200,7 +200,7 @@ bool read_marginalia(Span text, bool is_cut, Tags* tags) {
 // --- the statement ---
 
 void read_comment(Span inside, bool is_cut, Tags* tags) {
-  // Half of the end of the comment.
+  // Half of the comment's end marker.
   if (is_cut && !inside.is_empty() && inside.end[-1] == '*') inside.end--;
 
   const int count = tags->count;
@@ -221,7 +221,7 @@ void read_tags(const char* statement, std::size_t length, bool is_cut, Tags* tag
   const void* const nul = std::memchr(statement, '\0', length);
   Span text{statement, nul != nullptr ? static_cast<const char*>(nul) : statement + length};
 
-  // A comment without an end is an error to the server, unless it is we who lack the end.
+  // To the server, a comment without an end is an error, unless the statement was truncated.
   bool has_comment = false;
   const auto read = [tags, is_cut, &has_comment](Span inside, bool is_whole) {
     has_comment = true;

@@ -10,7 +10,7 @@ using Byte = unsigned char;
 
 bool is_continuation(Byte byte) { return (byte & 0xC0) == 0x80; }
 
-// C0 and DEL; C1 as encoded in UTF-8 (U+0080 to U+009F), which some terminals obey as well.
+// C0 and DEL, and C1 as encoded in UTF-8 (U+0080 to U+009F), which some terminals obey as well.
 bool is_control(const char* text, int length) {
   const Byte first = static_cast<Byte>(text[0]);
   if (length == 1) return first < 0x20 || first == 0x7F;

@@ -1,5 +1,6 @@
-// Owns: text put together in fixed buffers, for log lines that nobody can forge.
-// Called by server/leak_log. Must never allocate or know an encoding of the server. Never ereports.
+// Builds text in fixed buffers, for log lines that nobody can forge.
+//
+// Allocates nothing, knows no server encoding, never ereports.
 #ifndef PGLEAK_CORE_TEXT_HPP
 #define PGLEAK_CORE_TEXT_HPP
 
@@ -10,8 +11,8 @@
 
 namespace pgleak {
 
-// A NUL-terminated string that grows inside a buffer of the caller's. The first piece that does not fit is
-// cut, never in the middle of a character or an escape sequence, and nothing follows it.
+// A NUL-terminated string that grows in the caller's buffer. The first piece that does not fit is truncated,
+// never within a character or an escape sequence, and later pieces are dropped.
 class TextBuffer {
  public:
   // `size` >= 1, in bytes, including the terminating NUL.
@@ -28,17 +29,17 @@ class TextBuffer {
   // "2s", "2.003s": seconds with at most three decimals and no trailing zeros.
   void append_seconds(Micros duration);
 
-  // `text` with every control character, and every byte that is not part of a valid UTF-8 character,
-  // written as \n, \r, \t or \xNN, and a backslash doubled: one line stays one line, and a
-  // terminal that shows the log obeys nobody. A quote is escaped too if `quoted`.
+  // Appends `text` with every control character, and every byte that is not part of a valid UTF-8 character,
+  // as \n, \r, \t or \xNN, and with backslashes doubled. So one line stays one line, and nothing controls the
+  // terminal that shows the log. Escapes quotes too if `quoted`.
   void append_escaped(const char* text, bool quoted);
 
-  // key=value as logfmt has it: `value` escaped, and in double quotes when it is empty or holds a
-  // space, a quote, a backslash, an equals sign or anything that needs escaping.
+  // Appends key=value in logfmt: `value` escaped, and in double quotes if it is empty or contains a space, a
+  // quote, a backslash, an equals sign or anything that needs escaping.
   void append_pair(const char* key, const char* value);
 
  private:
-  // Appends all of the bytes or, if they do not fit or something before them did not, none; then false.
+  // Appends all bytes, or none if they or an earlier piece did not fit; then returns false.
   bool append_whole(const char* bytes, std::size_t count);
 
   char* buffer_;
@@ -47,9 +48,9 @@ class TextBuffer {
   bool is_full_;
 };
 
-// Length in bytes (1 to 4) of the valid UTF-8 character at the start of `text`, or 0 if there is none
-// (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF). Reads no further than the
-// first byte that does not fit, so a terminating NUL stops it.
+// Length in bytes (1 to 4) of the valid UTF-8 character at the start of `text`, or 0 if there is none (RFC
+// 3629: no overlong forms, no surrogates, nothing above U+10FFFF). Stops at the first invalid byte, so it
+// never reads past a terminating NUL.
 int utf8_character_length(const char* text);
 
 }  // namespace pgleak

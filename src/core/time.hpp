@@ -1,10 +1,10 @@
-// The project's notion of time: durations, wall-clock time and monotonic time, three types that do not mix.
-// Used everywhere. Reads no clock: the caller passes `Now`, so that tests own the time.
+// Durations, wall-clock time and monotonic time: three types that do not mix. Reads no clock: callers pass
+// `Now`, so tests control the time.
 //
-// What compiles is what has a meaning: the difference of two times of one clock is a duration, a time plus or
-// minus a duration is a time of the same clock, durations add up and are scaled by integers. A bare integer
-// is none of them and has to say what it is: Micros{5}. All three are one std::int64_t, also in shared memory
-// and in atomics. A default-initialised one is not initialised, just like an integer.
+// Only meaningful operations compile. The difference of two times of one clock is a duration; a time plus or
+// minus a duration is a time of the same clock; durations can be added and scaled by integers. A bare integer
+// must say what it is: Micros{5}. Each type is one std::int64_t, in shared memory and in atomics too. A
+// default-initialized value is uninitialized, as with an integer.
 #ifndef PGLEAK_CORE_TIME_HPP
 #define PGLEAK_CORE_TIME_HPP
 
@@ -49,7 +49,7 @@ struct TimePoint {
   TimePoint() = default;
   constexpr explicit TimePoint(std::int64_t microseconds) : us(microseconds) {}
 
-  // Stands for the absence of a time, as in the backend status array. Zero-filled memory holds it.
+  // The absence of a time, as in the backend status array. Zero-filled memory holds it.
   static constexpr TimePoint none() { return TimePoint{0}; }
   constexpr bool is_set() const { return us != 0; }
 

@@ -1,6 +1,6 @@
-// Owns: the time that one look may spend on a kind of work that takes long, such as writing lines into the
-// log. Called by the scanner for each piece of such work. Must never read a clock or allocate. Never
-// ereports.
+// The time that one scan may spend on one kind of expensive work, such as writing log lines.
+//
+// Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_TIME_BUDGET_HPP
 #define PGLEAK_CORE_TIME_BUDGET_HPP
 
@@ -8,13 +8,14 @@
 
 namespace pgleak {
 
-// When a thousand sessions leak at once, or are gone at once, one look does as much of the work as there is
-// time for, and the next look, which begins at once, goes on: meanwhile everything else that the scanner has
-// to do is done. Only the work itself counts, so each look does at least one piece, however slow the machine
-// is, and work that turns out to be none uses nothing up. Zero-initialised for each scan.
+// When a thousand sessions leak or end together, one scan does as much of the work as its budget allows and
+// defers the rest to the next scan, which starts immediately. In between, the scanner does everything else it
+// has to do. Only the work itself is charged, so each scan completes at least one piece, however slow the
+// machine is, and work that turns out to be unnecessary costs nothing. Zero-initialize it for each scan.
 class TimeBudget {
  public:
-  // True if there is time for a piece of work on the session of slot `index`; else that is left undone.
+  // True if there is time for a piece of work on the session of slot `index`. Otherwise that slot is
+  // deferred.
   bool allows(int index) {
     if (spent_ < kTime) return true;
     if (!has_deferred_) first_deferred_ = index;
@@ -22,11 +23,11 @@ class TimeBudget {
     return false;
   }
 
-  // Says how long a piece has taken.
+  // Charges the time that a piece has taken.
   void spend(Micros duration) { spent_ += duration; }
 
   bool has_deferred() const { return has_deferred_; }
-  // The slot that the next look has to go on with. Only if has_deferred().
+  // The slot at which the next scan has to continue. Only if has_deferred().
   int first_deferred() const { return first_deferred_; }
 
   static constexpr Micros kTime = 2 * kMillisecond;

@@ -6,11 +6,11 @@ namespace pgleak {
 
 namespace {
 
-// As the server's lexer has it.
+// The white space of the server's lexer.
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
 
-// The end of the comment that begins at `text`; `text` itself if none does. A line's comment ends before the
-// line does, a block's may hold others.
+// Returns the end of the comment that starts at `text`, or `text` if none does. A line comment ends before
+// its newline; a block comment may contain others.
 const char* skip_comment(const char* text, const char* end) {
   const auto starts = [&text, end](const char* mark) {
     return end - text >= 2 && text[0] == mark[0] && text[1] == mark[1];
@@ -46,11 +46,11 @@ bool holds_only_comments(const char* text, const char* end) {
   return true;
 }
 
-// Only as much of the entry as there is text.
+// Copies only as much of the entry as it has text.
 void copy_entry(TrailEntry* target, const TrailEntry& source) {
   target->at = source.at;
   target->query_id = source.query_id;
-  // The writer may change it meanwhile, but only to another one in range: it must be read once.
+  // The writer may change the length during the copy, though only to a valid one, so it must be read once.
   const std::size_t length = *static_cast<const volatile std::uint16_t*>(&source.length);
   target->length = static_cast<std::uint16_t>(length);
   std::memcpy(target->text, source.text, length);
@@ -59,11 +59,11 @@ void copy_entry(TrailEntry* target, const TrailEntry& source) {
 }  // namespace
 
 TextSpan find_statement_text(const char* source, int location, int length) {
-  // A statement whose place is unknown is all there is.
+  // A statement of unknown location is taken to be all of the text.
   const char* text = location > 0 ? source + location : source;
-  const bool is_open = location < 0 || length <= 0;  // up to the NUL
+  const bool is_open = location < 0 || length <= 0;  // extends to the NUL
   const char* const limit = text + (is_open ? 0 : length);
-  // Not further than it may be cut: this runs before every such statement.
+  // Looks no further ahead than the text that is kept, because this runs before every such statement.
   if (location > 0 && location <= kTrailTextSize && holds_only_comments(source, text)) text = source;
 
   while ((is_open || text < limit) && is_space(*text)) text++;
@@ -76,7 +76,7 @@ int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
-    const int count = generation_ == xact_seq ? copy_entries(capacity, copy) : 0;
+    const int count = xact_seq_ == xact_seq ? copy_entries(capacity, copy) : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }

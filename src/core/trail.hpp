@@ -1,7 +1,7 @@
-// Owns: a session's trail: the last statements of its transaction, in memory that processes share.
-// Written by the session's own backend at every statement, read by the scanner and the SQL functions.
-// Must never allocate, block or know the server; a reader gives up after a bounded number of tries. Never
-// ereports.
+// A session's trail: the last statements of its transaction, in shared memory. Its own backend writes it at
+// every statement; the scanner and the SQL functions read it.
+//
+// Never allocates, blocks or ereports; a reader gives up after a bounded number of tries.
 #ifndef PGLEAK_CORE_TRAIL_HPP
 #define PGLEAK_CORE_TRAIL_HPP
 
@@ -19,32 +19,32 @@ namespace pgleak {
 inline constexpr int kMaxTrailSize = 32;    // statements
 inline constexpr int kTrailTextSize = 128;  // bytes of each
 
-// A piece of somebody else's text.
+// A piece of text that belongs to the caller.
 struct TextSpan {
   const char* text;
   int length;  // bytes
 };
 
-// The text of one statement in `source`, which holds what the client sent, at most kTrailTextSize bytes, with
-// no white space around it. `location` and `length` are the server's: -1 and 0 mean the beginning and the end
-// of `source`. Comments in front of the first statement belong to it: they tell where it comes from, though
+// Returns the text of one statement in `source`, which is what the client sent: at most kTrailTextSize bytes,
+// without surrounding white space. `location` and `length` are the server's: -1 and 0 mean the start and the
+// end of `source`. Comments before the first statement are included, because they tell where it comes from;
 // newer servers leave them out of its location.
 TextSpan statement_text(const char* source, int location, int length);
 
-// The same, for any of them; the former is quicker with those that are plain.
+// The general case of statement_text(), which has a fast path for plain statements.
 TextSpan find_statement_text(const char* source, int location, int length);
 
-// One statement. Its text is in the encoding of the session's database, without a NUL, and may be cut in the
-// middle of a character: the reader, who has time, mends that.
+// One statement. Its text is in the encoding of the session's database, contains no NUL, and may end within a
+// character. Readers repair that, because they have the time.
 struct TrailEntry {
   WallTime at;
-  std::uint64_t query_id;  // 0 unknown
+  std::uint64_t query_id;  // 0: unknown
   std::uint16_t length;    // of the text, in bytes
   char text[kTrailTextSize];
 };
 
-// The statements of one transaction, the newest ones if they are too many. One writer, any number of readers,
-// by the protocol of core/versioned.hpp. The entries follow in memory.
+// The statements of one transaction, or the newest ones if they do not all fit. One writer, any number of
+// readers, with the protocol of core/seqlock.hpp. The entries follow in memory.
 class TrailRing {
  public:
   static std::size_t size_in_memory(int capacity) {
@@ -52,13 +52,13 @@ class TrailRing {
   }
 
   // The writer's own view.
-  XactSeq xact_seq() const { return generation_; }
+  XactSeq xact_seq() const { return xact_seq_; }
 
-  // Puts a statement behind the others of its transaction; those of another transaction are forgotten.
+  // Appends a statement of transaction `xact_seq`. Statements of another transaction are dropped.
   void add(int capacity, XactSeq xact_seq, WallTime at, std::uint64_t query_id, TextSpan text);
 
-  // Copies the statements of `xact_seq`, oldest first, and returns their number: 0 also if the ring holds
-  // those of another transaction or the writer was in the way kReadTries times.
+  // Copies the statements of `xact_seq`, oldest first, and returns their number. Returns 0 if the ring holds
+  // another transaction, or if the writer interfered kReadTries times.
   int read(int capacity, XactSeq xact_seq, TrailEntry* copy) const;
 
  private:
@@ -69,29 +69,29 @@ class TrailRing {
   int copy_entries(int capacity, TrailEntry* copy) const;
 
   std::atomic<std::uint32_t> version_;
-  // Never outside of their range, so that a reader who comes at the wrong moment stays inside the ring.
+  // Always in range, so that a reader during a write stays inside the ring.
   std::atomic<std::int32_t> count_;  // statements in it
   std::atomic<std::int32_t> next_;   // the place of the next one
-  XactSeq generation_;
+  XactSeq xact_seq_;
 };
 
-// The trail of one session slot. There are two rings, so that the transaction of an open episode can keep its
-// statements until the episode is closed, however many transactions follow it meanwhile.
+// The trail of one session slot. Two rings, so that the transaction of an open episode keeps its statements
+// until the episode ends, however many transactions follow.
 class Trail {
  public:
   static std::size_t size_in_memory(int capacity) {
     return sizeof(Trail) + kRings * TrailRing::size_in_memory(capacity);
   }
 
-  // To be called once, on memory that is all zero.
+  // Call it once, on zeroed memory.
   void initialize(int capacity) { capacity_ = capacity; }
 
-  // The session's backend: a statement of the transaction `xact_seq`. `kept` is the transaction whose
-  // statements somebody still wants.
+  // The session's backend: adds a statement of transaction `xact_seq`. `kept` is the transaction whose
+  // statements must be kept.
   void add(XactSeq xact_seq, XactSeq kept, WallTime at, std::uint64_t query_id, TextSpan text);
 
-  // Everybody: copies the statements of `xact_seq`, oldest first, into `copy`, which has room for the
-  // capacity, and returns their number; 0 if they are not known, or not now.
+  // Any process: copies the statements of `xact_seq`, oldest first, into `copy`, which must have room for the
+  // capacity. Returns their number; 0 if they are unknown, or cannot be read now.
   int read(XactSeq xact_seq, TrailEntry* copy) const;
 
  private:
@@ -105,13 +105,13 @@ class Trail {
   const TrailRing* ring(int index) const { return const_cast<Trail*>(this)->ring(index); }
 
   std::int32_t capacity_;
-  std::int32_t current_;  // the ring in use; the writer's
+  std::int32_t current_;  // the ring in use; only the writer reads it
 };
 
-// What every statement pays for stands here, so that it becomes a part of the hook that calls it.
+// The code that every statement runs is inline, so that it becomes part of the hook that calls it.
 
 inline TextSpan statement_text(const char* source, int location, int length) {
-  // Mostly a statement is all that was sent, and begins and ends with what is not white space.
+  // Usually the statement is the whole text, without white space at either end.
   const auto is_visible = [](char c) { return static_cast<unsigned char>(c) > ' '; };
   if (location > 0 || !is_visible(source[0])) return find_statement_text(source, location, length);
   const bool is_short = location == 0 && length > 0 && length <= kTrailTextSize;
@@ -125,8 +125,8 @@ inline void TrailRing::add(int capacity, XactSeq xact_seq, WallTime at, std::uin
   const std::uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  if (generation_ != xact_seq) {
-    generation_ = xact_seq;
+  if (xact_seq_ != xact_seq) {
+    xact_seq_ = xact_seq;
     count_.store(0, std::memory_order_relaxed);
     next_.store(0, std::memory_order_relaxed);
   }

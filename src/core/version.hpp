@@ -1,12 +1,11 @@
-// Owns: the version of the extension, in the code's one place.
-// The other places (pgleak.control, META.json, the scripts, the changelogs) are checked against it by
-// test/layering, and changed with it by `make bump`.
+// The version of the extension. pgleak.control, META.json, the scripts and the changelogs repeat it;
+// test/layering checks that they agree, and `make bump` changes them all.
 #ifndef PGLEAK_CORE_VERSION_HPP
 #define PGLEAK_CORE_VERSION_HPP
 
 namespace pgleak {
 
-// Version of the SQL objects this library works with; the extension in the database must be at it.
+// Version of the SQL objects that this library works with. The extension in the database must have the same.
 inline constexpr char kExtensionVersion[] = "1.0";
 
 }  // namespace pgleak

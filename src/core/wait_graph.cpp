@@ -4,9 +4,9 @@
 
 namespace pgleak {
 
-// A process waits for one lock at a time and has room for a node, even where it is none, as a member of a
-// parallel query: so there are no more waits, nor locks with one, than room for nodes. Holders are not
-// bounded that way, for every session may hold every contended lock.
+// A process waits for one lock at a time and has room for one node, even if it has none of its own as a
+// member of a parallel query. So there are at most as many waits, and locks with waits, as nodes. Holders are
+// not bounded like that: every session may hold every contended lock.
 int WaitGraph::hold_capacity(int node_count) { return 4 * node_count + 1024; }
 
 std::size_t WaitGraph::size_in_memory(int node_count) {
@@ -15,7 +15,8 @@ std::size_t WaitGraph::size_in_memory(int node_count) {
          static_cast<std::size_t>(hold_capacity(node_count)) * sizeof(Hold);
 }
 
-// The type with the strictest alignment comes first; each of the others divides what is before it.
+// The type with the strictest alignment comes first, and the size of each array is a multiple of the
+// alignment of the next.
 void WaitGraph::attach(void* memory, int node_count) {
   static_assert(alignof(Wait) >= alignof(Lock), "the arrays follow each other without gaps");
   static_assert(alignof(Lock) == 4 && alignof(Node) == 4 && alignof(Hold) == 4, "and so do these");
@@ -31,7 +32,7 @@ void WaitGraph::attach(void* memory, int node_count) {
   clear();
 }
 
-// Only what was used is made new: that is cheaper than all nodes when few wait.
+// Resets only what was used, which is cheaper than all nodes when few wait.
 void WaitGraph::clear() {
   for (int i = 0; i < wait_count_; i++) nodes_[waits_[i].node] = Node{kNone, kNone, 0};
   for (int i = 0; i < hold_count_; i++) nodes_[holds_[i].node] = Node{kNone, kNone, 0};
@@ -81,8 +82,8 @@ void WaitGraph::see(std::int32_t node) {
   found_[found_count_++] = node;
 }
 
-// Sees all in the queue of a lock, from the wait `from` on, whose requests conflict with one of `modes`. What
-// was searched for a mode is not searched for it again, whoever holds it or asks for it.
+// Visits everyone in the queue of a lock, from wait `from` on, whose request conflicts with one of `modes`.
+// What was searched for a mode is not searched for it again, whichever session holds or requests it.
 void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes modes) {
   Lock& lock = locks_[lock_number];
   if (lock.seen_by != question_) {

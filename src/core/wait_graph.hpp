@@ -1,6 +1,6 @@
-// Owns: who waits for whom: the lock waits of one moment as a graph, and how many sessions wait behind one.
-// Filled by server/lock_waits from the lock table, asked by the scanner. Works in memory that the caller
-// gives; must never allocate or know the server. Never ereports.
+// The lock waits of one moment as a graph, and the number of sessions that wait behind one of them.
+//
+// pg/lock_table fills it, in memory that the caller provides. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_WAIT_GRAPH_HPP
 #define PGLEAK_CORE_WAIT_GRAPH_HPP
 
@@ -17,20 +17,20 @@ inline constexpr int kLockModes = 10;  // modes are numbered from 0 to this, exc
 
 // What waits behind one session.
 struct Blocked {
-  std::int32_t sessions;  // directly and through others
-  WallTime since;         // since when the longest of them waits; none if none does or has said it yet
+  std::int32_t sessions;  // directly or through others
+  WallTime since;         // start of the longest of these waits; none: no wait, or not known yet
 };
 
 // A session waits for those who hold the lock in a mode that conflicts with its request (hard edges), and for
-// those ahead of it in the lock's queue whose request does (soft edges). A node is a session: the processes
-// of a parallel query are one, so that they do not block each other and count once. A prepared transaction is
-// a node too, of no session.
+// those ahead of it in the queue whose request conflicts (soft edges). A node is a session: the processes of
+// a parallel query share one, so that they do not block each other and count once. A prepared transaction is
+// also a node, without a session.
 //
-// The edges are never made, for one queue of n sessions has n * n / 2: the graph knows for each lock its
-// holders and its queue, and a question about one session walks each queue once for each mode.
+// The edges are never stored, because a queue of n sessions has n * n / 2 of them. The graph stores the
+// holders and the queue of each lock, and a query about one session walks each queue once per mode.
 class WaitGraph {
  public:
-  // Bytes that a graph of `node_count` nodes needs, aligned as malloc does.
+  // Bytes needed for a graph of `node_count` nodes, aligned as by malloc.
   static std::size_t size_in_memory(int node_count);
   void attach(void* memory, int node_count);
 
@@ -41,19 +41,19 @@ class WaitGraph {
 
   void begin_lock();
 
-  // The next one in the queue of the lock begun last, in the order of the queue; `since` none: not known yet.
+  // Appends a waiter to the queue of the current lock; `since` none: not known yet.
   void add_waiter(int node, int mode, LockModes conflicting, WallTime since);
 
-  // One that holds the lock begun last in these modes.
+  // Adds a holder of the current lock, in these modes.
   void add_holder(int node, LockModes modes);
 
-  // False if there were more holders than fit: the answers are lower bounds then.
+  // False if there were more holders than fit; then the results are lower bounds.
   bool is_complete() const { return is_complete_; }
 
-  // --- asking ---
+  // --- querying ---
 
-  // How many sessions wait behind `node`. None if it waits itself: then not it is to blame but those at the
-  // root of the chain, each of them for all that wait behind it.
+  // The sessions that wait behind `node`. None if it waits itself: the blame belongs to the sessions at the
+  // root of the chain, each for all that wait behind it.
   Blocked blocked_behind(int node);
 
  private:
@@ -62,7 +62,7 @@ class WaitGraph {
   struct Node {
     std::int32_t first_wait;
     std::int32_t first_hold;
-    std::uint32_t seen_by;  // the question that has been here
+    std::uint32_t seen_by;  // the last query that visited this node
   };
   struct Wait {
     WallTime since;
@@ -82,7 +82,7 @@ class WaitGraph {
     std::int32_t first_wait;  // its queue is waits_[first_wait .. end_wait)
     std::int32_t end_wait;
     std::uint32_t seen_by;
-    std::int32_t swept_from[kLockModes];  // from here to its end the queue was searched for that mode
+    std::int32_t swept_from[kLockModes];  // from here to the end, the queue was searched for that mode
   };
 
   static int hold_capacity(int node_count);
@@ -94,12 +94,12 @@ class WaitGraph {
   Wait* waits_;
   Hold* holds_;
   Lock* locks_;
-  std::int32_t* found_;  // the nodes that the question has come to, in the order of a breadth-first search
+  std::int32_t* found_;  // the nodes that the query has visited, in breadth-first order
   std::int32_t node_count_;
   std::int32_t wait_count_;
   std::int32_t hold_count_;
   std::int32_t lock_count_;
-  std::int32_t current_lock_;  // the one begun last; kNone if it did not fit
+  std::int32_t current_lock_;  // the lock started last; kNone: it did not fit
   std::int32_t found_count_;
   std::uint32_t question_;
   bool is_complete_;

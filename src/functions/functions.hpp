@@ -1,5 +1,7 @@
-// Owns: what SQL functions about one session begin with: is pgleak loaded, which slot is it, may one see it.
-// Called by functions.cpp, rule_functions.cpp and server/hand_request. May ereport.
+// The checks with which SQL functions about a session begin: pgleak is loaded, the session exists, the caller
+// may see it.
+//
+// Called by the other files of this directory. May ereport.
 #ifndef PGLEAK_FUNCTIONS_FUNCTIONS_HPP
 #define PGLEAK_FUNCTIONS_FUNCTIONS_HPP
 
@@ -8,14 +10,16 @@
 
 namespace pgleak {
 
-// Raises an ERROR if the library was not preloaded: there is no shared memory then.
+// Raises an ERROR if the library was not preloaded, because then there is no shared memory.
 void require_preloading();
 
-// The slot of the client backend `pid`, and what it shows; an ERROR if there is none.
+// Returns the slot of the client backend `pid` and fills `entry`. Raises an ERROR if there is no such client
+// backend.
 int find_client_backend(int pid, StatusEntry* entry);
 
-// True if the current user may see the details of a session of `role`: as HAS_PGSTAT_PERMISSIONS, which
-// pg_stat_activity masks by, but is private to its file.
+// True if the current user may see the details of a session of `role`. The same rule as
+// HAS_PGSTAT_PERMISSIONS, by which pg_stat_activity masks columns but which is private to its file. May
+// ereport.
 bool may_see_details(Oid role);
 
 }  // namespace pgleak

@@ -1,5 +1,7 @@
-// Owns: the C functions behind the extension's SQL objects (sql/pgleak--*.sql). Called by any session.
-// They read shared memory; only pgleak.reset() writes there. Permissions beyond GRANT are checked here.
+// The C function behind the view pgleak.leaks: the open episodes, read live from shared memory.
+//
+// Any session may call it. It takes no lock and checks permissions beyond GRANT itself. One query sees one
+// snapshot, however many times it reads the view.
 
 #include <cstdint>
 
@@ -34,22 +36,22 @@ namespace {
 
 // One open episode and its session.
 struct LiveLeak {
-  SessionRecord view;
+  SessionRecord record;
   StatusEntry entry;
   SessionIdentity who;
   Ages ages;
-  const char* statement;  // as the status array has it
+  const char* statement;  // as in the status array
   int statement_length;
   const TrailEntry* trail;
   int trail_length;
   const LiveLeak* next;
 };
 
-// How often a session may change while we look at it, which takes a few microseconds: far less than a
+// How often a session may change while it is read. A read takes a few microseconds, far less than a
 // statement.
 constexpr int kReadTries = 1000;
 
-// What a query has seen. Queries can be nested, so there is a list of them.
+// What one query has read. Queries can be nested, so these form a list.
 struct QuerySnapshot {
   MemoryContextCallback at_end;
   const EState* query;
@@ -69,30 +71,30 @@ void forget_snapshot(void* argument) {
 enum class ReadResult : std::uint8_t {
   kSeen,
   kNoLeak,
-  kMoved,  // the session changed while we looked: what was read does not belong together
+  kMoved,  // the session changed during the read: the parts do not belong together
 };
 
-// Whether the transaction of the episode is over, though the scanner has yet to notice.
-bool is_over(const SessionRecord& view, const SessionStatus& sample) {
-  const Episode& episode = view.episode;
-  if (sample.ended_count <= episode.xact_seq) return false;
-  const TransactionBlock block = current_block(sample);
+// True if the episode's transaction is over, even if the scanner has not noticed yet.
+bool is_over(const SessionRecord& record, const SessionStatus& status) {
+  const Episode& episode = record.episode;
+  if (status.ended_count <= episode.xact_seq) return false;
+  const TransactionBlock block = current_block(status);
   if (block.exists && block.xact_seq == episode.xact_seq) return false;
-  // In the middle of a rollback in place it is over, but the session does not show its aborted block yet.
+  // During a rollback in place the transaction is over, but the session does not show its aborted block yet.
   const bool is_being_cancelled =
-      episode.progress.action.result == ActionResult::kRequested && is_idle_in_transaction(sample.state) &&
-      sample.ended_count == episode.xact_seq + 1 && sample.last_end == TransactionEnd::kRolledBack;
+      episode.progress.action.result == ActionResult::kRequested && is_idle_in_transaction(status.state) &&
+      status.ended_count == episode.xact_seq + 1 && status.last_end == TransactionEnd::kRolledBack;
   return !is_being_cancelled;
 }
 
-// Looks at the session of slot `index`. Its state, its statement and its trail are of one moment.
+// Reads the session of slot `index`. Its state, statement and trail belong to the same moment.
 ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailEntry* trail) {
   const SessionSlot& slot = session_slot(index);
   const std::uint32_t version = status_version(index);
-  if (!slot.scanner.read(&leak->view)) return ReadResult::kMoved;
-  if (!leak->view.is_open) return ReadResult::kNoLeak;
+  if (!slot.scanner.read(&leak->record)) return ReadResult::kMoved;
+  if (!leak->record.is_open) return ReadResult::kNoLeak;
 
-  const Episode& episode = leak->view.episode;
+  const Episode& episode = leak->record.episode;
   const TransactionReport report = slot.backend.report();
   if (read_status(index, &leak->entry) == StatusRead::kUnused || leak->entry.id != episode.session)
     return ReadResult::kNoLeak;
@@ -103,10 +105,10 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
     return ReadResult::kMoved;
 
-  const SessionStatus sample = combine(leak->entry, report);
-  if (is_over(leak->view, sample)) return ReadResult::kNoLeak;
+  const SessionStatus status = combine(leak->entry, report);
+  if (is_over(leak->record, status)) return ReadResult::kNoLeak;
   const PreviousScan never{};
-  leak->ages = measure_ages(&leak->view.clocks, sample, current_block(sample), now, never);
+  leak->ages = measure_ages(&leak->record.clocks, status, current_block(status), now, never);
   return ReadResult::kSeen;
 }
 
@@ -115,7 +117,7 @@ bool read_until_unchanged(int index, Now now, LiveLeak* leak, char* statement, T
     const ReadResult result = read_leak(index, now, leak, statement, trail);
     if (result != ReadResult::kMoved) return result == ReadResult::kSeen;
   }
-  return false;  // its backend was stopped in mid-change; better no row than one that never was true
+  return false;  // its backend was stopped in the middle of a change; no row is better than a false one
 }
 
 template <typename Element>
@@ -124,7 +126,7 @@ Element* copy_of(const Element* elements, int count) {
   return static_cast<Element*>(memcpy(palloc(size), elements, size));
 }
 
-// Everything in the current memory context.
+// Allocates everything in the current memory context.
 const LiveLeak* read_all_leaks() {
   const Now now = read_clocks();
   const LiveLeak* first = nullptr;
@@ -156,15 +158,14 @@ const LiveLeak* live_leaks(EState* query) {
   snapshot->next = query_snapshots;
   snapshot->at_end.func = forget_snapshot;
   snapshot->at_end.arg = snapshot;
-  // From here on nothing can fail: the list must never hold what the end of the query does not take out of
-  // it.
+  // Nothing after this point can fail: an entry of the list must be removed at the end of its query.
   MemoryContextRegisterResetCallback(query->es_query_cxt, &snapshot->at_end);
   query_snapshots = snapshot;
   MemoryContextSwitchTo(caller);
   return snapshot->leaks;
 }
 
-// As of the scanner's last look, all of it: what it hurts makes sense only together.
+// The impact as of the last scan: its values are meaningful only together.
 void add_impact(Row* row, const ImpactSample& impact) {
   row->add_xid(impact.xid);
   row->add_xid(impact.xmin);
@@ -180,7 +181,7 @@ void add_impact(Row* row, const ImpactSample& impact) {
 
 // The columns of pgleak.read_leaks(), in its order.
 void add_leak(Row* row, const LiveLeak& leak) {
-  const Episode& episode = leak.view.episode;
+  const Episode& episode = leak.record.episode;
   const int encoding = episode.who.encoding;
   const bool is_visible = may_see_details(leak.who.role_oid);
 
@@ -210,9 +211,9 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_time(episode.detected_at);
   row->add_duration(episode.leak_after);
   row->add_text(name_of(episode.limit_source, episode.rule_id).text);
-  add_impact(row, leak.view.impact);
-  row->add_text(to_string(leak.view.next_action));
-  row->add_time(leak.view.next_action_at);
+  add_impact(row, leak.record.impact);
+  row->add_text(to_string(leak.record.next_action));
+  row->add_time(leak.record.next_action_at);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
   row->add_text(to_string(episode.progress.action.result));

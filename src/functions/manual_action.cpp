@@ -22,17 +22,15 @@ namespace {
 constexpr Micros kTimeout = 15 * kSecond;
 constexpr long kPollMs = 100;
 
-// As pg_signal_backend() in the server, with errors instead of codes.
+// The same rules as pg_signal_backend() in the server, but with errors instead of result codes.
 void check_permission(Oid role, Action action) {
   const char* const what = to_string(action);
   if ((!OidIsValid(role) || superuser_arg(role)) && !superuser())
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
-                    errdetail("Only superusers may %s the sessions of superusers.", what)));
+                    errdetail("Only superusers may %s sessions of superusers.", what)));
   if (!has_privs_of_role(GetUserId(), role) && !has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND))
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
-         errdetail("Only members of the role that owns the session, or of pg_signal_backend, may do that.")));
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to %s session", what),
+                    errdetail("Only members of the session's role or of pg_signal_backend may do this.")));
 }
 
 TransactionBlock find_block(int index, const StatusEntry& entry) {
@@ -40,7 +38,7 @@ TransactionBlock find_block(int index, const StatusEntry& entry) {
   return current_block(combine(entry, report));
 }
 
-// False, with a WARNING, if there is nothing to do.
+// Returns false, with a WARNING, if there is nothing to act on.
 bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& block, Action action) {
   if (!block.exists) {
     ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
@@ -48,15 +46,17 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
     return false;
   }
   if (action == Action::kCancel && !entry.xact_start.is_set()) {
-    ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
-                      errmsg("transaction of the session with PID %d is aborted already", pid),
-                      errhint("It holds nothing but its connection, which pgleak.terminate(%d) ends.", pid)));
+    ereport(
+        WARNING,
+        (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+         errmsg("transaction of session with PID %d is already aborted", pid),
+         errhint("The session holds nothing but its connection. Use pgleak.terminate(%d) to end it.", pid)));
     return false;
   }
   return true;
 }
 
-// Puts the request into the slot; returns the request_id for the answer.
+// Puts the request into the session's slot. Returns the request_id under which the answer will appear.
 std::uint64_t put_request(int index, SessionId session, const TransactionBlock& block, Action action) {
   const char* const role = GetUserNameFromId(GetUserId(), false);
   ManualRequest& request = session_slot(index).manual;
@@ -64,7 +64,7 @@ std::uint64_t put_request(int index, SessionId session, const TransactionBlock& 
   if (request.phase != ManualRequest::Phase::kFree) {
     LWLockRelease(shared->manual_lock);
     ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
-                    errmsg("somebody else is acting on the session with PID %d", session.pid)));
+                    errmsg("another request for the session with PID %d is in progress", session.pid)));
   }
   const std::uint64_t request_id = ++shared->last_request_id;
   request = ManualRequest{};
@@ -88,7 +88,7 @@ std::optional<ActionResult> find_answer(std::uint64_t request_id) {
   return result;
 }
 
-// Whoever does not wait any more does not ask for anything any more.
+// A caller that no longer waits must not leave a request behind.
 void withdraw_request(int index, std::uint64_t request_id) {
   ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
@@ -107,16 +107,14 @@ ActionResult wait_for_answer(std::uint64_t request_id) {
     ConditionVariableTimedSleep(&shared->manual_answered, kPollMs, PG_WAIT_EXTENSION);
   ConditionVariableCancelSleep();
   if (!result)
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
-         errhint(
-             "ScanContext for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner is not responding"),
+             errhint("Look for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log.")));
   return *result;
 }
 
-// As wait_for_answer(), for somebody who may be interrupted. In a function of its own: PG_TRY is a setjmp,
-// and a caller's variables would not survive it.
+// wait_for_answer() for a caller that may be interrupted. A separate function because PG_TRY is a setjmp,
+// which a caller's local variables would not survive.
 ActionResult wait_or_withdraw(int index, std::uint64_t request_id) {
   ActionResult volatile result = ActionResult::kNone;
   PG_TRY();
@@ -145,10 +143,10 @@ bool request_action(int pid, Action action) {
   const ActionResult result = wait_or_withdraw(index, request_id);
   if (result == ActionResult::kSkipped)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("session with PID %d has moved on meanwhile, nothing was done", pid)));
+                      errmsg("session with PID %d has moved on, no action was taken", pid)));
   if (result == ActionResult::kUnsafe)
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                      errmsg("session with PID %d could not be reached safely, nothing was done", pid),
+                      errmsg("session with PID %d could not be interrupted safely, no action was taken", pid),
                       errhint("Try again, or use pgleak.terminate(%d).", pid)));
   if (had_no_effect(result))
     ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

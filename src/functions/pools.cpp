@@ -1,5 +1,6 @@
-// Owns: the C function behind the view pgleak.pools. Called by any session; reads shared memory, takes no
-// lock. Permissions beyond GRANT are checked here.
+// The C function behind the view pgleak.pools.
+//
+// Any session may call it. It reads shared memory, takes no lock, and checks permissions beyond GRANT itself.
 
 #include <cmath>
 #include <cstdint>
@@ -26,7 +27,7 @@ namespace pgleak {
 
 namespace {
 
-// Ten thousandths of a leak per hour mean nothing to anybody.
+// Nobody needs more than two decimals of leaks per hour.
 double rounded(double rate) { return static_cast<double>(std::llround(rate * 100)) / 100; }
 
 void add_number(Row* row, std::int32_t number, bool is_known) {
@@ -52,9 +53,9 @@ void add_advice(Row* row, const PoolState& state, PoolScope scope) {
     row->add_foreign_text(advice, PG_UTF8);
 }
 
-// The columns of pgleak.read_pools(), in its order. Who may not see the sessions' states learns nothing that
-// follows from them; how many there are, and which of them leak, everybody sees in pg_stat_activity and
-// pgleak.leaks.
+// The columns of pgleak.read_pools(), in its order. A caller that may not see the states of sessions sees
+// nothing derived from them. The number of sessions and of leaks is public: pg_stat_activity and pgleak.leaks
+// show it to everybody.
 void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   const PoolState& state = pool.state;
   const bool is_pool = scope == PoolScope::kPool;

@@ -1,5 +1,7 @@
-// Owns: the C functions about rules: pgleak.limits_for() and the trigger on pgleak.rules.
-// Called by any session. They read shared memory; permissions beyond GRANT are checked here.
+// The C functions about rules: pgleak.limits_for() and the trigger on pgleak.rules.
+//
+// Any session may call pgleak.limits_for(), which reads shared memory only and checks permissions beyond
+// GRANT itself. The trigger counts the enabled rules and wakes the recorder at commit.
 
 #include "core/limits.hpp"
 #include "functions/functions.hpp"
@@ -29,7 +31,7 @@ namespace pgleak {
 
 namespace {
 
-// Outside of the scanner who waits for whom is read anew each time.
+// Outside the scanner, the lock table is read again at each call.
 Impact impact_outside_scanner(int index, SessionId session) {
   static bool is_prepared = false;
   if (!is_prepared) prepare_lock_waits();
@@ -41,14 +43,15 @@ Impact impact_outside_scanner(int index, SessionId session) {
   return read_held_resources(owner.proc_index, session.pid, &held) ? grade(held) : Impact::kNone;
 }
 
-// The server's own values, whatever this session's are.
+// The server's own values, which may differ from those of this session.
 LimitValues server_limits() {
   LimitValues limits{};
   for (int i = 0; i < kLimitCount; i++) limits.value[i] = shared->server_limits[i].load();
   return limits;
 }
 
-// Copies the rules in force. The recorder is done with changing them in no time unless it is stopped.
+// Copies the rules in force. The recorder changes them within microseconds, unless it is stopped in the
+// middle.
 void copy_rules(RuleSet* set) {
   constexpr int kTries = 1000;
   for (int i = 0; i < kTries; i++) {
@@ -56,7 +59,8 @@ void copy_rules(RuleSet* set) {
     CHECK_FOR_INTERRUPTS();
     pg_usleep(1000);
   }
-  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE), errmsg("the rules of pgleak are being changed"),
+  ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+                  errmsg("could not read the rules of pgleak because they are being changed"),
                   errhint("Try again.")));
 }
 
@@ -66,7 +70,7 @@ Limits explain_limits(int index, const StatusEntry& entry) {
   Match match{};
   if (set->count > 0 && !match_session(*set, index, entry, wall_now(), &match))
     ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("session with PID %d is just starting or has just ended", entry.id.pid)));
+                    errmsg("session with PID %d is starting up or has ended", entry.id.pid)));
   const Impact impact =
       depends_on_impact(*set, match.rules) ? impact_outside_scanner(index, entry.id) : Impact::kNone;
   const Limits limits =
@@ -80,9 +84,8 @@ void add_limits(ReturnSetInfo* result, int pid) {
   const int index = find_client_backend(pid, &entry);
   if (!may_see_details(entry.role_oid))
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                    errmsg("permission denied to see the limits of the session with PID %d", pid),
-                    errdetail("Only members of the role that owns the session, or of pg_read_all_stats, may "
-                              "do that.")));
+                    errmsg("permission denied to view limits of session with PID %d", pid),
+                    errdetail("Only members of the session's role or of pg_read_all_stats may do this.")));
   const Limits limits = explain_limits(index, entry);
   for (int i = 0; i < kLimitCount; i++) {
     Row row(result);
@@ -97,11 +100,11 @@ void add_limits(ReturnSetInfo* result, int pid) {
 
 namespace {
 
-bool is_changed = false;  // by the transaction that runs in this backend
+bool is_changed = false;  // by the transaction running in this backend
 bool is_registered = false;
 
-// The recorder must see the rows when it is woken, so this waits for the commit. What a prepared transaction
-// did the recorder finds when it looks by itself.
+// Waits for the commit, because the recorder must see the rows when it wakes. Changes in a prepared
+// transaction wait for the recorder's next poll.
 void tell_recorder(XactEvent event, void*) {
   if (!is_changed) return;
   switch (event) {
@@ -119,7 +122,8 @@ void tell_recorder(XactEvent event, void*) {
   }
 }
 
-// As the table's owner, as foreign keys look at their tables: who may insert need not be allowed to read.
+// Runs as the table's owner, as foreign key checks do, because a role that may insert need not be allowed to
+// read.
 std::int64_t count_enabled_rules(Relation table) {
   Oid saved_user = InvalidOid;
   int saved_context = 0;
@@ -149,9 +153,9 @@ void note_rule_change(const TriggerData* trigger) {
   const std::int64_t count = may_have_grown ? count_enabled_rules(trigger->tg_relation) : 0;
   if (count > kMaxRules)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    errmsg("pgleak.rules has room for %d enabled rules, not for %d", kMaxRules,
+                    errmsg("pgleak.rules cannot have more than %d enabled rules, found %d", kMaxRules,
                            static_cast<int>(count)),
-                    errhint("Delete or disable rules that are not needed any more, for example those whose "
+                    errhint("Delete or disable rules that are no longer needed, such as those whose "
                             "valid_until has passed.")));
   if (shared_rules == nullptr) return;
   if (!is_registered) {

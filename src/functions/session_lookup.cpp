@@ -22,7 +22,7 @@ int find_client_backend(int pid, StatusEntry* entry) {
     if (read_status(i, entry) == StatusRead::kDone && entry->id.pid == pid && entry->is_client_backend)
       return i;
   ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
-                  errhint("See pgleak.leaks or pg_stat_activity for the process ids of sessions.")));
+                  errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
   pg_unreachable();
 }
 

@@ -1,5 +1,6 @@
-// The C functions behind pgleak.stats, pgleak.scan() and pgleak.reset(). Only pgleak.reset() writes to shared
-// memory.
+// The C functions behind pgleak.stats, pgleak.scan() and pgleak.reset().
+//
+// Any session may call them, as far as GRANT allows. Only pgleak.reset() writes counters.
 
 #include <cstdint>
 
@@ -25,7 +26,7 @@ namespace pgleak {
 
 namespace {
 
-// A scan takes microseconds; this long means that there is no scanner to do it.
+// A scan takes microseconds, so after this long there is no scanner to do it.
 constexpr Micros kScanTimeout = 10 * kSecond;
 constexpr long kScanPollMs = 100;
 
@@ -45,7 +46,7 @@ void add_last_error(Row* row) {
   row->add_time(error.at);
 }
 
-// Sleeps until a scan that began after this call has ended.
+// Waits until a scan that began after this call has ended.
 void wait_for_scan(std::uint64_t number) {
   const MonotonicTime deadline = monotonic_now() + kScanTimeout;
   ConditionVariablePrepareToSleep(&shared->scan_served);
@@ -54,11 +55,10 @@ void wait_for_scan(std::uint64_t number) {
   ConditionVariableCancelSleep();
 
   if (shared->scans_served.load(std::memory_order_acquire) < number)
-    ereport(
-        ERROR,
-        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner does not answer"),
-         errhint("ScanContext for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log; "
-                 "\"max_worker_processes\" may be too low.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgleak scanner is not responding"),
+             errhint("Look for \"pgleak scanner\" in pg_stat_activity.backend_type and in the server log. "
+                     "\"max_worker_processes\" may be too low.")));
 }
 
 }  // namespace

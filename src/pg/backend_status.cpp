@@ -12,18 +12,18 @@ namespace pgleak {
 
 namespace {
 
-// A writer holds an entry for well under a microsecond. One that was stopped (SIGSTOP) in the middle
-// of it must not hold the scanner: the entry is left for the next scan.
+// A writer holds an entry for well under a microsecond. A writer stopped in the middle (SIGSTOP) must not
+// block the scanner, so the entry is left to the next scan.
 constexpr int kReadTries = 1000;
 
-// Glances are so short that the processor would wait for memory most of the time if it were not told where
-// they go next: so many entries ahead. To find out where the page is in which that lies takes longer, and is
-// begun earlier, for one of so many entries; there are about ten on a page.
+// Reading one state field takes so little time that the processor would mostly wait for memory, so it is told
+// this many entries ahead what will be read. The address translation of a page takes even longer and is
+// started earlier, once per kPageStep entries; about ten entries lie on a page.
 constexpr int kHintsAhead = 24;
 constexpr int kPageAhead = 160;
 constexpr int kPageStep = 8;
 
-// The array itself is private to the server; the position of the own entry in it is not.
+// The array itself is private to the server, but the position of our own entry in it is not.
 volatile PgBackendStatus* entry_at(int index) {
   Assert(MyBEEntry != nullptr);
   return MyBEEntry - compat::my_status_index() + index;
@@ -51,7 +51,7 @@ SessionState session_state(BackendState state) {
   }
 }
 
-// Runs copy(entry) until it saw the entry unchanged; false if it never did.
+// Calls copy(entry) until the entry did not change during the copy. Returns false if that never happened.
 template <typename Copy>
 bool read_unchanged(volatile PgBackendStatus* entry, Copy copy) {
   for (int i = 0; i < kReadTries; i++) {
@@ -66,7 +66,7 @@ bool read_unchanged(volatile PgBackendStatus* entry, Copy copy) {
 }
 
 void copy_string(char* target, int size, const char* source) {
-  // The source may change while we copy, but its last byte is always NUL, and so the loop ends.
+  // The source may change during the copy, but its last byte is always NUL, so the loop ends.
   int length = 0;
   while (length < size - 1 && source[length] != '\0') {
     target[length] = source[length];
@@ -111,7 +111,7 @@ int next_candidate(int from, int count, bool wants_active, const bool* marked) {
   const std::uint32_t wanted = kIdleInTransactionStates | (wants_active ? kActiveStates : 0);
   volatile PgBackendStatus* const first = entry_at(0);
   for (int i = from; i < count; i++) {
-    // Past the end of the array it does nothing.
+    // A prefetch past the end of the array does nothing.
     __builtin_prefetch(const_cast<const BackendState*>(&first[i + kHintsAhead].st_state));
     if (i % kPageStep == 0)
       __builtin_prefetch(const_cast<const BackendState*>(&first[i + kPageAhead].st_state));

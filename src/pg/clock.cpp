@@ -10,8 +10,8 @@ extern "C" {
 
 namespace pgleak {
 
-// CLOCK_MONOTONIC by name instead of the server's instr_time: that one may count processor ticks (19),
-// and its meaning is private to one process, while ours is compared across processes.
+// Uses CLOCK_MONOTONIC explicitly, not the server's instr_time: since 19 that may count processor ticks, and
+// its meaning is private to one process, while our times are compared across processes.
 MonotonicTime monotonic_now() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);

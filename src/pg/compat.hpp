@@ -1,5 +1,7 @@
-// Owns: everything that differs between PostgreSQL 15, 16, 17, 18 and 19. The only file that may test
-// PG_VERSION_NUM. Callers use the names below and know no version.
+// Everything that differs between PostgreSQL 15, 16, 17, 18 and 19, under names that know no version. No
+// other file may test PG_VERSION_NUM.
+//
+// Never ereports, unless a declaration says so.
 #ifndef PGLEAK_PG_COMPAT_HPP
 #define PGLEAK_PG_COMPAT_HPP
 
@@ -37,8 +39,8 @@ extern "C" {
 
 namespace pgleak::compat {
 
-// Index of this process's own entry in the backend status array. Up to 16 the array is ordered by
-// BackendId (from 1), from 17 on by ProcNumber (from 0).
+// Index of this process's own entry in the backend status array. Up to 16, the array is ordered by BackendId
+// (from 1); from 17 on, by ProcNumber (from 0).
 inline int my_status_index() {
 #if PG_VERSION_NUM >= 170000
   return MyProcNumber;
@@ -59,22 +61,22 @@ inline int my_proc_index() {
 #endif
 }
 
-// The arguments of a signal handler, to pass them on to another one.
+// The arguments of a signal handler, for passing them on to another one.
 #if PG_VERSION_NUM >= 190000
 #define PGLEAK_PASS_SIGNAL postgres_signal_arg, pg_siginfo
 #else
 #define PGLEAK_PASS_SIGNAL postgres_signal_arg
 #endif
 
-// How the server numbers its system caches in a callback.
+// The type of a system cache id in a callback.
 #if PG_VERSION_NUM >= 190000
 using SyscacheId = SysCacheIdentifier;
 #else
 using SyscacheId = int;
 #endif
 
-// Wakes the backend at `status_index` with process id `pid` so that it handles invalidation messages; does
-// nothing if another backend is there by now. Returns false then. Never ereports.
+// Makes the backend at `status_index` with process id `pid` handle invalidation messages. Returns false and
+// does nothing if another backend has that place by now.
 inline bool send_catchup_interrupt(int pid, int status_index) {
 #if PG_VERSION_NUM >= 170000
   const ProcNumber number = status_index;
@@ -84,7 +86,7 @@ inline bool send_catchup_interrupt(int pid, int status_index) {
   return SendProcSignal(pid, PROCSIG_CATCHUP_INTERRUPT, number) == 0;
 }
 
-// The local transaction number of a backend; 0 outside of transactions.
+// The local transaction number of a backend; 0 outside a transaction.
 inline LocalTransactionId local_transaction(const PGPROC* proc) {
 #if PG_VERSION_NUM >= 170000
   return proc->vxid.lxid;
@@ -94,7 +96,7 @@ inline LocalTransactionId local_transaction(const PGPROC* proc) {
 }
 
 #if PG_VERSION_NUM >= 160000
-// dlist_foreach() by hand: its type assertion is C only. `offset` is that of the node in Element.
+// dlist_foreach() without its type assertion, which is C only. `offset` is that of the node in Element.
 template <typename Element, typename Visit>
 void for_each_in_list(dlist_head* list, std::size_t offset, Visit visit) {
   for (dlist_node* node = list->head.next; node != nullptr && node != &list->head; node = node->next)
@@ -102,7 +104,7 @@ void for_each_in_list(dlist_head* list, std::size_t offset, Visit visit) {
 }
 #endif
 
-// Calls visit(PROCLOCK*) for each lock that `proc` holds or awaits in a partition, which the caller has
+// Calls visit(PROCLOCK*) for each lock that `proc` holds or awaits in `partition`, which the caller has
 // locked.
 template <typename Visit>
 void for_each_held_lock(PGPROC* proc, int partition, Visit visit) {
@@ -119,8 +121,8 @@ void for_each_held_lock(PGPROC* proc, int partition, Visit visit) {
 #endif
 }
 
-// True if `proc` has no locks in a partition, or had none a moment ago: reads one pointer, so that the caller
-// need not lock the partition to learn that there is nothing in it.
+// True if `proc` has no locks in `partition`, or had none a moment ago. Reads one pointer, so the caller need
+// not lock a partition that has nothing for it.
 inline bool holds_nothing_in(const PGPROC* proc, int partition) {
 #if PG_VERSION_NUM >= 160000
   const dlist_node* const head = &proc->myProcLocks[partition].head;
@@ -165,8 +167,8 @@ void for_each_waiter(LOCK* lock, Visit visit) {
 #endif
 }
 
-// Number of relation locks that `proc` holds outside of the lock table. Three bits for each (lock.c). Read
-// without fpInfoLock: each word is whole, and nobody who was stopped while he held the lock is waited for.
+// Number of relation locks that `proc` holds on the fast path, three bits each (lock.c). Reads without
+// fpInfoLock: each word is read whole, and a process stopped while it holds the lock cannot block the reader.
 inline int fast_path_lock_count(const PGPROC* proc) {
   int count = 0;
 #if PG_VERSION_NUM >= 180000
@@ -180,11 +182,11 @@ inline int fast_path_lock_count(const PGPROC* proc) {
   return count;
 }
 
-// Number of entries of ProcGlobal->allProcs, those of prepared transactions included; they are the last.
+// Number of entries of ProcGlobal->allProcs, including those of prepared transactions, which come last.
 inline int proc_count() { return static_cast<int>(ProcGlobal->allProcCount) + max_prepared_xacts; }
 
-// The transaction id that the server will give next. Read without XidGenLock, which is held while the commit
-// log is extended, on disk.
+// The next transaction id that the server will assign. Reads without XidGenLock, which is held during disk
+// writes that extend the commit log.
 inline TransactionId next_transaction_id() {
 #if PG_VERSION_NUM >= 170000
   const FullTransactionId* const next = &TransamVariables->nextXid;
@@ -194,8 +196,9 @@ inline TransactionId next_transaction_id() {
   return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
 }
 
-// How many transactions that have an id have ended since the server started, as the server counts them to
-// know whether a snapshot is still good. Read without ProcArrayLock: it only has to differ after one more.
+// Number of transactions with an id that ended since server start; the server counts them to tell whether a
+// snapshot is still valid. Reads without ProcArrayLock, because it only has to differ after one more
+// transaction.
 inline std::uint64_t ended_transactions() {
 #if PG_VERSION_NUM >= 170000
   return *const_cast<const volatile uint64*>(&TransamVariables->xactCompletionCount);
@@ -204,7 +207,7 @@ inline std::uint64_t ended_transactions() {
 #endif
 }
 
-// Connections that roles without privileges can have together.
+// Number of connections available to roles without privileges.
 inline int ordinary_connection_limit() {
 #if PG_VERSION_NUM >= 160000
   return MaxConnections - SuperuserReservedConnections - ReservedConnections;
@@ -213,7 +216,7 @@ inline int ordinary_connection_limit() {
 #endif
 }
 
-// Memory that the settings machinery frees by itself; NULL when there is none. Never ereports.
+// Allocates memory that the settings machinery frees by itself. Returns NULL if there is none.
 inline void* guc_extra_allocate(std::size_t size) {
 #if PG_VERSION_NUM >= 160000
   return guc_malloc(LOG, size);
@@ -222,7 +225,7 @@ inline void* guc_extra_allocate(std::size_t size) {
 #endif
 }
 
-// To be called when all columns of a tuple's description are set. Never ereports.
+// Call it when all columns of a tuple descriptor are set.
 inline void finish_description(TupleDesc description) {
 #if PG_VERSION_NUM >= 190000
   TupleDescFinalize(description);
@@ -231,7 +234,7 @@ inline void finish_description(TupleDesc description) {
 #endif
 }
 
-// The name under which a worker's sleep appears in pg_stat_activity.wait_event. May ereport.
+// Registers the name that a worker's sleep has in pg_stat_activity.wait_event. May ereport.
 inline uint32 new_wait_event(const char* name) {
 #if PG_VERSION_NUM >= 170000
   return WaitEventExtensionNew(name);

@@ -22,13 +22,13 @@ bool is_ascii(const char* text, int length) {
   return true;
 }
 
-// Length of the valid character at `text`, or 1 if there is none.
+// Length in bytes of the valid character at `text`; 1 if there is none.
 int skip_length(int encoding, const char* text, int remaining) {
   const int length = pg_encoding_verifymbchar(encoding, text, remaining);
   return length > 0 ? length : 1;
 }
 
-// Copies what is valid in `encoding`.
+// Appends `text`, replacing what is not valid in `encoding`.
 void append_valid(StringInfo out, int encoding, const char* text, int length) {
   while (length > 0) {
     const int valid = pg_encoding_verifymbstr(encoding, text, length);
@@ -43,7 +43,7 @@ void append_valid(StringInfo out, int encoding, const char* text, int length) {
   }
 }
 
-// For two encodings that have nothing to do with each other: ASCII means the same in both.
+// For two encodings without a conversion, which share ASCII only.
 void append_ascii(StringInfo out, int target, const char* text, int length) {
   for (int i = 0; i < length; i++) {
     if (IS_HIGHBIT_SET(text[i]))
@@ -76,7 +76,7 @@ void append_converted(StringInfo out, Oid conversion, int source, int target, co
 }  // namespace
 
 char* to_database_encoding(const char* text, int length, int source_encoding) {
-  // Most names are, and every encoding of a database has ASCII as it is.
+  // The common case: most names are ASCII, which is the same in every database encoding.
   if (is_ascii(text, length)) return pnstrdup(text, static_cast<Size>(length));
 
   const int target = GetDatabaseEncoding();
@@ -85,7 +85,7 @@ char* to_database_encoding(const char* text, int length, int source_encoding) {
 
   StringInfoData out;
   initStringInfo(&out);
-  // SQL_ASCII declares nothing about its bytes: the best guess is that they are what the target holds.
+  // SQL_ASCII says nothing about its bytes; the best guess is that they are in the target's encoding.
   if (!is_known || source_encoding == target || source_encoding == PG_SQL_ASCII || target == PG_SQL_ASCII) {
     append_valid(&out, target, text, length);
     return out.data;

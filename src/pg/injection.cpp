@@ -26,7 +26,7 @@ constexpr Size kCacheLine = 64;
 char* wanted_point = nullptr;
 int timed_scans = 0;
 
-// The looks that are timed: one more to warm up, then the warm ones, then the cold ones.
+// The timed scans: one to warm up, then those with warm caches, then those with cold ones.
 struct {
   int begun;
   std::int64_t began_at;  // ns
@@ -41,7 +41,7 @@ std::int64_t now_ns() {
   return now.tv_sec * INT64CONST(1000000000) + now.tv_nsec;
 }
 
-// Written to, so that the caches have to give up what they hold of others.
+// Evicts everything else from the caches by writing to more memory than they hold.
 void fill_caches() {
   static volatile char* const memory =
       static_cast<char*>(MemoryContextAllocHuge(TopMemoryContext, kMoreThanAllCaches));
@@ -59,12 +59,12 @@ void stop_at(const char* point) {
   if (!is_wanted(point)) return;
   ereport(LOG, (errmsg("pgleak injection: stopped at \"%s\"", point)));
   while (is_wanted(point) && !worker_should_stop()) sleep_worker(kSecond, PG_WAIT_EXTENSION);
-  ereport(LOG, (errmsg("pgleak injection: going on from \"%s\"", point)));
+  ereport(LOG, (errmsg("pgleak injection: continuing from \"%s\"", point)));
 }
 
 bool times_another_scan() {
   if (timed_scans == 0) return false;
-  const int ended = stopwatch.begun - 2;  // of those that count; the one before the first does not
+  const int ended = stopwatch.begun - 2;  // of the scans that count, which the warm-up is not
   if (ended >= 0) stopwatch.lasted[ended / timed_scans][ended % timed_scans] = now_ns() - stopwatch.began_at;
   if (ended + 1 == 2 * timed_scans) {
     stopwatch.begun = 0;
@@ -79,9 +79,10 @@ bool times_another_scan() {
 }
 
 void define_injection_settings() {
-  DefineCustomStringVariable("pgleak.stop_at", "Where the scanner stops and waits.", nullptr, &wanted_point,
-                             "", PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.timed_scans", "How many looks the scanner times when it is woken.", nullptr,
+  DefineCustomStringVariable("pgleak.stop_at", "Sets the place at which the scanner stops and waits.",
+                             nullptr, &wanted_point, "", PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.timed_scans",
+                          "Sets the number of scans that the scanner times when it is woken.", nullptr,
                           &timed_scans, 0, 0, kMostTimedScans, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
 }
 

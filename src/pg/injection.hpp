@@ -1,7 +1,8 @@
-// Owns: places at which a test can make the scanner stop and wait, to have something happen in the middle of
-// a look, or between judgement and action; and a stop-watch for looks, for test/bench. Only in a build with
-// PGLEAK_INJECTION (test/run makes one); in any other nothing of it exists. Must never be called with a lock
-// held.
+// Points at which a test can stop the scanner, to change something in the middle of a scan or between a
+// decision and its action; and a stopwatch for scans, for test/bench.
+//
+// Only a build with PGLEAK_INJECTION, such as that of test/run injection, contains any of it. Never call it
+// with a lock held.
 #ifndef PGLEAK_PG_INJECTION_HPP
 #define PGLEAK_PG_INJECTION_HPP
 
@@ -9,14 +10,15 @@ namespace pgleak {
 
 #ifdef PGLEAK_INJECTION
 
-// Waits, serving interrupts, for as long as the setting pgleak.stop_at is `point`: "scan" when a scan has
-// read the clocks, "check" before the last look at a session, "message" and "wake-up" before it is sent one
-// of these. May ereport.
+// Waits, processing interrupts, for as long as the setting pgleak.stop_at is `point`: "scan" after a scan has
+// read the clocks, "check" before the last read of a session, "message" and "wake-up" before one of these is
+// sent to it. May ereport.
 void stop_at(const char* point);
 
-// To be asked before each of some looks in a row; false when there are enough, which is at once unless the
-// setting pgleak.timed_scans says how many. So many are timed with whatever is in the caches, and as many
-// right after something else has filled all of these. The log tells the medians. May ereport.
+// Call it before each of a series of scans; it returns false when the series is complete. The setting
+// pgleak.timed_scans is the number of scans to time; 0 makes every series empty. That many are timed with
+// whatever is in the caches, and as many right after the caches were filled with other memory. Logs both
+// medians. May ereport.
 bool times_another_scan();
 
 void define_injection_settings();

@@ -21,7 +21,7 @@ namespace pgleak {
 
 namespace {
 
-// Percent-encoded bytes are UTF-8 by convention, whatever the database speaks.
+// Percent-encoded bytes are UTF-8 by convention, whatever the encoding of the database.
 int encoding_of(const Tag& tag, const char* text, int source_encoding) {
   if (!tag.has_decoded_bytes) return source_encoding;
   const int length = static_cast<int>(strlen(text));
@@ -38,7 +38,7 @@ void append_text(StringInfo json, const Tag& tag, const char* text, int source_e
 
 char* tags_json(const char* statement, int length, int source_encoding) {
   Tags tags;
-  // The server keeps no more than this, and does not say whether there was more.
+  // The server keeps no more than this and does not say whether there was more.
   const bool is_cut = length >= pgstat_track_activity_query_size - 1;
   read_tags(statement, static_cast<std::size_t>(length), is_cut, &tags);
   if (tags.count == 0 && !tags.is_truncated) return nullptr;
@@ -61,8 +61,7 @@ char* tags_json(const char* statement, int length, int source_encoding) {
 namespace {
 
 void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
-  // In UTC, whoever asks: the recorder and the session that reads the live view may be set to different
-  // zones.
+  // Always in UTC, because the recorder and the session that reads a live view may have different time zones.
   const int utc = 0;
   char at[MAXDATELEN + 1];
   JsonEncodeDateTime(at, TimestampTzGetDatum(to_timestamp(entry.at)), TIMESTAMPTZOID, &utc);

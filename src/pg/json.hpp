@@ -1,5 +1,7 @@
-// Owns: the tags of a statement as JSON. Called by the recorder and by the live views.
-// Owns: a trail as JSON. Called by the recorder and by the live views.
+// The tags and the trail of a session as JSON, for the live views and the history.
+//
+// The result is always valid JSON, in the encoding of this process's database and allocated in the current
+// memory context. Needs a transaction. May ereport (out of memory), but never because of the texts.
 #ifndef PGLEAK_PG_JSON_HPP
 #define PGLEAK_PG_JSON_HPP
 
@@ -7,15 +9,12 @@
 
 namespace pgleak {
 
-// The tags of `statement` (`length` bytes in `source_encoding`, as the status array holds them) as a JSON
-// object of texts, in the encoding of this process's database and in the current memory context; with
-// "truncated": true if there may have been more. Always valid JSON, whatever the bytes are. nullptr if there
-// are none. Needs a transaction. May ereport (out of memory), not because of the statement.
+// Returns the tags of `statement` (`length` bytes in `source_encoding`, as in the status array) as a JSON
+// object of strings, with "truncated": true if there may have been more. Returns nullptr if there are none.
 char* tags_json(const char* statement, int length, int source_encoding);
 
-// A JSON array of {"at", "query_id", "query"}, in the encoding of this process's database and in the current
-// memory context. The texts are in `source_encoding`; always valid JSON, whatever they hold. nullptr if there
-// are none. Needs a transaction. May ereport (out of memory), not because of the texts.
+// Returns the trail as a JSON array of {"at", "query_id", "query"}. The texts are in `source_encoding`.
+// Returns nullptr if `count` is 0.
 char* trail_json(const TrailEntry* entries, int count, int source_encoding);
 
 }  // namespace pgleak

@@ -19,38 +19,38 @@ constexpr int kNoProc = -1;
 
 constexpr Blocked kNobodyBlocked{0, WallTime::none()};
 
-// Of one process, by its position in ProcGlobal->allProcs.
+// One process, by its position in ProcGlobal->allProcs.
 struct Waiter {
-  int next;         // in the chain of its partition; kNoProc: the last
-  uint32 added_in;  // the reading of the lock table that has it in the graph
+  int next;         // next in the chain of its partition; kNoProc: the last
+  uint32 added_in;  // number of the read that put it into the graph
 };
 
 WaitGraph graph;
 Waiter* waiters = nullptr;
-int first_waiter[NUM_LOCK_PARTITIONS];  // chains of those that seem to wait for a lock in a partition
-uint32 reading = 0;                     // of the lock table: its number
+int first_waiter[NUM_LOCK_PARTITIONS];  // per partition: chain of the processes that seem to wait
+uint32 reading = 0;                     // number of times the lock table was read
 bool is_current = false;
 
 int index_of(const PGPROC* proc) { return static_cast<int>(proc - ProcGlobal->allProcs); }
 
-// The node of a process: its own, or that of the process whose parallel query it helps with. A worker becomes
-// a member before its first lock and stays one until its last, so that whoever has locked a partition in
-// which it holds or awaits something reads this right.
+// The node of a process: its own or, in a parallel query, that of the leader. A worker joins the group before
+// its first lock and stays in it until its last, so this is correct under the lock of a partition in which
+// the worker holds or awaits something.
 int node_of(const PGPROC* proc) {
   const PGPROC* leader = proc->lockGroupLeader;
   return index_of(leader == nullptr ? proc : leader);
 }
 
-// Puts every process that seems to wait for a lock into the chain of that lock's partition; false if none
-// does. Nothing is locked: the process may have gone on and the lock may be another by now, so this is good
-// for knowing where to look and for nothing else.
+// Puts every process that seems to wait for a lock into the chain of that lock's partition. Returns false if
+// none does. Nothing is locked, so the process may have moved on and the lock may be another one by now: the
+// chains only say where to look.
 bool find_waiters() {
   bool is_any = false;
   for (int& first : first_waiter) first = kNoProc;
   for (int i = 0; i < static_cast<int>(ProcGlobal->allProcCount); i++) {
     LOCK* const lock = *const_cast<LOCK* volatile*>(&ProcGlobal->allProcs[i].waitLock);
     if (lock == nullptr) continue;
-    const LOCKTAG tag = lock->tag;  // of a lock, or of what was one: the memory stays
+    const LOCKTAG tag = lock->tag;  // a lock, or what was one: the memory stays mapped
     const uint32 partition = LockHashPartition(LockTagHashCode(&tag));
     waiters[i].next = first_waiter[partition];
     first_waiter[partition] = i;
@@ -59,8 +59,8 @@ bool find_waiters() {
   return is_any;
 }
 
-// The lock for which a process waits, if it is in this partition, which the caller has locked. Found from the
-// process's own list, as only that is sure to be in this partition whole.
+// The lock that a process awaits, if it is in this partition, which the caller has locked. Found through the
+// process's own list, because only its elements are certain to belong to this partition.
 LOCK* awaited_lock(PGPROC* proc, int partition) {
   Assert(LWLockHeldByMe(LockHashPartitionLockByIndex(partition)));
   const PROCLOCK* const awaited = proc->waitProcLock;
@@ -90,8 +90,8 @@ void add_lock(LOCK* lock) {
   });
 }
 
-// Locks held on the fast path are none that anybody waits for: whoever has to wait for one moves it into the
-// lock table first.
+// Nobody waits for a lock on the fast path: a process that has to wait for one first moves it into the lock
+// table.
 void read_lock_table() {
   static_assert(MAX_LOCKMODES <= kLockModes, "the graph has room for each of the server's lock modes");
   graph.clear();
@@ -102,7 +102,7 @@ void read_lock_table() {
     LWLock* const partition_lock = LockHashPartitionLockByIndex(partition);
     LWLockAcquire(partition_lock, LW_SHARED);
     for (int i = first_waiter[partition]; i != kNoProc; i = waiters[i].next) {
-      if (waiters[i].added_in == reading) continue;  // with the queue of which it is one
+      if (waiters[i].added_in == reading) continue;  // added with the rest of its queue
       LOCK* const lock = awaited_lock(&ProcGlobal->allProcs[i], partition);
       if (lock != nullptr) add_lock(lock);
     }
@@ -125,12 +125,13 @@ bool is_own_virtual_lock(const PROCLOCK* held) {
 
 struct HeldLocks {
   int count;
-  bool may_block;  // somebody waits for one of them, or it cannot be told here
+  bool may_block;  // somebody may wait for one of them
 };
 
-// In the fast path are none that anybody waits for: whoever has to moves it into the lock table first.
+// Nobody waits for a lock on the fast path: a process that has to wait for one first moves it into the lock
+// table.
 HeldLocks read_locks(PGPROC* proc) {
-  // Of a parallel query the other processes have locks, too.
+  // The other processes of a parallel query hold locks too.
   HeldLocks locks{compat::fast_path_lock_count(proc), proc->lockGroupLeader != nullptr};
   for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
     if (compat::holds_nothing_in(proc, partition)) continue;
@@ -165,12 +166,12 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
 
   const HeldLocks locks = read_locks(proc);
   const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : kNobodyBlocked;
-  // The next transaction id last, so that those held are older.
+  // Read the next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
   const TransactionId xmin = *const_cast<volatile TransactionId*>(&proc->xmin);
   *held =
       HeldResources{xid, xmin, locks.count, blocked.sessions, blocked.since, compat::next_transaction_id()};
-  // The process id is the last thing to go and the first to come: unchanged, the rest was the session's.
+  // The process id is set first and cleared last: if it is unchanged, the rest was the session's.
   return proc->pid == pid;
 }
 

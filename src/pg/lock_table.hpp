@@ -19,10 +19,10 @@ void prepare_lock_waits();
 // Starts a new scan: what was read of the lock table is stale.
 void forget_lock_waits();
 
-// Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is not `pid` any
-// more. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
-// table is read at most once per scan, one partition after the other: a session that comes or goes at the
-// same time may be missing or still be there. A process that has not prepared sees no waiters.
+// Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is no longer
+// `pid`. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
+// table is read at most once per scan, one partition after the other, so a session that comes or goes at the
+// same time may be missing or still be counted. Without prepare_lock_waits(), a process sees no waiters.
 bool read_held_resources(int proc_index, int pid, HeldResources* held);
 
 // Prefetches what read_held_resources() will read.

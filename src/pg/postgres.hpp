@@ -1,6 +1,8 @@
-// Owns: the one inclusion of the server's headers. Every file outside core/ that needs the server includes
-// this first of all server things. C++ headers come before it: after postgres.h printf and friends
-// are macros, and a standard header that mentions std::printf no longer compiles.
+// The only inclusion of postgres.h. Every file outside core/ that needs the server includes this before other
+// server headers.
+//
+// C++ headers come before it, because postgres.h turns printf and others into macros, after which a standard
+// header that mentions std::printf does not compile.
 #ifndef PGLEAK_PG_POSTGRES_HPP
 #define PGLEAK_PG_POSTGRES_HPP
 

@@ -1,5 +1,4 @@
-// Owns: putting together one result row of a set-returning function, value by value.
-// Called by functions.cpp. All may ereport (out of memory).
+// Builds one result row of a set-returning function, value by value. Everything may ereport (out of memory).
 #ifndef PGLEAK_PG_ROW_HPP
 #define PGLEAK_PG_ROW_HPP
 
@@ -14,8 +13,8 @@ extern "C" {
 
 namespace pgleak {
 
-// Collects the values in the order of the function's columns; finish() hands the row over. Trivially
-// destructible, so an ERROR may pass over it.
+// Takes the values in the order of the function's columns; finish() adds the row to the result. Trivially
+// destructible, so an ERROR may skip its destructor.
 class Row {
  public:
   explicit Row(ReturnSetInfo* result) : result_(result), count_(0), values_{}, nulls_{} {}
@@ -25,13 +24,13 @@ class Row {
   void add_bool(bool value);
   void add_int32(std::int32_t value);
   void add_int64(std::int64_t value);
-  void add_xid(std::uint32_t value);  // 0 is NULL
+  void add_xid(std::uint32_t value);  // 0: NULL
   void add_double(double value);
-  void add_time(WallTime value);  // none is NULL
+  void add_time(WallTime value);  // none: NULL
   void add_duration(std::optional<Micros> value);
-  void add_text(const char* value);  // nullptr is NULL; valid in the database's encoding
-  void add_foreign_text(const char* value, int encoding);  // as it stands in another database
-  void add_jsonb(const char* value);  // nullptr is NULL; valid JSON in the database's encoding
+  void add_text(const char* value);  // nullptr: NULL; must be valid in the database's encoding
+  void add_foreign_text(const char* value, int encoding);  // in any encoding, valid or not
+  void add_jsonb(const char* value);  // nullptr: NULL; must be valid JSON in the database's encoding
 
   void finish();
 

@@ -18,8 +18,8 @@ Settings settings;
 
 namespace {
 
-// One entry of the table of limits. `variable` holds milliseconds; `is_own` tells whether the value in
-// force comes from the session (role, database, SET) and not from the server's configuration.
+// One limit. `variable` holds milliseconds; `is_own` is true if the value in force comes from the session
+// (role, database, SET) and not from the server's configuration.
 struct LimitSetting {
   const char* name;
   const char* description;
@@ -29,19 +29,22 @@ struct LimitSetting {
 
 LimitSetting limit_settings[kLimitCount] = {
     {"pgleak.idle_leak_after",
-     "A session idle in a transaction for this long is a leak: it is logged and recorded.", 60000, false},
+     "Sets the time after which a session that is idle in a transaction is a leak, which is logged and "
+     "recorded.",
+     60000, false},
     {"pgleak.idle_cancel_after",
-     "A session idle in a transaction for this long has its transaction rolled back in place.", 0, false},
-    {"pgleak.idle_terminate_after",
-     "A session idle in a transaction for this long has its connection terminated.", 0, false},
-    {"pgleak.transaction_leak_after", "A transaction older than this is a leak, whatever its session does.",
-     0, false},
-    {"pgleak.transaction_cancel_after", "A transaction older than this is cancelled.", 0, false},
-    {"pgleak.transaction_terminate_after", "A transaction older than this has its connection terminated.", 0,
+     "Sets the time after which a session that is idle in a transaction has it rolled back in place.", 0,
      false},
+    {"pgleak.idle_terminate_after",
+     "Sets the time after which a session that is idle in a transaction is terminated.", 0, false},
+    {"pgleak.transaction_leak_after",
+     "Sets the age at which a transaction is a leak, whether its session is idle or active.", 0, false},
+    {"pgleak.transaction_cancel_after", "Sets the age at which a transaction is cancelled.", 0, false},
+    {"pgleak.transaction_terminate_after",
+     "Sets the age of a transaction at which its session is terminated.", 0, false},
 };
 
-// pgleak.action_min_impact, which a session may have of its own like its limits.
+// pgleak.action_min_impact; a session may have its own value, as with the limits.
 int action_min_impact = static_cast<int>(Impact::kNone);
 bool is_action_min_impact_own = false;
 
@@ -53,8 +56,8 @@ const config_enum_entry kImpactOptions[] = {{"any", static_cast<int>(Impact::kNo
 
 LimitChangeHandler limit_change_handler = nullptr;
 
-// The source of a value is known to the check hook only; it travels to the assign hook as the value's
-// "extra", which the settings machinery restores together with the value at the end of SET LOCAL.
+// Only the check hook knows the source of a value. It passes it to the assign hook in the value's "extra",
+// which the settings machinery restores together with the value at the end of SET LOCAL.
 struct LimitExtra {
   bool is_own;
 };
@@ -83,14 +86,14 @@ bool is_action(int index) { return index % kLimitKindCount != static_cast<int>(L
 
 int leak_index_of(int index) { return index - index % kLimitKindCount; }
 
-// The names of two settings, one for an action and one for the leak to which it belongs.
+// The names of two settings: that of an action and that of the leak it belongs to.
 struct Contradiction {
   const char* action;
   const char* leak;
 };
 
-// An action that comes before the leak it belongs to is nonsense. Checked where one value is set by a
-// person at a time; the values of a file, a role or a database arrive in no particular order.
+// An action must not come before its leak. Checked only for SET, where one person sets one value; the values
+// of a file, a role or a database arrive in no particular order.
 std::optional<Contradiction> find_contradiction(int index, int new_value) {
   const int first = leak_index_of(index);
   for (int i = first; i < first + kLimitKindCount; i++) {
@@ -109,13 +112,14 @@ bool check_limit(int index, const int* new_value, void** extra, GucSource source
   const std::optional<Contradiction> found = find_contradiction(index, *new_value);
   if (!found) return note_source(extra, source);
   GUC_check_errdetail("\"%s\" must not be shorter than \"%s\".", found->action, found->leak);
-  GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first; 0 means never.", found->action, found->leak);
+  GUC_check_errhint("Raise \"%s\" first, or lower \"%s\" first. Zero means never.", found->action,
+                    found->leak);
   return false;
 }
 
 void assign_limit(int index, void* extra) { limit_settings[index].is_own = is_own_value(extra); }
 
-// The settings machinery calls plain functions, one pair for each limit. The assign hook runs *before* the
+// The settings machinery calls plain functions, one pair per limit. The assign hook runs *before* the
 // variable changes, so it writes the variable itself: the handler must see the new value.
 template <int index>
 bool check_limit_hook(int* new_value, void** extra, GucSource source) {
@@ -132,58 +136,64 @@ void assign_limit_hook(int new_value, void* extra) {
 template <int index>
 void define_limit() {
   LimitSetting& limit = limit_settings[index];
-  DefineCustomIntVariable(limit.name, limit.description, "0 means never.", &limit.variable, limit.variable, 0,
-                          INT_MAX, PGC_SUSET, GUC_UNIT_MS, check_limit_hook<index>, assign_limit_hook<index>,
-                          nullptr);
+  DefineCustomIntVariable(limit.name, limit.description, "Zero means never.", &limit.variable, limit.variable,
+                          0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, check_limit_hook<index>,
+                          assign_limit_hook<index>, nullptr);
   if constexpr (index + 1 < kLimitCount) define_limit<index + 1>();
 }
 
 void define_server_settings() {
   DefineCustomEnumVariable("pgleak.action_min_impact",
-                           "The least impact that a leak must have before pgleak acts on it.", nullptr,
+                           "Sets the least impact that a leak must have before pgleak acts on it.", nullptr,
                            &action_min_impact, action_min_impact, kImpactOptions, PGC_SUSET, 0,
                            check_action_min_impact, assign_action_min_impact, nullptr);
-  DefineCustomStringVariable("pgleak.database", "The database in which the extension and its history live.",
+  DefineCustomStringVariable("pgleak.database", "Sets the database that holds the extension and its history.",
                              nullptr, &settings.database, "postgres", PGC_POSTMASTER, 0, nullptr, nullptr,
                              nullptr);
-  DefineCustomIntVariable("pgleak.scan_interval", "Longest time between two looks at the sessions.", nullptr,
-                          &settings.scan_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, nullptr,
-                          nullptr, nullptr);
-  DefineCustomBoolVariable("pgleak.log_query", "Puts the statement of a leak into the log line's DETAIL.",
-                           nullptr, &settings.log_query, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.scan_interval", "Sets the longest time between two scans of all sessions.",
+                          nullptr, &settings.scan_interval, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
+                          nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.log_query",
+                           "Logs the last statement of a leak in the DETAIL of its log line.", nullptr,
+                           &settings.log_query, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomBoolVariable("pgleak.notify",
                            "Sends NOTIFY pgleak when an episode opens, is acted on, or ends.", nullptr,
                            &settings.notify, true, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomBoolVariable("pgleak.dry_run", "Decides on actions and records them, but takes none.", nullptr,
-                           &settings.dry_run, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomBoolVariable("pgleak.act_on_superusers", "Lets actions touch the sessions of superusers.",
+  DefineCustomBoolVariable("pgleak.dry_run", "Decides on actions and records them, but does not take them.",
+                           nullptr, &settings.dry_run, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgleak.act_on_superusers", "Allows actions on the sessions of superusers.",
                            nullptr, &settings.act_on_superusers, false, PGC_SIGHUP, 0, nullptr, nullptr,
                            nullptr);
   DefineCustomBoolVariable(
-      "pgleak.act_on_declared", "Lets limits act on sessions that declared themselves idle on purpose.",
+      "pgleak.act_on_declared", "Allows limits to act on sessions that declared themselves idle on purpose.",
       "A session does so by setting idle_in_transaction_session_timeout to 0 itself, as pg_dump does.",
       &settings.act_on_declared, false, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.max_actions_per_minute", "Beyond this, actions stop for a minute.", nullptr,
-                          &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
-                          nullptr);
-  DefineCustomIntVariable("pgleak.retention", "History older than this is pruned.",
-                          "0 means that age alone prunes nothing.", &settings.retention, 30 * 24 * 3600, 0,
-                          INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.history_max_rows", "History beyond this many rows is pruned, oldest first.",
-                          "0 means that the number of rows prunes nothing.", &settings.history_max_rows,
-                          1000000, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.queue_size", "Number of events that wait for the recorder at most.",
-                          nullptr, &settings.queue_size, 1024, 16, 1024 * 1024, PGC_POSTMASTER, 0, nullptr,
+  DefineCustomIntVariable("pgleak.max_actions_per_minute",
+                          "Sets the number of actions per minute beyond which actions stop for one minute.",
+                          nullptr, &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr,
                           nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.trail_size", "Number of statements remembered of each running transaction.",
-                          "0 remembers none.", &settings.trail_size, 8, 0, kMaxTrailSize, PGC_POSTMASTER, 0,
-                          nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("pgleak.pool_busy_percent", "A pool is busy when this share of it is in use.",
-                          nullptr, &settings.pool_busy_percent, 80, 1, 100, PGC_SIGHUP, 0, nullptr, nullptr,
+  DefineCustomIntVariable("pgleak.retention", "Sets the age at which rows of the history are deleted.",
+                          "Zero means that rows are not deleted because of their age.", &settings.retention,
+                          30 * 24 * 3600, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.history_max_rows",
+                          "Sets the number of rows beyond which the oldest rows of the history are deleted.",
+                          "Zero means that there is no limit on the number of rows.",
+                          &settings.history_max_rows, 1000000, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
                           nullptr);
-  DefineCustomIntVariable("pgleak.pool_busy_after", "A pool that is busy for this long is too small.",
-                          nullptr, &settings.pool_busy_after, 5 * 60 * 1000, 1000, INT_MAX, PGC_SIGHUP,
-                          GUC_UNIT_MS, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable(
+      "pgleak.queue_size", "Sets the maximum number of events that can wait for the recorder.", nullptr,
+      &settings.queue_size, 1024, 16, 1024 * 1024, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.trail_size",
+                          "Sets the number of statements kept for each running transaction.",
+                          "Zero keeps none.", &settings.trail_size, 8, 0, kMaxTrailSize, PGC_POSTMASTER, 0,
+                          nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_percent",
+                          "Sets the percentage of its connections in use at which a pool is busy.", nullptr,
+                          &settings.pool_busy_percent, 80, 1, 100, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.pool_busy_after",
+                          "Sets the time after which a busy pool is considered too small.", nullptr,
+                          &settings.pool_busy_after, 5 * 60 * 1000, 1000, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+                          nullptr, nullptr, nullptr);
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
-// Owns: running a piece of a background worker's work in one transaction and surviving its errors.
-// Called by the recorder, outside of any transaction.
-// Owns: knowing that nothing in any table can have changed, without looking into one. Called by the recorder,
-// which would look every few seconds. Reads shared memory only, never ereports.
+// Runs a piece of a background worker's work in one transaction and survives its errors; and tells cheaply
+// whether any table can have changed since the last check.
 #ifndef PGLEAK_PG_TRANSACTION_HPP
 #define PGLEAK_PG_TRANSACTION_HPP
 
@@ -18,11 +16,11 @@ extern "C" {
 
 namespace pgleak {
 
-// Runs body() in a transaction of its own and commits it. Returns nullptr, or if anything raised an ERROR (a
-// body that runs longer than `timeout_ms` included) rolls back and returns a copy of the error in
-// `context`, which the caller resets. A FATAL ends the process as always.
+// Runs body() in a transaction of its own and commits it. Returns nullptr on success. If anything raises an
+// ERROR, or the body runs longer than `timeout_ms`, rolls back and returns a copy of the error in `context`,
+// which the caller resets. Call it outside any transaction. A FATAL ends the process as always.
 //
-// A scope function and no RAII object: an ERROR is a longjmp, which runs no destructors.
+// A function that takes the body, not an RAII object: an ERROR is a longjmp, which runs no destructors.
 template <typename Body>
 ErrorData* run_in_transaction(MemoryContext context, int timeout_ms, Body body) {
   static_assert(std::is_trivially_destructible<Body>::value, "an ERROR would skip its destructor");
@@ -55,9 +53,9 @@ ErrorData* run_in_transaction(MemoryContext context, int timeout_ms, Body body) 
   return error;
 }
 
-// ChangeWatch::may_have_changed for changes of tables and catalogs: what is counted are transactions that
-// have written something and are over. The server tells of changed catalogs a moment after that. On a standby
-// it is always true.
+// ChangeWatch::may_have_changed() for tables and catalogs: it counts finished transactions that wrote
+// something. The server sends the invalidation messages for changed catalogs a moment later. Always true on a
+// standby. Reads shared memory only, never ereports.
 inline bool may_have_changed(ChangeWatch* watch, MonotonicTime now) {
   return watch->may_have_changed(compat::ended_transactions(), now) || RecoveryInProgress();
 }

@@ -24,8 +24,8 @@ constexpr int kRestartAfterSeconds = 1;
 std::atomic<std::int32_t>* published_proc_index = nullptr;
 volatile sig_atomic_t interruptible = false;
 
-// Whatever waits or runs long is given up like a cancelled query: an ERROR, after which the worker can still
-// do what it has to do at its end. A FATAL, as for other backends, would leave no chance.
+// Gives up whatever waits or runs long, as a cancelled query does: with an ERROR, after which the worker can
+// still do its final work. A FATAL, as in other backends, would not allow that.
 void give_up_query() {
   InterruptPending = true;
   QueryCancelPending = true;
@@ -73,19 +73,19 @@ void set_interruptible(bool is_interruptible) {
   if (!is_interruptible)
     QueryCancelPending = false;  // it came too late to matter
   else if (ShutdownRequestPending)
-    give_up_query();  // it came before the flag was up
+    give_up_query();  // it came before the flag was set
 }
 
 bool sleep_worker(Micros duration, std::uint32_t wait_event) {
   Assert(published_proc_index != nullptr);
   if (duration > Micros{0} && !ShutdownRequestPending) {
-    // Rounded up, or the last fraction of a millisecond would be spent in a busy loop.
+    // Rounded up; otherwise the last fraction of a millisecond would be a busy loop.
     const std::int64_t milliseconds = (duration - Micros{1}) / kMillisecond + 1;
     const long timeout = static_cast<long>(milliseconds < INT_MAX ? milliseconds : INT_MAX);
     (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
   }
   ResetLatch(MyLatch);
-  // Barriers first of all: DROP DATABASE and others wait until every process has served them.
+  // Barriers come first: DROP DATABASE and others wait until every process has handled them.
   CHECK_FOR_INTERRUPTS();
   if (!ConfigReloadPending) return false;
   ConfigReloadPending = false;
@@ -94,7 +94,7 @@ bool sleep_worker(Micros duration, std::uint32_t wait_event) {
 }
 
 bool is_server_stopping() {
-  // The postmaster notes its state in its pid file before it signals anybody.
+  // The postmaster writes its state into its PID file before it signals any process.
   FILE* file = AllocateFile("postmaster.pid", "r");
   if (file == nullptr) return true;
   char line[MAXPGPATH] = "";
@@ -115,7 +115,7 @@ void exit_worker() {
 
 void wake_worker(const std::atomic<std::int32_t>& proc_index) {
   const std::int32_t index = proc_index.load(std::memory_order_acquire);
-  // The PGPROC of a worker that has gone stays where it is; setting its latch then hurts nobody.
+  // The PGPROC of a worker that has exited remains valid; setting its latch then has no effect.
   if (index != kNoProcess) SetLatch(&ProcGlobal->allProcs[index].procLatch);
 }
 

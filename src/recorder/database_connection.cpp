@@ -7,7 +7,7 @@
 
 extern "C" {
 #include "access/xact.h"
-#include "catalog/pg_database.h"  // get_database_oid is here from 19 on
+#include "catalog/pg_database.h"  // declares get_database_oid from 19 on
 #include "commands/dbcommands.h"
 #include "postmaster/bgworker.h"
 }
@@ -27,28 +27,32 @@ bool database_exists() {
   return exists;
 }
 
-// Doubles with each failure: a database that exists but takes no connections is not asked every second.
+// Doubles with each failure, so a database that exists but accepts no connections is not tried every two
+// seconds.
 Micros pause_after(std::int32_t failures) {
   Micros pause = kShortestPause;
   for (std::int32_t i = 1; i < failures && pause < kLongestPause; i++) pause *= 2;
   return Min(pause, kLongestPause);
 }
 
-// A process can connect only once, and a failure ends it with a FATAL in the log. So this one connects to no
-// database at all, watches from there, and leaves the connecting to its successor.
+// A process can connect only once, and a failed attempt ends it with a FATAL in the log. So this process
+// connects to no database, waits there until the database exists, and leaves connecting to its successor.
 [[noreturn]] void wait_for_database(std::int32_t failures) {
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   if (failures == 1)
-    ereport(LOG, (errcode(ERRCODE_UNDEFINED_DATABASE),
-                  errmsg("pgleak recorder: could not connect to database \"%s\", nothing is recorded",
-                         settings.database),
-                  errdetail("Leaks are still detected, logged and shown in live views."),
-                  errhint("Create the database, or set \"pgleak.database\" and restart the server.")));
+    ereport(
+        LOG,
+        (errcode(ERRCODE_UNDEFINED_DATABASE),
+         errmsg("pgleak recorder: could not connect to database \"%s\", nothing is recorded",
+                settings.database),
+         errdetail("Leaks are still detected, logged, and shown in the live views."),
+         errhint(
+             "Create the database, or set \"pgleak.database\" to an existing one and restart the server.")));
 
   const std::uint32_t wait_event = compat::new_wait_event("PgleakRecorder");
   const MonotonicTime earliest = monotonic_now() + pause_after(failures);
   bool exists = database_exists();
-  // Of one that exists but takes no connections the rules are not known.
+  // If the database exists but accepts no connections, its rules are unknown, so none are published.
   if (!exists) publish_no_rules();
   while (!worker_should_stop() && (monotonic_now() < earliest || !exists)) {
     sleep_worker(kPollInterval, wait_event);

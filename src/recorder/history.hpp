@@ -1,12 +1,10 @@
-// Owns: finding the extension's tables and being allowed to write into pgleak.history and to read
-// pgleak.rules. Called by the recorder inside a transaction. May ereport, as all access to catalogs does.
-// Owns: the row of pgleak.history that an event makes: its columns, and their values. Called by
-// server/history_writer. May ereport (out of memory), not because of what a session has sent.
-// Owns: the statements that change pgleak.history, and the notifications that go with them.
-// Called by the recorder inside a transaction, after open_history() said kReady. All may ereport.
-// Owns: the notification that goes with an event, as JSON on the channel "pgleak".
-// Called by the history writer, inside the transaction that writes the event. May ereport.
-// Owns: the notifications about changed verdicts on pools. Called by the recorder.
+// Access to pgleak.history: opening it safely, the row that an event becomes, the statements that write and
+// prune, and the notifications that go with them.
+//
+// The recorder calls all of this inside a transaction, and calls what reads or writes the table only after
+// open_history() returned kReady. Everything may ereport, as any access to a table may, but never because of
+// the bytes that a session sent: those are made valid first (pg/encoding.hpp). Results live in the current
+// memory context.
 #ifndef PGLEAK_RECORDER_HISTORY_HPP
 #define PGLEAK_RECORDER_HISTORY_HPP
 
@@ -23,47 +21,50 @@ extern "C" {
 
 namespace pgleak {
 
+// --- history_table.cpp: finds, locks and closes the extension's tables ---
+
 enum class HistoryAccess {
-  kReady,         // locked until the end of the transaction
+  kReady,         // the table is locked until the end of the transaction
   kNoExtension,   // CREATE EXTENSION has not been run in this database
-  kOtherVersion,  // the extension's SQL objects are not those this library was made for
-  kNoTable,       // the extension has lost its table, or another one stands in its place
-  kLocked,        // somebody holds a lock that excludes us
+  kOtherVersion,  // the extension's SQL objects do not match this library
+  kNoTable,       // the extension has lost its table, or another table has its name
+  kLocked,        // another session holds a conflicting lock
 };
 
-// Looks for the extension and its table, and locks the table without ever waiting.
-// If kReady: the rest of the transaction runs as the table's owner, restricted, with a search_path of
-// pg_catalog alone, so that a trigger on the table gains nothing from us.
+// Finds the extension and its table, and locks the table without ever waiting. If it returns kReady, the rest
+// of the transaction runs as the table's owner, security-restricted, with the search_path pg_catalog, so that
+// a trigger on the table gains no privileges from us.
 HistoryAccess open_history();
 
-// True if rewrite rules of the table's owner would go off on an INSERT or an UPDATE. Only if open_history()
-// said kReady.
+// True if INSERT or UPDATE on the table would fire rewrite rules of its owner.
 bool has_history_rules();
 
-// To be called before the commit if open_history() said kReady: fires deferred triggers while the
-// restrictions still hold, then lifts them and takes back what the table's code has set. After an ERROR the
-// rollback does so.
+// Call it before the commit if open_history() returned kReady. Fires deferred triggers while the restrictions
+// still hold, then lifts the restrictions and reverts any settings that the table's code changed. After an
+// ERROR, the rollback does the same.
 void close_history();
 
-// As open_history(), for reading pgleak.rules; works on a standby too. `*table` is the table if it is there.
+// As open_history(), but for reading pgleak.rules; works on a standby too. Sets `*table` if the table exists.
 HistoryAccess open_rules(Oid* table);
 
-// Lifts what open_rules() has imposed, if it said kReady.
+// Lifts the restrictions of open_rules(). Call it if open_rules() returned kReady.
 void close_rules();
+
+// --- history_row.cpp: the columns of pgleak.history and their values ---
 
 inline constexpr int kHistoryColumnCount = 35;
 
 // The types of the columns, in the order in which they are written.
 extern const Oid kHistoryTypes[kHistoryColumnCount];
 
-// Appends the names of the columns, separated by commas.
+// Appends the column names, separated by commas.
 void append_history_columns(StringInfo statement);
 
-// Names and types as the description of a tuple, in the current memory context.
+// The names and types as a tuple descriptor, allocated in the current memory context.
 TupleDesc describe_history_row();
 
-// One row, and the names that a notification has of it. All of it is valid in this database, in the memory
-// context in which it was made.
+// One row, and the names that its notification needs. Texts are in the encoding of this database; everything
+// lives in the memory context in which make_history_row() was called.
 struct HistoryRow {
   Datum values[kHistoryColumnCount];
   bool nulls[kHistoryColumnCount];
@@ -71,32 +72,41 @@ struct HistoryRow {
   const char* role;
   const char* application_name;
 };
+
+// Fills `row` from `event`.
 void make_history_row(const Event& event, HistoryRow* row);
 
-// Writes the `count` oldest events of the queue, which stay there: the caller finishes them after the commit.
-// Sends one NOTIFY for each if `notifies`. If none of them can have been written before they `are_new`: that
-// is quicker, and an error if it is wrong. Else writing an event again changes nothing.
+// --- history_writer.cpp: writes and prunes ---
+
+// Writes the `count` oldest events of the queue. The events stay in the queue; the caller removes them after
+// the commit. Sends one NOTIFY per event if `notifies`. Pass `are_new` only if none of the events can have
+// been written before: that is faster, but a duplicate raises an ERROR. Otherwise, writing an event twice
+// changes nothing.
 void write_events(std::uint64_t count, bool are_new, bool notifies);
 
-// Completes rows of this server that are still open as 'server stopped' at `ended_at`, but at least at their
-// detection. Only when no episode of the running server can be among them, or at its stop.
+// Completes the rows of this server that are still open as 'server stopped' at `ended_at`, or at their
+// detection if that is later. Call it only at server stop, or when no row can belong to an episode of the
+// running server.
 void complete_open_rows(WallTime ended_at);
 
-// Largest leak_id of this server in the history; 0 if there is none.
+// Returns the largest leak_id of this server in the history; 0 if there is none.
 std::int64_t largest_leak_id();
 
-// Deletes up to `limit` rows of ended episodes that ended longer than `retention` ago, or failing that
-// up to min(`limit`, `surplus`) of the oldest ones. Returns the number of rows deleted.
+// Deletes up to `limit` rows of episodes that ended more than `retention` ago or, if there are none, up to
+// min(`limit`, `surplus`) of the oldest ended episodes. Returns the number of rows deleted.
 std::uint64_t prune_history(Micros retention, std::uint64_t surplus, int limit);
 
-// Number of rows, by counting them.
+// Returns the number of rows, by counting them.
 std::uint64_t count_history();
 
-// The names are those of the event, valid in this database.
+// --- notification.cpp: NOTIFY pgleak ---
+
+// Sends the NOTIFY of one event, as JSON on the channel "pgleak". The names must be in the encoding of this
+// database.
 void notify_event(const Event& event, const char* database, const char* role, const char* application_name);
 
-// Sends one NOTIFY for each of the `count` oldest verdict_queue, which stay in their queue: the caller
-// finishes them after the commit. Inside a transaction. May ereport.
+// Sends one NOTIFY for each of the `count` oldest entries of the verdict queue. They stay in the queue; the
+// caller removes them after the commit.
 void notify_verdicts(std::uint64_t count);
 
 }  // namespace pgleak

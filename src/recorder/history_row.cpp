@@ -56,7 +56,7 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "impact",
                                                      "trail"};
 
-// The values of a row, in the order of its columns.
+// Collects the values of a row, in the order of its columns.
 struct Values {
   HistoryRow* row;
   int count;
@@ -81,12 +81,12 @@ struct Values {
   void add_json(const char* json) {
     json == nullptr ? add_null() : add(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
   }
-  // Compressed, which the server does by itself only in rows of more than 2 kB. For what repeats itself.
+  // Compresses the value, for content that repeats itself. The server compresses only rows of more than 2 kB.
   void add_packed_json(const char* json) {
     if (json == nullptr) return add_null();
     const Datum plain = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
     const Datum packed = toast_compress_datum(plain, TOAST_PGLZ_COMPRESSION);
-    add(DatumGetPointer(packed) != nullptr ? packed : plain);  // it gives up where it gains little
+    add(DatumGetPointer(packed) != nullptr ? packed : plain);  // compression fails if it would gain little
   }
 };
 

@@ -19,7 +19,8 @@ namespace pgleak {
 
 namespace {
 
-// The extension's version, and its own table if it has it: bearing the table's name is not enough.
+// The version of the extension, and its table if the table belongs to it: having the right name is not
+// enough.
 constexpr char kFindTable[] =
     "SELECT e.extversion, c.oid, c.relowner"
     " FROM pg_catalog.pg_extension e"
@@ -53,7 +54,7 @@ Finding find_table(const char* name) {
     SPIPlanPtr fresh = SPI_prepare(kFindTable, 1, types);
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                      errmsg("pgleak: could not prepare the look-up of its table")));
+                      errmsg("pgleak: could not prepare a statement to find its table")));
     plan = fresh;
   }
   NameData table_name;
@@ -75,12 +76,12 @@ Finding find_table(const char* name) {
 
 Oid history = InvalidOid;  // as last opened
 
-// Who the recorder is, and how its settings are nested, while no table is open.
+// The recorder's own user and settings nest level while no table is open.
 Oid saved_user = InvalidOid;
 int saved_security_context = 0;
 int settings_level = 0;
 
-// True if the name still means the table that is now locked: it may have been dropped or renamed before.
+// True if the name still means the locked table, which may have been dropped or renamed before the lock.
 bool is_still(Oid table, const char* name) {
   const Oid schema = get_namespace_oid("pgleak", true);
   return OidIsValid(schema) && get_relname_relid(name, schema) == table;
@@ -91,7 +92,7 @@ HistoryAccess open_table(const char* name, LOCKMODE lock, Oid* table) {
   const Finding finding = find_table(name);
   *table = finding.table;
   if (finding.access != HistoryAccess::kReady) return finding.access;
-  // No snapshot is held here: whoever makes us come back later is not kept from vacuuming by us.
+  // No snapshot is held here, so retrying later does not hold back VACUUM.
   if (!ConditionalLockRelationOid(finding.table, lock)) return HistoryAccess::kLocked;
   if (!is_still(finding.table, name)) return HistoryAccess::kNoTable;
 
@@ -101,9 +102,9 @@ HistoryAccess open_table(const char* name, LOCKMODE lock, Oid* table) {
   return HistoryAccess::kReady;
 }
 
-// What the owner's code has set goes with it: a search_path left behind would have the recorder's own
-// statements, which run as a superuser, find his operators. If there is an ERROR the end of the
-// transaction does both.
+// Also reverts what the owner's code has set. With a search_path left behind, the recorder's own statements,
+// which run as a superuser, would call that owner's operators. After an ERROR, the end of the transaction
+// does both.
 void close_table() {
   AtEOXact_GUC(false, settings_level);
   SetUserIdAndSecContext(saved_user, saved_security_context);

@@ -19,7 +19,7 @@ namespace pgleak {
 
 namespace {
 
-// What later events change of a row. One that arrives twice changes nothing.
+// What later events change in a row. An event that arrives twice changes nothing.
 constexpr char kIfThere[] =
     " ON CONFLICT (system_identifier, leak_id) DO UPDATE SET ended_at = EXCLUDED.ended_at,"
     " duration = EXCLUDED.duration, outcome = EXCLUDED.outcome, idle_for = EXCLUDED.idle_for,"
@@ -31,7 +31,7 @@ constexpr char kIfThere[] =
     " trail = coalesce(EXCLUDED.trail, h.trail)"
     " WHERE h.ended_at IS NULL";
 
-// By which name the statement that makes new rows knows them.
+// The name of the tuplestore in the statement that inserts new rows.
 constexpr char kNewRows[] = "new_rows";
 
 constexpr char kCompleteOpenRows[] =
@@ -52,13 +52,14 @@ constexpr char kPruneSurplus[] =
 
 constexpr char kCount[] = "SELECT pg_catalog.count(*) FROM pgleak.history";
 
-// Prepares the statement on first use and keeps it; the plan cache follows a table that is made anew.
+// Prepares the statement on first use and keeps the plan. The plan cache handles a table that is dropped and
+// created again.
 SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, int count, const Oid* types) {
   if (*plan == nullptr) {
     SPIPlanPtr fresh = SPI_prepare(statement, count, const_cast<Oid*>(types));
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                      errmsg("pgleak: could not prepare a statement for its history")));
+                      errmsg("pgleak: could not prepare a statement for pgleak.history")));
     *plan = fresh;
   }
   return *plan;
@@ -67,7 +68,7 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, int count, const O
 void execute(SPIPlanPtr plan, Datum* values, const char* nulls, int expected) {
   const int result = SPI_execute_plan(plan, values, nulls, false, 0);
   if (result != expected)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not change its history"),
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not modify pgleak.history"),
                     errdetail("SPI returned %s.", SPI_result_code_string(result))));
 }
 
@@ -79,7 +80,8 @@ std::int64_t first_number() {
   return is_null ? 0 : DatumGetInt64(value);
 }
 
-// Runs body() with SPI and a snapshot. No RAII: an ERROR in between unwinds both through the transaction.
+// Runs body() with SPI and a snapshot. No RAII object, because an ERROR inside unwinds both with the
+// transaction.
 template <typename Body>
 void with_spi(Body body) {
   Assert(MyBackendType == B_BG_WORKER && IsTransactionState());
@@ -90,7 +92,7 @@ void with_spi(Body body) {
   SPI_finish();
 }
 
-// Writes a row whatever is there already: the first event that arrives makes it, a later one completes it.
+// Writes the row whether or not one exists: the first event to arrive creates it, later ones complete it.
 void write_row(HistoryRow* row) {
   static SPIPlanPtr plan = nullptr;
   if (plan == nullptr) {
@@ -109,11 +111,11 @@ void write_row(HistoryRow* row) {
   execute(plan, row->values, nulls, SPI_OK_INSERT);
 }
 
-// Rows that are known to be new and are written together: an INSERT of many costs half of what as many of
-// one row do, and without ON CONFLICT less is logged for each. It reads them as a trigger reads its
+// Rows that are known to be new, inserted by one statement. That costs half as much as one INSERT per row,
+// and without ON CONFLICT each row writes less WAL. The statement reads them as a trigger reads its
 // transition tables.
 struct NewRows {
-  Tuplestorestate* rows;  // nullptr: none
+  Tuplestorestate* rows;  // nullptr: no rows
   TupleDesc description;
 };
 
@@ -129,10 +131,11 @@ void register_new_rows(EphemeralNamedRelation relation, const NewRows& waiting) 
   relation->md.enrtuples = static_cast<double>(tuplestore_tuple_count(waiting.rows));
   relation->reldata = waiting.rows;
   if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to its history")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not pass rows to pgleak.history")));
 }
 
-// Writes those that wait, if any do. An error if one of them is there already.
+// Inserts the collected rows, if any. An existing row is an ERROR.
 void write_new_rows(NewRows* waiting) {
   if (waiting->rows == nullptr) return;
   EphemeralNamedRelationData relation{};
@@ -155,7 +158,8 @@ void write_new_rows(NewRows* waiting) {
 }  // namespace
 
 void write_events(std::uint64_t count, bool are_new, bool notifies) {
-  // ON CONFLICT has the server refuse a table that has such rules, whose work could not be told from ours.
+  // With such rules on the table, the server rejects ON CONFLICT; inserting rows one by one reports that
+  // error instead of running rules whose effect we could not tell from our own.
   const bool writes_together = are_new && !has_history_rules();
   with_spi([count, writes_together, notifies] {
     NewRows waiting{nullptr, describe_history_row()};

@@ -43,7 +43,7 @@ const char* kind_name(EventKind kind) {
 
 }  // namespace
 
-// Small enough for the 8000 bytes of a notification whatever the names are: no statement.
+// Contains no statement, so it fits into the 8000 bytes of a notification whatever the names are.
 void notify_event(const Event& event, const char* database, const char* role, const char* application_name) {
   const Episode& episode = event.episode;
   StringInfoData json;
@@ -80,7 +80,7 @@ void append_name(StringInfo json, const char* key, const char* name, int encodin
   append_text(json, key, to_database_encoding(name, static_cast<int>(strlen(name)), encoding));
 }
 
-// Any role may listen, so it says no client's address and nothing of a statement.
+// Any role may listen, so it contains neither client addresses nor any part of a statement.
 char* as_json(const VerdictChange& notice) {
   const SessionIdentity& who = notice.who;
   StringInfoData json;

@@ -27,7 +27,7 @@ constexpr int kTimeoutMs = 30000;
 constexpr Micros kLimitsInterval = 5 * kSecond;
 constexpr Micros kPauseAfterError = 5 * kSecond;
 
-// The catalogs say -1 for no limit (-2: an invalid database).
+// The catalogs use -1 for no limit, and -2 for an invalid database.
 std::int32_t positive(std::int32_t limit) { return limit > 0 ? limit : 0; }
 
 std::int32_t database_limit(Oid database) {
@@ -38,7 +38,7 @@ std::int32_t database_limit(Oid database) {
   return positive(limit);
 }
 
-// Nothing for a superuser, to whom no limit applies, that of the database included.
+// Returns nothing for a superuser, to whom no connection limit applies, not even that of the database.
 std::optional<std::int32_t> role_limit(Oid role) {
   HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
   if (!HeapTupleIsValid(tuple)) return 0;
@@ -64,7 +64,7 @@ void publish_connection_limits() {
   }
 }
 
-// True if it was committed.
+// Returns true if the transaction was committed.
 template <typename Body>
 bool run_upkeep(MemoryContext context, Body body) {
   set_interruptible(true);
@@ -75,7 +75,7 @@ bool run_upkeep(MemoryContext context, Body body) {
   set_interruptible(false);
   pgstat_report_stat(true);
   if (error != nullptr)
-    ereport(DEBUG1, (errcode(error->sqlerrcode), errmsg("pgleak recorder: could not serve pools: %s",
+    ereport(DEBUG1, (errcode(error->sqlerrcode), errmsg("pgleak recorder: could not maintain pools: %s",
                                                         error->message != nullptr ? error->message : "")));
   return error == nullptr;
 }
@@ -83,7 +83,7 @@ bool run_upkeep(MemoryContext context, Body body) {
 void update_connection_limits(MemoryContext context) {
   static MonotonicTime due_at{};
   static ChangeWatch catalogs{};
-  static std::uint64_t known = 0;  // as many pools had begun when all was well last
+  static std::uint64_t known = 0;  // pools.begun as of the last success; 0 after a failure
   const MonotonicTime now = monotonic_now();
   if (now < due_at) return;
   due_at = now + kLimitsInterval;

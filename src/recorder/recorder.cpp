@@ -1,7 +1,9 @@
-// Owns: the recorder, the background worker that writes the scanner's events into pgleak.history, completes
-// what an earlier run of the server left open, prunes, and keeps the rules of pgleak.rules compiled
-// (rules_state.cpp). Started by the postmaster; connected to pgleak.database. Must never wait for a lock on
-// its table, hold a snapshot while it waits, or give an event up before it is committed.
+// The recorder: a background worker that writes the scanner's events into pgleak.history, completes what an
+// earlier run of the server left open, prunes the history, and keeps the compiled rules current.
+//
+// The postmaster starts it; it connects to pgleak.database. It never waits for a lock on its tables, never
+// holds a snapshot while it waits, and removes no event from the queue before the commit that wrote it.
+// recorder/README.md describes its turns.
 
 #include "recorder/recorder.hpp"
 
@@ -34,45 +36,45 @@ namespace {
 
 constexpr std::uint64_t kBatchSize = 256;  // events in one transaction
 constexpr int kPruneBatchSize = 1000;      // rows in one transaction
-constexpr Micros kIdleInterval = kSecond;  // how soon a promotion or a CREATE EXTENSION is noticed
+constexpr Micros kIdleInterval = kSecond;  // delay until a promotion or a CREATE EXTENSION is noticed
 constexpr Micros kLongestBackoff = 5 * kSecond;
 constexpr Micros kPruneInterval = 10 * kSecond;
 constexpr Micros kRecountInterval = 3600 * kSecond;
-constexpr Micros kSilence = 10 * kSecond;  // without notifications, when there was no room for them
+constexpr Micros kSilence = 10 * kSecond;  // pause in notifications when their queue was full
 constexpr int kTimeoutMs = 30000;          // for one transaction
-constexpr int kShutdownTimeoutMs = 500;    // for the last one, while the whole server waits for us
+constexpr int kShutdownTimeoutMs = 500;    // for the last one, while the server waits for it to stop
 
 struct Recorder {
   MemoryContext context;     // reset every turn
-  HistoryAccess access;      // as last seen
-  bool has_started;          // rows of earlier runs are completed
-  std::uint64_t rows;        // in history, kept up to date by adding and subtracting
-  MonotonicTime recount_at;  // when to count them anew
+  HistoryAccess access;      // as of the last attempt
+  bool has_started;          // the rows of earlier runs are completed
+  std::uint64_t rows;        // in the history, kept current by adding and subtracting
+  MonotonicTime recount_at;  // when to count them again
   MonotonicTime prune_at;
   Micros backoff;          // 0 after success
-  MonotonicTime retry_at;  // after an error: not before that, however many events wake us
+  MonotonicTime retry_at;  // after an error: no attempt before that, however many events arrive
   MonotonicTime silent_until;
-  std::uint64_t tried;  // so many of the oldest events may have been written already
-  bool is_stopping;     // the whole server is: SIGTERM has come, time-outs bound what we do
+  std::uint64_t tried;  // number of oldest events that may already have been written
+  bool is_stopping;     // the server is shutting down: SIGTERM has arrived, timeouts bound what is left
 };
 
 Recorder recorder;
 
-// Settings of a database or of all roles apply to background workers as well; these would break the recorder.
+// Settings of a database or of all roles apply to background workers too; these would break the recorder.
 void fix_settings() {
   static const char* const kFixed[][2] = {
       {"default_transaction_read_only", "off"},
       {"default_transaction_isolation", "read committed"},
       {"default_transaction_deferrable", "off"},
       {"statement_timeout", "0"},
-      // Somebody may hold a lock on a row of ours: like one on the table, that is not worth a wait with a
-      // snapshot.
+      // Another session may hold a lock on one of our rows. As with a table lock, waiting for it with a
+      // snapshot would hold back VACUUM.
       {"lock_timeout", "50ms"},
       {"idle_in_transaction_session_timeout", "0"},
       {"transaction_timeout", "0"},
       {"search_path", "pg_catalog, pg_temp"},
       {"row_security", "off"},
-      // A standby that does not answer must not keep the recorder waiting in its commit.
+      // A standby that does not respond must not block the recorder's commit.
       {"synchronous_commit", "local"},
   };
   for (const auto& setting : kFixed)
@@ -80,9 +82,9 @@ void fix_settings() {
       SetConfigOption(setting[0], setting[1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-// Runs body() in a transaction with history locked, and after_commit() right behind the commit, before
-// anything that could end the process. Returns true if it was committed. Errors and a history that
-// cannot be written now are noted and said, once.
+// Runs body() in a transaction with the history locked, and after_commit() directly after the commit, before
+// anything that could end the process. Returns true if the transaction was committed. An error, or a history
+// that cannot be written, is logged once.
 template <typename Body, typename AfterCommit>
 bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   Assert(is_recorder() && !RecoveryInProgress());
@@ -117,8 +119,8 @@ bool with_history(int timeout_ms, Body body, AfterCommit after_commit) {
   recorder.backoff =
       error == nullptr ? Micros{0} : Min(Max(2 * recorder.backoff, kIdleInterval), kLongestBackoff);
   recorder.retry_at = monotonic_now() + recorder.backoff;
-  // Any role can fill the queue of notifications, and keep it full by a LISTEN in an open transaction. That
-  // must not keep events from being recorded.
+  // Any role can fill the notification queue, and keep it full with LISTEN in an open transaction. That must
+  // not stop events from being recorded.
   if (error != nullptr && error->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
     recorder.silent_until = monotonic_now() + kSilence;
   shared->is_recording.store(is_done, std::memory_order_relaxed);
@@ -131,8 +133,8 @@ void raise_leak_id(std::int64_t least) {
   }
 }
 
-// Once per run of the server, before its first event is written: every row that is open now belongs to
-// sessions that no longer exist. And identifiers must not repeat even if the clock was set back.
+// Runs once per start of the server, before its first event is written: every row that is open now belongs to
+// a session that no longer exists. It also keeps leak ids from repeating if the clock was set back.
 void start_history() {
   const bool is_first = !shared->stale_rows_completed.load(std::memory_order_relaxed);
   with_history(
@@ -151,16 +153,17 @@ void start_history() {
       });
 }
 
-// Writes one batch; false if nothing was written.
+// Writes one batch. Returns false if nothing was written.
 bool write_batch(int timeout_ms) {
   const std::uint64_t waiting = event_queue->waiting();
   const std::uint64_t count = waiting < kBatchSize ? waiting : kBatchSize;
   if (count == 0) return false;
   const bool notifies = settings.notify && monotonic_now() >= recorder.silent_until;
-  // An error can come after the commit as well, if rarely, and a recorder can end there.
+  // In rare cases an error comes after the commit, or the recorder ends there, so an attempt may have
+  // succeeded.
   const bool are_new = recorder.tried == 0;
   recorder.tried = Max(recorder.tried, count);
-  std::uint64_t opened = 0;  // each of these makes a row
+  std::uint64_t opened = 0;  // each creates a row
   for (std::uint64_t i = 0; i < count; i++) opened += event_queue->peek(i)->kind == EventKind::kOpened;
   return with_history(
       timeout_ms, [count, are_new, notifies] { write_events(count, are_new, notifies); },
@@ -190,12 +193,12 @@ void prune() {
       [&deleted, &rows, now, recounts] {
         recorder.rows = rows;
         if (recounts) recorder.recount_at = now + kRecountInterval;
-        // A batch that deleted something may have left more.
+        // A batch that deleted rows may have left more.
         if (deleted == 0) recorder.prune_at = now + kPruneInterval;
       });
 }
 
-// What there is to write and to prune; returns how long that may wait for the next time.
+// Writes and prunes what is due. Returns the time until that is needed again.
 Micros keep_history() {
   if (RecoveryInProgress()) {
     shared->is_recording.store(false, std::memory_order_relaxed);
@@ -213,7 +216,7 @@ Micros keep_history() {
   return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? Micros{0} : kIdleInterval;
 }
 
-// One turn of the recorder; returns how long it may sleep.
+// Runs one turn of the recorder. Returns how long it may sleep.
 Micros take_turn() {
   MemoryContextReset(recorder.context);
   maintain_pools(recorder.context);
@@ -222,7 +225,7 @@ Micros take_turn() {
   return Min(until_rules, until_history);
 }
 
-// The server is going down in an orderly way: write what there is and close what is open.
+// The server is shutting down in an orderly way: write the remaining events and complete the open rows.
 void record_shutdown() {
   if (RecoveryInProgress() || !recorder.has_started) return;
   recorder.is_stopping = true;

@@ -1,13 +1,8 @@
-// Owns: what the recorder tells the administrator, at most once for each thing, and pgleak.stats' last error.
-// Called by the recorder, outside of any transaction.
-// Owns: keeping the compiled rules in step with pgleak.rules and with the roles it names.
-// Called by the recorder at every turn, outside of any transaction, on a standby too.
-// Owns: reading pgleak.rules, and who is a member of the roles it names, into a RuleSet.
-// Called by rules.cpp in the recorder, inside a transaction, on a standby too. May ereport.
-// Owns: what the recorder does for the pools because the scanner cannot: looking up CONNECTION LIMITs,
-// sending notifications. Called by the recorder at every turn, outside of any transaction, on a standby too.
-// Owns: the recorder's connection to pgleak.database, and waiting for it quietly when it cannot be had.
-// Called once by the recorder, after start_worker().
+// The parts of the recorder that recorder.cpp calls in each of its turns: connecting, rules, pools, and its
+// log.
+//
+// Everything here runs in the recorder outside any transaction unless its declaration says otherwise, on a
+// primary and on a standby alike.
 #ifndef PGLEAK_RECORDER_RECORDER_HPP
 #define PGLEAK_RECORDER_RECORDER_HPP
 
@@ -20,45 +15,57 @@
 
 namespace pgleak {
 
-// Says in what state the history is found when that has changed since the last call.
+// --- recorder_log.cpp: what the recorder tells the administrator, and the last error in pgleak.stats ---
+
+// Logs the state of the history if it has changed since the last call.
 void report_history_access(HistoryAccess access);
 
-// Counts an error of the recorder, keeps it for pgleak.stats and logs it; the same error again is logged once
-// a minute only.
+// Counts an error of the recorder, keeps it for pgleak.stats, and logs it. The same error is logged at most
+// once a minute.
 void report_recorder_error(const ErrorData* error);
 
-// As report_recorder_error(), of an error while pgleak.rules was read.
+// As report_recorder_error(), for an error while pgleak.rules was read.
 void report_rules_error(const ErrorData* error);
 
-// Says that other rules are in force now.
+// Logs how many rules are in force, after a change.
 void report_rules(int count);
 
-// Says that for `count` members of roles that rules name there was no room, when that has changed.
+// Logs that `count` members of roles named by rules did not fit, if the number has changed.
 void report_roles_left_out(std::int64_t count);
 
-// Once per process: has the server tell about roles and tables that change. May ereport.
+// --- rules.cpp: keeps the compiled rules in step with pgleak.rules and the roles it names ---
+
+// Registers for invalidation messages about roles and tables. Call once per process. May ereport.
 void prepare_rules();
 
-// Reads the rules anew if they may have changed and publishes them. Returns how long the recorder may sleep
-// as far as rules are concerned. `context` is reset by the caller. Errors are noted and said; the rules that
-// were in force then stay in force.
+// Reads and publishes the rules if they may have changed. Returns how long the recorder may sleep as far as
+// rules are concerned. The caller resets `context`. Errors are logged, and the previous rules stay in force.
+// Never ereports an ERROR.
 Micros keep_rules_current(MemoryContext context);
 
-// Fills `set`, which is all zero, with the enabled rules in their order. After open_rules() said kReady: it
-// reads as the table's owner, and names of no database or role are as good as others. More rules than fit are
-// an ERROR.
+// --- rules_table.cpp: reads pgleak.rules and role memberships into a RuleSet ---
+
+// Fills `set`, which must be all zero, with the enabled rules in their order. Call it inside a transaction,
+// after open_rules() returned kReady: it reads as the table's owner. Names of databases and roles that do not
+// exist are accepted. May ereport (also if there are more rules than fit).
 void read_rules_table(RuleSet* set);
 
-// Adds the members, direct and indirect, of the roles that the rules name. As the recorder itself, after
-// close_rules(). Returns the number of roles for which there was no room.
+// Adds the direct and indirect members of the roles that the rules name. Call it inside a transaction, as the
+// recorder itself, after close_rules(). Returns the number of members that did not fit. May ereport.
 std::int64_t read_role_members(RuleSet* set);
 
-// `context` is reset by the caller. Errors (somebody has a catalog locked) are not worth a word: what was
-// known stays in force, and it is tried again a little later.
+// --- pool_upkeep.cpp: the work for pools that needs a database ---
+
+// Reads the connection limits of the pools if they may have changed, and sends the notifications about
+// changed verdicts. The caller resets `context`. Errors, such as a locked catalog, are logged at DEBUG1 only:
+// the known values stay in force, and the next turn tries again.
 void maintain_pools(MemoryContext context);
 
-// Connects this worker to pgleak.database. If that failed the last time, first waits until the database
-// exists and a pause has passed, and ends the worker so that its successor can connect. May ereport FATAL.
+// --- database_connection.cpp ---
+
+// Connects this worker to pgleak.database. Call it once, after start_worker(). If the previous attempt
+// failed, waits until the database exists and a pause has passed, then ends this process so that its
+// successor can connect. May ereport FATAL.
 void connect_to_history_database();
 
 }  // namespace pgleak

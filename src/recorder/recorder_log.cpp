@@ -10,7 +10,7 @@ namespace {
 
 constexpr Micros kRepeatAfter = 60 * kSecond;
 
-// The message goes into LastError; a longer one is cut at a character.
+// Stores the message in LastError, truncated at a character boundary.
 void keep_error(const char* message, WallTime at) {
   LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
   strlcpy(shared->last_error.message, message, sizeof(shared->last_error.message));
@@ -43,40 +43,40 @@ void report_history_access(HistoryAccess access) {
       break;
     case HistoryAccess::kOtherVersion:
       ereport(LOG, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("pgleak recorder: extension \"pgleak\" in database \"%s\" is not at version %s, "
+                    errmsg("pgleak recorder: extension \"pgleak\" in database \"%s\" is not version %s, "
                            "nothing is recorded",
                            database, kExtensionVersion),
-                    errhint("Run ALTER EXTENSION pgleak UPDATE in that database, or install the library that "
-                            "belongs to it.")));
+                    errhint("Run ALTER EXTENSION pgleak UPDATE in that database, or install the matching "
+                            "library.")));
       break;
     case HistoryAccess::kNoTable:
       ereport(
           LOG,
           (errcode(ERRCODE_UNDEFINED_TABLE),
-           errmsg("pgleak recorder: the extension's table pgleak.history is gone from database \"%s\", "
+           errmsg("pgleak recorder: the extension's table pgleak.history is missing from database \"%s\", "
                   "nothing is recorded",
                   database),
-           errhint(
-               "Give the table its name back, or run DROP EXTENSION pgleak and CREATE EXTENSION pgleak.")));
+           errhint("Restore the table's name, or drop and re-create the extension.")));
       break;
     case HistoryAccess::kLocked:
       ereport(
           LOG,
           (errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-           errmsg("pgleak recorder: pgleak.history is locked by another session, events wait in the queue")));
+           errmsg(
+               "pgleak recorder: pgleak.history is locked by another session, keeping events in the queue")));
       break;
   }
 }
 
 namespace {
 
-// The last error that was logged, of one kind.
+// The last logged error of one kind.
 struct Logged {
   char message[sizeof(LastError::message)];
-  MonotonicTime at;  // none: nothing was
+  MonotonicTime at;  // none: nothing logged yet
 };
 
-// Counts and keeps an error. False if the same one has been logged not long ago.
+// Counts and keeps an error. Returns false if the same error was logged recently.
 bool note_error(const char* message, Logged* logged) {
   Assert(is_recorder());
   const Now now = read_clocks();
@@ -104,14 +104,13 @@ void log_error(const ErrorData* error, const char* what, const char* consequence
 void report_recorder_error(const ErrorData* error) {
   static Logged logged{};
   if (note_error(error->message != nullptr ? error->message : "", &logged))
-    log_error(error, "write history", "Events wait in the queue and are tried again.");
+    log_error(error, "write history", "Events stay in the queue until the recorder can write them.");
 }
 
 void report_rules_error(const ErrorData* error) {
   static Logged logged{};
   if (note_error(error->message != nullptr ? error->message : "", &logged))
-    log_error(error, "read pgleak.rules",
-              "The rules that were in force before stay in force until it can be read.");
+    log_error(error, "read pgleak.rules", "The previous rules stay in force until the table can be read.");
 }
 
 void report_rules(int count) {
@@ -127,13 +126,12 @@ void report_roles_left_out(std::int64_t count) {
   if (count == 0) return;
   char message[sizeof(LastError::message)];
   snprintf(message, sizeof(message),
-           "the rules of pgleak.rules apply to %d members of the roles they name, not to " INT64_FORMAT
-           " more",
-           kMaxRoles, count);
+           "pgleak.rules applies to only %d members of the roles it names, omitting " INT64_FORMAT, kMaxRoles,
+           count);
   static Logged logged{};
   if (!note_error(message, &logged)) return;
   ereport(WARNING, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("pgleak recorder: %s", message),
-                    errhint("Have the rules name roles with fewer members.")));
+                    errhint("Use roles with fewer members in pgleak.rules.")));
 }
 
 }  // namespace pgleak

@@ -21,8 +21,8 @@ namespace pgleak {
 
 namespace {
 
-// The casts cost nothing and make sure of the types: somebody may have altered the table. ONLY, and no view:
-// nothing but the extension's own table is read.
+// The casts guarantee the types in case somebody altered the table; they cost nothing otherwise. ONLY, and a
+// check that it is no view: nothing but the extension's own table is read.
 constexpr char kReadRules[] =
     "SELECT p.id::pg_catalog.int4, p.database::pg_catalog.text, p.role::pg_catalog.text,"
     " p.application_name::pg_catalog.text, p.client_addr::pg_catalog.inet, p.min_impact::pg_catalog.text,"
@@ -34,7 +34,8 @@ constexpr char kReadRules[] =
 enum Column { kId = 1, kDatabase, kRole, kApplicationName, kClientAddr, kMinImpact, kFirstLimit };
 constexpr int kValidUntil = kFirstLimit + kLimitCount;
 
-// Members of members too, whatever a membership lets them inherit; a superuser only where he is a member.
+// Includes indirect members whatever the memberships inherit, and a superuser only where it really is a
+// member.
 constexpr char kReadMembers[] =
     "WITH RECURSIVE member (role, of_role) AS ("
     " SELECT s.role, s.role FROM pg_catalog.unnest($1) AS s (role)"
@@ -49,13 +50,14 @@ SPIPlanPtr kept_plan(SPIPlanPtr* plan, const char* statement, Oid type) {
     SPIPlanPtr fresh = SPI_prepare(statement, 1, &type);
     if (fresh == nullptr || SPI_keepplan(fresh) != 0)
       ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-                      errmsg("pgleak: could not prepare a statement for its rules")));
+                      errmsg("pgleak: could not prepare a statement for pgleak.rules")));
     *plan = fresh;
   }
   return *plan;
 }
 
-// One row of the table. The table's CHECKs let nothing through that is refused here, unless they are gone.
+// One row of the table. The table's CHECKs already reject what is rejected here, unless somebody dropped
+// them.
 struct RuleRow {
   HeapTuple tuple;
   TupleDesc descriptor;
@@ -80,7 +82,7 @@ void copy_text(const RuleRow& row, int column, char* target, std::size_t size) {
   if (strlcpy(target, TextDatumGetCString(*value), size) >= size || target[0] == '\0') row.refuse(column);
 }
 
-// Months are 30 days, as when intervals are compared.
+// A month counts as 30 days, as in interval comparison.
 Micros read_limit(const RuleRow& row, int column) {
   constexpr std::int64_t kMost = 365;
   const std::optional<Datum> value = row.get(column);
@@ -126,7 +128,7 @@ void read_rule(const RuleRow& row, Rule* rule) {
   rule->names_role = rule->role[0] != '\0';
 }
 
-// The roles that rules name and that exist, each with the rules that name it.
+// The existing roles that rules name, each with the rules that name it.
 struct NamedRoles {
   int count;
   Oid role[kMaxRules];
@@ -164,7 +166,7 @@ Oid fetched_oid(std::uint64_t row, int column) {
   return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, &is_null));
 }
 
-// What belongs to one member comes in several rows, one behind the other.
+// A member's rows are consecutive.
 struct Member {
   Oid role;
   RuleBits satisfied;
@@ -205,7 +207,7 @@ void read_rules_table(RuleSet* set) {
   Datum values[] = {Int64GetDatum(kMaxRules + 1)};
   const int result = SPI_execute_plan(kept_plan(&plan, kReadRules, INT8OID), values, nullptr, true, 0);
   if (result != SPI_OK_SELECT)
-    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read its rules"),
+    ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read pgleak.rules"),
                     errdetail("SPI returned %s.", SPI_result_code_string(result))));
   if (SPI_processed > kMaxRules)
     ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

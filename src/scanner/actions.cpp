@@ -11,7 +11,7 @@ namespace pgleak {
 
 namespace {
 
-// Never 0, and never the same twice in four billion.
+// Never 0, and repeated only after four billion calls.
 std::uint32_t next_nonce() {
   const std::uint32_t nonce = shared->last_nonce.fetch_add(1) + 1;
   return nonce != 0 ? nonce : shared->last_nonce.fetch_add(1) + 1;
@@ -31,20 +31,7 @@ void count_result(Action action, ActionResult result) {
     counters.cancels_failed++;
 }
 
-// Marks the request as taken. False if the asker has withdrawn it.
-bool take_manual_request(TrackedSession session) {
-  ManualRequest& request = session.manual_request();
-  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
-  const bool is_asked = request.phase == ManualRequest::Phase::kAsked;
-  if (is_asked) {
-    enter_phase(&request, ManualRequest::Phase::kTaken);
-    shared->manual_requests--;
-  }
-  LWLockRelease(shared->manual_lock);
-  return is_asked;
-}
-
-// Tells the asker, if the action was a request.
+// Answers the caller, if the action was requested manually.
 void answer_manual_request(TrackedSession session, ActionResult result) {
   ManualRequest& request = session.manual_request();
   if (request.phase != ManualRequest::Phase::kTaken) return;
@@ -66,7 +53,7 @@ void write_progress(TrackedSession session, const EpisodeProgress& progress) {
   session.update([&progress](SessionRecord* record) { record->episode.progress = progress; });
 }
 
-// The action is over, and the record says how.
+// Logs the result of the finished action and queues the event.
 void report_result(TrackedSession session) {
   const Episode& episode = session.record().episode;
   const ActionState& state = episode.progress.action;
@@ -85,22 +72,25 @@ void finish(TrackedSession session, ActionResult result, Now now) {
   report_result(session);
 }
 
-// Sends the request once more, under a new nonce. The session has been seen asleep since the last one.
+// Sends the request again under a new nonce. The session was seen asleep after the previous message.
 void send_request(TrackedSession session, Now now) {
   RunningAction& action = session.running_action();
   const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
+  // All messages expire when the handshake is given up: none may be obeyed after that.
+  const MonotonicTime began = action.handshake.attempts > 0 ? action.handshake.started_at : now.monotonic;
   action.nonce = next_nonce();
-  session.action_slot().request.write([&action, probed, now](ActionRequest* request) {
+  session.action_slot().request.write([&action, probed, began](ActionRequest* request) {
     request->nonce = action.nonce;
     request->probed = probed;
-    request->expires_at = now.monotonic + kHandshakeTimeout;
+    request->expires_at = began + kHandshakeTimeout;
   });
   note_sent(&action.handshake, now.monotonic);
   const ActionRequest& request = session.action_slot().request.current();
   if (!send_message(session, judged_of(request), action.nonce)) finish(session, ActionResult::kSkipped, now);
 }
 
-// An active session is signalled. Its handler checks once more, in the target, what the signal is meant for.
+// Signals an active session. Its handler checks once more, in the target, which transaction the signal is
+// meant for.
 void signal_active(TrackedSession session, const Decision& decision, Now now) {
   RunningAction& action = session.running_action();
   action.nonce = next_nonce();
@@ -110,7 +100,7 @@ void signal_active(TrackedSession session, const Decision& decision, Now now) {
   if (!send_interrupt(session, judged_of(request))) finish(session, ActionResult::kSkipped, now);
 }
 
-// The log line and the event, before anything reaches the session.
+// Writes the log line and queues the event before anything reaches the session.
 void record_evidence(TrackedSession session, const Decision& decision) {
   const SessionRecord& record = session.record();
   if (!is_reported(record.episode.progress)) return;
@@ -120,10 +110,6 @@ void record_evidence(TrackedSession session, const Decision& decision) {
 }
 
 void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.is_manual && !take_manual_request(session)) {
-    finish(session, ActionResult::kSkipped, snapshot.now);
-    return;
-  }
   record_evidence(session, decision);
   const Episode& episode = session.record().episode;
   session.action_slot().request.write([&](ActionRequest* request) {
@@ -150,21 +136,21 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
 void warn_about_rate() {
   ereport(WARNING,
           (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-           errmsg("pgleak: more than %d actions within a minute, no more for a minute",
+           errmsg("pgleak: more than %d actions within one minute, suspending actions for one minute",
                   settings.max_actions_per_minute),
-           errhint("Find out why so many sessions leak; \"pgleak.max_actions_per_minute\" is the limit.")));
+           errhint("Find the cause of the leaks, or raise \"pgleak.max_actions_per_minute\".")));
 }
 
 void warn_about_rules() {
   ereport(WARNING, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                    errmsg("pgleak: the rules of pgleak.rules are not known, limits act without them"),
-                    errhint("Find out from the log why the pgleak recorder cannot read them.")));
+                    errmsg("pgleak: pgleak.rules is not loaded, applying limits without rules"),
+                    errhint("Check the server log for errors of the pgleak recorder.")));
 }
 
 }  // namespace
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.manual_answer && take_manual_request(session))
+  if (decision.manual_answer && session.take_manual_request())
     answer_manual_request(session, *decision.manual_answer);
   if (decision.episode == Decision::EpisodeStep::kClose) {
     drop_request(session);

@@ -11,8 +11,7 @@ namespace pgleak {
 
 namespace {
 
-// Slots that hold an end for which the queue had no room; mostly none, so that no scan has to search for
-// them.
+// Number of slots whose end did not fit into the queue. Usually 0, which saves each scan the search.
 int pending_count = 0;
 
 bool has_pending_end(TrackedSession session) {
@@ -27,17 +26,17 @@ bool put_end(TrackedSession session, const Ending& ending) {
   return put_event(EventKind::kEnded, session.index(), session.record().episode, "", ending);
 }
 
-// Without its end the row in the history would stay open, which is worse than no row: it waits in its slot
-// until there is room.
+// A lost end would leave the row in the history open, which is worse than no row, so the end waits in its
+// slot until the queue has room.
 void queue_end(TrackedSession session, const Ending& ending) {
-  // Not past those that wait: they are older.
+  // It must not overtake the pending ends, which are older.
   if (pending_count == 0 && put_end(session, ending)) return;
   set_pending_end(session, ending);
   pending_count++;
 }
 
-// The slot is about to get another episode: an end that still waits there is dropped and counted. It takes a
-// queue that is full for as long as a session needs to leak again.
+// The slot is about to get another episode, so an end still pending there is dropped and counted. That
+// happens only if the queue stays full until a session of the same slot leaks again.
 void drop_pending_end(TrackedSession session) {
   if (pending_count == 0 || !has_pending_end(session)) return;
   if (!put_end(session, session.record().pending_end)) shared->counters.events_dropped++;
@@ -70,7 +69,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
 }
 
 void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (!session.watch(decision.block.xact_seq)) return;  // it has ended by now
+  if (!session.watch(decision.block.xact_seq)) return;  // it has ended in the meantime
   const Episode episode = make_episode(snapshot, decision);
   drop_pending_end(session);
   session.open(episode, decision.impact, snapshot.details->proc_index);
@@ -97,7 +96,7 @@ void keep_episode(TrackedSession session, const Decision& decision) {
     record->next_action_at = decision.next_action_at;
   });
   if (!decision.has_begun_to_block) return;
-  // The log and the history need not wait for the end to know of a leak that keeps others waiting.
+  // A leak that starts to block others is reported immediately, not only when it ends.
   log_episode_blocking(session.record().episode, decision.impact);
   queue_event(EventKind::kBlocking, session.index(), session.record().episode, "");
 }
@@ -112,6 +111,8 @@ void prepare_apply() {
 
 void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
            ScanContext* scan) {
+  // The asker may have withdrawn the request since: then nothing has begun, and nothing has failed.
+  if (decision.is_manual && !session.take_manual_request()) return;
   scan->next_due_in = Min(scan->next_due_in, decision.next_due_in);
   if (decision.clocks)
     session.update([&decision](SessionRecord* record) { record->clocks = *decision.clocks; });

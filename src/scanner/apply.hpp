@@ -1,5 +1,5 @@
-// Carrying out a decision: episodes open and close, the record, the log and the queue follow. Evidence first,
-// then the deed.
+// Carries out a decision: opens, updates or closes the episode, then writes the log and the queue. Evidence
+// comes first, then the action.
 #ifndef PGLEAK_SCANNER_APPLY_HPP
 #define PGLEAK_SCANNER_APPLY_HPP
 
@@ -8,14 +8,14 @@
 
 namespace pgleak {
 
-// Finds what an earlier scanner left. May ereport (out of memory).
+// Takes over the pending ends that an earlier scanner left. May ereport (out of memory).
 void prepare_apply();
 
-// Carries out `decision`, which was made of `snapshot`. Emits LOG and WARNING messages, nothing worse.
+// Carries out `decision`, which was made from `snapshot`. Emits LOG and WARNING messages, nothing worse.
 void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
            ScanContext* scan);
 
-// Queues the ends of episodes for which the queue had no room, as far as it has by now.
+// Queues pending ends as far as the queue has room. Never ereports.
 void queue_pending_ends();
 
 }  // namespace pgleak

@@ -17,10 +17,10 @@ namespace pgleak {
 
 namespace {
 
-// Runs act(proc, entry) while the backend cannot exit, if it still is the one that is meant. A backend leaves
-// the status array before it leaves the proc array, and for that it needs the lock exclusively: one that is
-// seen in the status array while we hold the lock is alive until we let go (as SignalVirtualTransaction has
-// it).
+// Calls act(proc, entry) if the backend still matches, while it cannot exit. A backend leaves the status
+// array before it leaves the proc array, for which it needs ProcArrayLock exclusively. So a backend seen in
+// the status array under that lock lives until the lock is released (the same argument as in
+// SignalVirtualTransaction).
 template <typename Act>
 bool with_backend(TrackedSession session, const Judged& judged, Act act) {
   BackendOwner owner;
@@ -46,7 +46,7 @@ bool with_backend(TrackedSession session, const Judged& judged, Act act) {
 bool send_signal(TrackedSession session, const Judged& judged, int signal) {
   stop_at("check");
   return with_backend(session, judged, [&judged, signal](const StatusEntry&) {
-    // The whole process group, as the server's own functions do.
+    // Signals the whole process group, as pg_signal_backend() does.
     return kill(-judged.session.pid, signal) == 0;
   });
 }

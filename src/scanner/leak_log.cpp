@@ -14,7 +14,7 @@ namespace pgleak {
 
 namespace {
 
-// Enough for every key with every name escaped at its worst, four bytes for one.
+// Bytes; room for every key even if each byte of each name takes four bytes when escaped.
 constexpr std::size_t kLineSize = 2048;
 
 char line_buffer[kLineSize];
@@ -46,7 +46,7 @@ void append_client(TextBuffer* line, const SessionIdentity& who) {
   line->append_pair("client", text.c_str());
 }
 
-// The keys that every line about an episode begins with, in this order.
+// The keys that start every line about an episode, in this order.
 void append_identity(TextBuffer* line, const Episode& episode) {
   append_number_pair(line, "pid", episode.session.pid);
   line->append(" ");
@@ -62,7 +62,7 @@ void append_identity(TextBuffer* line, const Episode& episode) {
   line->append(" ");
 }
 
-// The route, which is part of the statement.
+// The route is part of the statement, so pgleak.log_query covers it too.
 void append_route(TextBuffer* line, const char* statement) {
   Tags tags;
   char route[kRouteSize];
@@ -72,7 +72,7 @@ void append_route(TextBuffer* line, const char* statement) {
   line->append(" ");
 }
 
-// What the leak hurts; keys that say nothing are left out.
+// Appends the impact; keys without a value are left out.
 void append_impact(TextBuffer* line, const ImpactSample& impact_now) {
   line->append_pair("impact", to_string(impact_now.impact));
   line->append(" ");
@@ -163,7 +163,7 @@ void log_action_result(const Episode& episode, Action action, ActionResult resul
   line.append_pair("result", to_string(result));
   line.append(" ");
   append_number_pair(&line, "leak_id", episode.leak_id);
-  // One that was skipped has become active or has ended: nothing to worry about.
+  // A skipped session has become active or has ended, which is no cause for concern.
   const int level = result == ActionResult::kSkipped ? DEBUG1 : LOG;
   ereport(level, (errmsg("pgleak: %s: %s", to_string(action), line.c_str())));
 }

@@ -1,5 +1,7 @@
-// Owns: the log lines about episodes. Called by the scanner, which holds no transaction.
-// One event is one line that no name or statement can forge or break.
+// The log lines about episodes and actions. One event is one line, which no name and no statement can forge
+// or split.
+//
+// Called by the scanner outside any transaction. Emits LOG messages, nothing worse.
 #ifndef PGLEAK_SCANNER_LEAK_LOG_HPP
 #define PGLEAK_SCANNER_LEAK_LOG_HPP
 
@@ -9,24 +11,24 @@
 
 namespace pgleak {
 
-// Reserves the buffers, once per process. May ereport (out of memory).
+// Allocates this process's buffers. Call once. May ereport (out of memory).
 void prepare_leak_log();
 
-// Logs that an episode has opened; `age` is what its clock shows. `statement` goes into the DETAIL, and its
-// route into the line, unless pgleak.log_query is off. Emits a LOG message, nothing worse.
+// Logs that an episode has opened; `age` is the age on the episode's clock. Unless pgleak.log_query is off,
+// `statement` goes into the DETAIL and its route into the line.
 void log_episode_opened(const Episode& episode, Micros age, const char* statement);
 
-// Logs that a leak which has not done so yet keeps other sessions waiting.
+// Logs that a leak has started to block other sessions; once per episode.
 void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now);
 
-// Logs how an episode ended, `lasted` after its detection.
+// Logs the outcome of an episode that ended `lasted` after its detection.
 void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
 
-// Logs, before anything is sent, that an action is to be taken, or would be in a dry run.
+// Logs an action before anything is sent, or in a dry run the action that would be taken.
 void log_action(const Episode& episode, const ImpactSample& impact_now, Action action,
                 const ActionReason& reason, bool is_dry);
 
-// Logs what became of it.
+// Logs the result of that action; a skipped one at DEBUG1.
 void log_action_result(const Episode& episode, Action action, ActionResult result);
 
 }  // namespace pgleak

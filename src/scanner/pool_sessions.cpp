@@ -13,7 +13,7 @@ Sampler* sampler = nullptr;
 
 namespace {
 
-// Until then a new session may still be setting itself up: its driver gives it its application_name.
+// A younger session may still be setting itself up: some drivers set application_name only after connecting.
 constexpr Micros kSetUpTime = 2 * kSecond;
 
 void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& who) {
@@ -36,7 +36,7 @@ void note_move(SessionTrack* track, int pool, MonotonicTime now) {
   if (pool < kPoolCount) sampler->activities[pool].shared_on = now;
 }
 
-// False if the session is not set up yet, or gone.
+// Returns false if the session has gone or is not set up yet.
 bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, MonotonicTime now) {
   SessionIdentity who{};
   BackendOwner owner;
@@ -65,8 +65,8 @@ Activity compare(const SessionTrack& track, const StatusEntry& entry) {
   return Activity{has_run, has_ended};
 }
 
-// Reads the entry of slot `index` if it has changed since the last scan, and returns what its session has
-// done since; nothing if no client has it.
+// Reads the entry of slot `index` if it has changed since the last scan. Returns what the session has done
+// since; nothing if the slot has no client.
 std::optional<Activity> refresh_session(int index, MonotonicTime now) {
   SessionTrack& track = sampler->tracks[index];
   const Activity nothing_done{false, false};
@@ -77,7 +77,7 @@ std::optional<Activity> refresh_session(int index, MonotonicTime now) {
 
   StatusEntry entry{};
   const StatusRead status = read_status(index, &entry);
-  if (status == StatusRead::kBusy) return unchanged;  // taken to be as it was
+  if (status == StatusRead::kBusy) return unchanged;  // assume no change
   if (status == StatusRead::kUnused || !entry.is_client_backend) {
     track = SessionTrack{};
     track.pool = kNoPool;
@@ -111,7 +111,7 @@ void count_state(PoolCounts* counts, SessionState state) {
     counts->idle++;
 }
 
-// The route that the statement of an open leak names; empty if it names none.
+// The route in the statement of an open leak; empty if it names none.
 const char* route_of(int index, const Episode& episode) {
   LeakRoute& known = sampler->routes[index];
   if (known.leak_id == episode.leak_id) return known.route;

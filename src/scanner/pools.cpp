@@ -24,10 +24,10 @@ namespace pgleak {
 namespace {
 
 constexpr Micros kSampleInterval = kSecond;
-// A look that comes a little early is not worth waiting for the next one.
+// Sampling slightly early is better than waiting for the next scan.
 constexpr Micros kTolerance = 10 * kMillisecond;
 
-// What all pools together have in use that share a role or a database.
+// Sessions in use in all pools that share the role or the database of `with`.
 std::int32_t used_together(const Pool& with, bool by_role) {
   std::int32_t used = 0;
   for (int i = 0; i < kPoolCount; i++) {
@@ -39,7 +39,7 @@ std::int32_t used_together(const Pool& with, bool by_role) {
   return used;
 }
 
-// The limit of which the greater part is in use.
+// Picks the limit with the larger share in use.
 void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   PoolLimits limits;
   if (!shared->pools.limits[index].read(&limits)) return;
@@ -57,7 +57,8 @@ void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   }
 }
 
-// All its sessions are new, and it had many of those it ever had: the application was started anew.
+// True if no session of the previous sample is left and they were at least half of the pool's peak: the
+// application was restarted.
 bool has_restarted(int index, const PoolState& state, MonotonicTime now) {
   const PoolActivity& activity = sampler->activities[index];
   const bool is_shared = activity.shared_on.is_set() && now - activity.shared_on < kSharedFor;
@@ -65,7 +66,7 @@ bool has_restarted(int index, const PoolState& state, MonotonicTime now) {
          state.counts.connections >= 2 && state.counts.connections * 2 >= state.peak;
 }
 
-// Enough for every key with every name escaped at its worst, four bytes for one.
+// Bytes; room for every key even if each byte of each name takes four bytes when escaped.
 constexpr std::size_t kLineSize = 2048;
 
 void append_number_pair(TextBuffer* line, const char* key, std::int64_t number) {
@@ -88,7 +89,7 @@ void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
   append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
 }
 
-// Logs that the verdict on a pool has changed.
+// Logs that the verdict on a pool has changed. The text is advice, so it goes into the DETAIL.
 void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   static char line_buffer[kLineSize];
   static char advice[kAdviceSize];
@@ -105,7 +106,7 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   append_number_pair(&line, "leaked", state.counts.leaked);
 
   PoolState told = state;
-  if (!settings.log_query) told.leaks.route[0] = '\0';  // it is part of a statement
+  if (!settings.log_query) told.leaks.route[0] = '\0';  // the route is part of a statement
   write_advice(advice, told, scope);
   ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
                 advice[0] != '\0' ? errdetail("%s.", advice) : 0));
@@ -114,7 +115,7 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
 void report_verdict(int index, Verdict before) {
   const Pool& pool = pool_entry(index).current();
   log_verdict(pool, pool_scope(index), before);
-  // A standby's would be told after its promotion, when nobody wants to know any more.
+  // A standby would send its notifications only after its promotion, when they are stale.
   if (RecoveryInProgress()) return;
   shared->pools.verdict_queue.put(VerdictChange{pool_scope(index), pool.who, pool.state.verdict, before,
                                                 pool.state.counts, pool.state.used_of_capacity,
@@ -163,7 +164,8 @@ void judge_pools(const PoolRules& rules, Now now) {
   judge_entry(kServerPool, server, rules, now);
 }
 
-// It may be the first scanner since the server started, or the successor of one that knew pools.
+// The pools in shared memory are either none, in the first scanner since the server started, or those of an
+// earlier scanner.
 void find_known_pools() {
   sampler->table.clear();
   for (int i = 0; i < kPoolCount; i++) {

@@ -1,9 +1,8 @@
-// Owns: the look at all pools: once a second each session is counted in its pool, each pool is judged, and a
-// change of the verdict is told. Called by scanner.cpp after the look at all sessions. Must touch nothing but
-// shared memory and the log; takes no lock and allocates nothing per scan.
-// Owns: what the scanner remembers of sessions and pools from one look at the pools to the next, and the
-// counting of sessions in their pools. Used by pools.cpp, in the scanner's own memory. Must touch nothing but
-// shared memory; takes no lock and allocates nothing per scan.
+// Samples the pools: once a second, each session is counted in its pool, each pool is judged, and a changed
+// verdict is logged and passed to the recorder.
+//
+// scanner.cpp calls it after each scan of the sessions. It touches nothing but shared memory, its own memory
+// and the log, takes no lock, and allocates nothing per scan.
 #ifndef PGLEAK_SCANNER_POOLS_HPP
 #define PGLEAK_SCANNER_POOLS_HPP
 
@@ -18,28 +17,34 @@
 
 namespace pgleak {
 
-// Memory of this process; finds the pools that an earlier scanner knew. May ereport (out of memory).
+// --- pools.cpp: judges the pools ---
+
+// Allocates this process's memory and takes over the pools of an earlier scanner. May ereport (out of
+// memory).
 void prepare_pools();
 
-// Does nothing if the last one was less than a second ago.
+// Takes one sample, unless the previous one is less than a second old. Emits LOG messages, nothing worse.
 void sample_pools(const ScanContext& scan);
 
-inline constexpr int kNoPool = -1;
-inline constexpr std::uint32_t kNotRead = UINT32_MAX;  // no version stays odd
+// --- pool_sessions.cpp: counts sessions in their pools; the memory between two samples ---
 
-// What the scanner remembers of the session of one slot, so that one that does nothing costs a comparison.
+inline constexpr int kNoPool = -1;
+inline constexpr std::uint32_t kNotRead = UINT32_MAX;  // odd, so it equals no stable version
+
+// The scanner's memory of the session in one slot. It reduces the cost of an unchanged session to one
+// comparison.
 struct SessionTrack {
   SessionId id;           // pid 0: no client
-  std::uint32_t version;  // of its entry when that was read
+  std::uint32_t version;  // of the entry when it was read
   int pool;
-  std::uint32_t vacancies;  // of the table when it found no entry there
+  std::uint32_t vacancies;  // of the table when it had no entry for this session
   SessionState state;
   WallTime state_start;
   WallTime xact_start;
   SessionActivity activity;
 };
 
-// The route that the statement of an open leak names, read once; empty if it names none.
+// The route in the statement of an open leak, read once; empty if it names none.
 struct LeakRoute {
   std::int64_t leak_id;
   char route[kRouteSize];
@@ -51,15 +56,15 @@ struct Activity {
   bool has_ended_transaction;
 };
 
-// What one look collects of one pool.
+// What one sample collects about one pool.
 struct Collected {
   PoolSample sample;
   PoolObservation observation;
-  std::int32_t survivors;  // of the last look
+  std::int32_t survivors;  // sessions that were in the previous sample
 };
 
 struct Sampler {
-  SessionTrack* tracks;  // one for each slot
+  SessionTrack* tracks;  // one per slot
   LeakRoute* routes;
   char* statement;
   Tags tags;
@@ -67,14 +72,15 @@ struct Sampler {
   PoolActivity activities[kPoolCount];
   Collected collected[kPoolEntryCount];
   MonotonicTime next_on;
-  bool has_sampled;  // what there was before the first look is not known
+  bool has_sampled;  // false before the first sample: what happened before it is unknown
 };
 
 extern Sampler* sampler;
 
 inline SeqLock<Pool>& pool_entry(int index) { return shared->pools.pools[index]; }
 
-// Counts the session of slot `index`, if a client has it, in its pool and in the server's row.
+// Counts the session of slot `index`, if it has a client, in its pool and in the server's row. Never
+// ereports.
 void collect_session(int index, Micros suspect_after, MonotonicTime now);
 
 }  // namespace pgleak

@@ -1,4 +1,5 @@
-// One scan: what is the same for all sessions, what their decisions use up, and when the next scan is due.
+// The context of one scan: the inputs that all sessions share, the budgets that their decisions use up, and
+// the time until the next scan.
 #ifndef PGLEAK_SCANNER_SCAN_CONTEXT_HPP
 #define PGLEAK_SCANNER_SCAN_CONTEXT_HPP
 
@@ -11,8 +12,8 @@ struct ScanContext {
   Now now;  // when the scan began
   ScanInputs inputs;
   Budgets budgets;
-  bool watches_transactions;  // active sessions are candidates, too
-  Micros next_due_in;         // the earliest moment at which something will be due
+  bool watches_transactions;  // active sessions are candidates too
+  Micros next_due_in;         // time until the next limit or action is due
 
   bool has_deferred() const { return budgets.records.has_deferred() || budgets.actions.has_deferred(); }
 };

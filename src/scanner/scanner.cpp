@@ -1,9 +1,9 @@
-// The scanner: the background worker that reads all sessions, decides about each, and logs and queues what
-// follows.
+// The scanner: a background worker that reads all sessions, decides about each, and logs and queues the
+// result.
 //
-// The postmaster starts it; it is connected to no database. It touches nothing but shared memory and the log:
-// no catalog, no table, no file, so that nothing on disk can stop it. See scanner/README.md for the way of a
-// session through one scan.
+// The postmaster starts it. It connects to no database and touches nothing but shared memory and the log: no
+// catalog, no table, no file, so nothing on disk can block it. scanner/README.md shows the way of a session
+// through one scan.
 
 #include <cstdint>
 
@@ -35,7 +35,7 @@ namespace pgleak {
 
 namespace {
 
-// What takes long, above all a line in the log, counts against the budget of its kind.
+// Expensive work, mostly log lines, is charged to the budget of its kind.
 void apply_within_budget(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
                          ScanContext* scan) {
   const bool is_record =
@@ -48,9 +48,9 @@ void apply_within_budget(TrackedSession session, const SessionSnapshot& snapshot
   if (is_action && !decision.is_manual) scan->budgets.actions.spend(monotonic_now() - began);
 }
 
-// A session is read, decided about and acted on; again while it has more for this scan: an action that is
-// over, an episode that has ended or opened. More than a few rounds would mean that it changes faster than it
-// is read.
+// Reads the session, decides and applies; repeats while the session has more for this scan, such as a
+// finished action or an episode that has just opened or ended. A session that needs more than a few rounds
+// changes faster than it can be read.
 void process_session(TrackedSession session, ScanContext* scan) {
   constexpr int kMostRounds = 5;
   for (int round = 0; round < kMostRounds; round++) {
@@ -77,7 +77,7 @@ void scan_sessions(int from, int to, ScanContext* scan) {
   }
 }
 
-// Requests for sessions with an open episode are served while that is followed; these are the others.
+// Serves requests for sessions without an open episode; the others are served as part of their episode.
 void serve_manual_requests(ScanContext* scan) {
   if (shared->manual_requests.load(std::memory_order_acquire) == 0) return;
   for (int i = 0; i < shared->slot_count; i++) {
@@ -92,16 +92,16 @@ int first_deferred_slot(const Budgets& budgets) {
   return budgets.actions.has_deferred() ? budgets.actions.first_deferred() : 0;
 }
 
-// For pgleak.limits_for(): the values of its own session need not be the server's.
+// For pgleak.limits_for(), whose own session may have other values than the server.
 void publish_server_limits(const LimitValues& limits) {
   for (int i = 0; i < kLimitCount; i++)
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
-// What one scan hands on to the next.
+// What one scan passes to the next.
 struct Progress {
   PreviousScan previous;  // as of the last scan that deferred nothing
-  int first_slot;         // where the next one begins: with what was deferred, so that nothing waits for ever
+  int first_slot;         // where the next scan starts: with the deferred work, so that nothing waits forever
   Budgets budgets;
 };
 
@@ -125,7 +125,7 @@ ScanContext begin_scan(const Progress& progress) {
   return scan;
 }
 
-// Returns the time until the next scan is due.
+// Runs one scan. Returns the time until the next one is due.
 Micros run_scan(Progress* progress) {
   Assert(is_scanner());
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
@@ -150,7 +150,7 @@ Micros run_scan(Progress* progress) {
   return scan.next_due_in - duration;
 }
 
-// The scanner's life, from its start to SIGTERM.
+// The scanner's main loop, from start to SIGTERM.
 void run_scanner() {
   const std::uint32_t wait_event = compat::new_wait_event("PgleakScanner");
 

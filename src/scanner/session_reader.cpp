@@ -14,20 +14,20 @@ namespace pgleak {
 
 namespace {
 
-// Room for one statement, pgstat_track_activity_query_size bytes.
+// Holds one statement, pgstat_track_activity_query_size bytes.
 char* statement_buffer = nullptr;
 
-// The scanner's own copy of the rules, in which no writer is ever in its way, and room for the next one.
+// The scanner's own copy of the rules, which no writer can block, and a buffer for the next version.
 RuleSet* rules = nullptr;
 RuleSet* next_rules = nullptr;
 std::uint64_t rules_version = 0;
 
-// The rules that match the session of a slot, and for which state of affairs. The entry's change count covers
-// whatever the session can change of itself: another user of the slot, another application_name.
+// The rules that match the session of a slot, cached. The change count covers everything that a session can
+// change about itself: another user of the slot, another application_name.
 struct KnownMatch {
   SessionId session;
   std::uint32_t change_count;
-  std::uint64_t rules_version;  // 0: nothing yet
+  std::uint64_t rules_version;  // 0: not matched yet
   Match match;
 };
 KnownMatch* known_matches = nullptr;
@@ -54,16 +54,17 @@ std::optional<LimitFacts> read_limits(TrackedSession session, const StatusEntry&
   return facts;
 }
 
-// When `status` was read, as exactly as its clocks need it. What began after the scan did must not get the
-// scan's own age, too, and a scan may last: the scanner can be preempted in the middle of one. After the wall
-// clock was set back the clocks are read in vain.
+// The time at which `status` was read, as exact as its clocks need it. A scan may take long, because the
+// scanner can be preempted, and the duration of the scan must not be added to the age of a transaction that
+// began after it started. If the wall clock was set back, this reads the clocks needlessly, which does no
+// harm.
 Now time_of(const SessionStatus& status, Now scan) {
   const bool has_begun_since = status.state_start > scan.wall || status.xact_start > scan.wall;
   return has_begun_since ? read_clocks() : scan;
 }
 
-// The entry together with what its backend published, taken at the same moment. kBusy also if a transaction
-// ended in between.
+// Reads the entry together with what its backend published at the same moment. Returns kBusy also if a
+// transaction ended in between.
 StatusRead read_status_whole(TrackedSession session, StatusEntry* entry, SessionStatus* status) {
   const TransactionReport report = session.backend().report();
   const StatusRead result = read_status(session.index(), entry);
@@ -73,7 +74,7 @@ StatusRead read_status_whole(TrackedSession session, StatusEntry* entry, Session
   return StatusRead::kDone;
 }
 
-// A session that has gone still shows its last state, unless another one has taken its entry.
+// A session that has gone still shows its last state until another one takes its entry.
 void read_absence(const Episode* open, const StatusEntry& entry, StatusRead read, SessionSnapshot* snapshot) {
   snapshot->is_present = false;
   if (open == nullptr) return;
@@ -105,8 +106,8 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
   return request;
 }
 
-// In this order: the answer after the status, so that what the session did before it answered is in neither;
-// and only a sleep that is seen after the answer proves anything.
+// The order matters. The reply is read after the status, so that nothing the session did before replying is
+// missed; and only a sleep seen after the reply proves anything.
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
   BackendOwner owner;
   snapshot->action = session.running_action();
@@ -129,8 +130,8 @@ void prepare_session_reader() {
 
 const RuleSet& refresh_rules() {
   Assert(is_scanner());
-  // Should they be published again while they are copied, the copy is newer than its number and is made
-  // again.
+  // If the rules are published again during the copy, the copy is newer than `version` says, and the next
+  // scan copies it again.
   const std::uint64_t version = shared_rules->version.load(std::memory_order_acquire);
   if (version == rules_version || !read_rules(next_rules)) return *rules;
   RuleSet* const old = rules;

@@ -1,6 +1,7 @@
-// Reading one session for a decision: first what every candidate needs, then what only a leak does.
+// Reads one session for a decision: first the part every candidate needs, then, on request, the part only a
+// leak needs.
 //
-// All of it is read from shared memory in place, without a lock but those of the lock table (read_more).
+// Everything is read in place from shared memory. Only read_more() takes locks, those of the lock table.
 // Never ereports.
 #ifndef PGLEAK_SCANNER_SESSION_READER_HPP
 #define PGLEAK_SCANNER_SESSION_READER_HPP
@@ -13,12 +14,12 @@ namespace pgleak {
 // Allocates this process's memory. May ereport (out of memory).
 void prepare_session_reader();
 
-// Takes over the rules in force if they have changed. While they are being changed the old ones serve one
-// scan more: the recorder wakes the scanner afterwards. Returns the rules for this scan.
+// Takes over the rules in force if they have changed. While the recorder is changing them, the old ones serve
+// one more scan; the recorder wakes the scanner when it is done. Returns the rules for this scan, valid until
+// the next call.
 const RuleSet& refresh_rules();
 
-// Reads the session into `snapshot`. Returns false if its entry kept changing: the next scan will see it
-// whole.
+// Reads the session into `snapshot`. Returns false if its entry kept changing; the next scan will read it.
 bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapshot* snapshot);
 
 // Reads what `decision` asks for. Returns false if the session has gone.

@@ -14,10 +14,10 @@ namespace pgleak {
 
 namespace {
 
-// A copy of SessionRecord::is_open: the records themselves are a cache miss each.
+// A copy of SessionRecord::is_open, because each record is a cache miss of its own.
 bool* has_episode = nullptr;
 
-// Where to prefetch the process of each open episode. 0 for those that an earlier scanner opened.
+// The process of each open episode, for the prefetch. 0 for the episodes that an earlier scanner opened.
 std::int32_t* proc_of = nullptr;
 
 RunningAction* running_actions = nullptr;
@@ -28,7 +28,7 @@ Element* allocate_per_slot() {
       MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(Element)));
 }
 
-// An earlier scanner's request still waits for its answer.
+// Resumes an action whose request an earlier scanner sent and whose reply is still missing.
 void resume_action(TrackedSession session, MonotonicTime now) {
   const ActionRequest& request = session.action_slot().request.current();
   if (request.nonce == 0) return;
@@ -42,6 +42,17 @@ void resume_action(TrackedSession session, MonotonicTime now) {
 }  // namespace
 
 RunningAction& TrackedSession::running_action() const { return running_actions[index_]; }
+
+bool TrackedSession::take_manual_request() const {
+  LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
+  const bool is_asked = slot_->manual.phase == ManualRequest::Phase::kAsked;
+  if (is_asked) {
+    enter_phase(&slot_->manual, ManualRequest::Phase::kTaken);
+    shared->manual_requests--;
+  }
+  LWLockRelease(shared->manual_lock);
+  return is_asked;
+}
 
 void TrackedSession::open(const Episode& episode, const ImpactSample& impact, int proc_index) const {
   update([&](SessionRecord* record) {

@@ -1,6 +1,5 @@
-// The handle for one slot, as the scanner follows it from scan to scan: its record in shared memory, its
-// backend's half, and what the scanner remembers of an action under way. Nothing else in the scanner turns an
-// index into a slot.
+// The handle for one session slot that the scanner follows from scan to scan: its record in shared memory,
+// its backend's half, and the action under way. Nothing else in the scanner turns an index into a slot.
 #ifndef PGLEAK_SCANNER_TRACKED_SESSION_HPP
 #define PGLEAK_SCANNER_TRACKED_SESSION_HPP
 
@@ -9,7 +8,8 @@
 
 namespace pgleak {
 
-// A value of two words: copy it freely. Only the scanner may call what changes something.
+// A value of two words; copy it freely. Only the scanner may call the functions that change something. Never
+// ereports.
 class TrackedSession {
  public:
   // 0 <= index < shared->slot_count.
@@ -23,16 +23,20 @@ class TrackedSession {
   ManualRequest& manual_request() const { return slot_->manual; }
   RunningAction& running_action() const;
 
-  // Asks the backend to note how transaction `xact_seq` ends. False if it ended too long ago.
+  // Marks the manual request as taken. Returns false if the caller has withdrawn it.
+  bool take_manual_request() const;
+
+  // Asks the backend to publish how transaction `xact_seq` ends. Returns false if it ended too long ago to
+  // tell.
   bool watch(XactSeq xact_seq) const { return slot_->backend.watch(xact_seq); }
 
-  // Changes the record by calling change(SessionRecord*), which must not fail or call the server.
+  // Changes the record by calling change(SessionRecord*), which must neither fail nor call the server.
   template <typename Change>
   void update(Change change) const {
     slot_->scanner.write(change);
   }
 
-  // The episode in the record opens or closes. `proc_index` is the position of its process in
+  // Open and close the episode in the record. `proc_index` is the position of the session's process in
   // ProcGlobal->allProcs.
   void open(const Episode& episode, const ImpactSample& impact, int proc_index) const;
   void close() const;
@@ -42,14 +46,15 @@ class TrackedSession {
   SessionSlot* slot_;
 };
 
-// Allocates this process's memory and finds the episodes and actions that an earlier scanner left. May
+// Allocates this process's memory and takes over the episodes and actions that an earlier scanner left. May
 // ereport (out of memory).
 void prepare_tracked_sessions();
 
-// For each slot whether it has an open episode: dense, so that a pass over all slots can afford to read it.
+// One flag per slot: true if it has an open episode. Dense, so that a pass over all slots can afford to read
+// it.
 const bool* open_episodes();
 
-// Prefetches what a scan reads of the first open episode from slot `from` on.
+// Prefetches what a scan reads of the first open episode at or after slot `from`.
 void prefetch_next_episode(int from);
 
 }  // namespace pgleak

@@ -1,6 +1,7 @@
-// Owns: what the scanner asks of one backend, and what the backend answers, in shared memory.
-// The request is written by the scanner and read in the target; the answer the other way round.
-// Must never allocate, block or ereport.
+// The channel between the scanner and one backend for an action: the request, written by the scanner, and the
+// reply, written by the target.
+//
+// Never allocates, blocks or ereports; one side of it runs in the client read of a backend.
 #ifndef PGLEAK_SHMEM_ACTION_REQUEST_HPP
 #define PGLEAK_SHMEM_ACTION_REQUEST_HPP
 
@@ -15,12 +16,12 @@
 namespace pgleak {
 
 struct ActionRequest {
-  std::uint32_t nonce;   // of the message that carries the request; 0: no request
-  std::uint32_t probed;  // of the earlier message since whose handling the session was seen asleep; 0: none
+  std::uint32_t nonce;   // of the message that carries this request; 0: no request
+  std::uint32_t probed;  // previous nonce, if the session was seen asleep after that message; else 0
   Action action;
   SessionId session;
-  XactSeq xact_seq;      // of the one transaction that is meant
-  WallTime state_start;  // since when the session is in the state that was judged
+  XactSeq xact_seq;      // of the transaction to act on
+  WallTime state_start;  // when the session entered the state that was judged
   MonotonicTime expires_at;
   bool spares_exported;  // not if the transaction has exported its snapshot: others depend on it
   ActionReason reason;
@@ -42,14 +43,14 @@ class ActionSlot {
                  std::memory_order_release);
   }
 
-  // The reply to the message with this nonce.
+  // The reply to the message with this nonce; kNone if there is none yet.
   Reply reply_to(std::uint32_t nonce) const {
     const std::uint64_t packed = reply_.load(std::memory_order_acquire);
     return (packed >> 8) == nonce ? static_cast<Reply>(packed & 0xFF) : Reply::kNone;
   }
 
-  // After a rollback in place: the state_start that this has given the session. It is no sign of life of the
-  // client, whose idle time goes on.
+  // The state_start that a rollback in place gave to the session. It is not a sign of life of the client,
+  // whose idle time goes on.
   std::atomic<WallTime> aborted_at;
 
   // Scanner: before it sends SIGINT, and when that is answered or given up.

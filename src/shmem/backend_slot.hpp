@@ -1,6 +1,7 @@
-// Owns: what a client backend publishes about itself, and the look-up of it by others.
-// Written by guest.cpp inside the backend, read by the scanner and the SQL functions without a lock.
-// Must never allocate, block or ereport: one side of it runs at the end of every transaction.
+// What a client backend publishes about itself, and how others read it. The backend writes; the scanner and
+// the SQL functions read, without a lock.
+//
+// Never allocates, blocks or ereports: the writer runs at the end of every transaction.
 #ifndef PGLEAK_SHMEM_BACKEND_SLOT_HPP
 #define PGLEAK_SHMEM_BACKEND_SLOT_HPP
 
@@ -17,17 +18,17 @@
 
 namespace pgleak {
 
-// Who occupies the slot. Zero pid: nobody ever did.
+// The session in the slot. pid 0: the slot has never been used.
 struct BackendOwner {
   SessionId session;
   std::int32_t proc_index;  // position in ProcGlobal->allProcs
   std::int32_t encoding;    // of the session's database
-  bool is_superuser;        // of its role at login
+  bool is_superuser;        // the login role is a superuser
   char database[kNameSize];
   char role[kNameSize];
 };
 
-// What the guest publishes of its transactions.
+// What the backend publishes about its transactions.
 struct TransactionReport {
   XactSeq ended_count;
   TransactionEnd last_end;
@@ -36,10 +37,10 @@ struct TransactionReport {
 
 class BackendSlot {
  public:
-  // --- the guest's side ---
+  // --- called by the backend ---
 
-  // Takes the slot for a new session. The count of ended transactions goes on from the slot's last
-  // owner, so that a xact_seq names one transaction of the slot for ever.
+  // Claims the slot for a new session. The count of ended transactions continues from the slot's previous
+  // owner, so an xact_seq is unique in the slot until the server restarts.
   void claim(const BackendOwner& owner, const LimitValues& own_limits,
              std::optional<Impact> own_action_min_impact) {
     ended_.store(pack(count_of(ended_.load(std::memory_order_relaxed)), TransactionEnd::kNone),
@@ -49,51 +50,54 @@ class BackendSlot {
     publish_declared(false);
   }
 
-  // What the session has of its own; where it follows the server it says nothing.
+  // Publishes the session's own values; unset where the session follows the server.
   void publish_limits(const LimitValues& own_limits, std::optional<Impact> own_action_min_impact) {
     own_action_min_impact_.store(own_action_min_impact, std::memory_order_relaxed);
     for (int i = 0; i < kLimitCount; i++)
       own_limits_[i].store(own_limits.value[i], std::memory_order_relaxed);
   }
 
-  // Says that the transaction is over. `xact_start`, when it began, counts only if it was rolled back.
+  // Publishes that the transaction has ended. `xact_start`, its start, counts only after a rollback.
   void publish_end(TransactionEnd how, WallTime xact_start) {
     const XactSeq ending = count_of(ended_.load(std::memory_order_relaxed));
     if (how == TransactionEnd::kRolledBack) last_end_start_.store(xact_start, std::memory_order_relaxed);
     ended_.store(pack(ending + 1, how), std::memory_order_release);
-    // Against watch(): of two crossing parties at least one must see the other's store (Dekker).
+    // Pairs with the fence in watch(): at least one of the two sides must see the other's store (Dekker's
+    // algorithm).
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (watched_.load(std::memory_order_relaxed) == ending)
       watched_end_.store(how, std::memory_order_release);
   }
 
-  // Whether the session has set idle_in_transaction_session_timeout to 0 itself, as pg_dump and other tools
-  // do that are idle in a transaction on purpose.
+  // Publishes whether the session has set idle_in_transaction_session_timeout to 0 itself, as pg_dump and
+  // other tools do that are idle in a transaction on purpose.
   void publish_declared(bool is_declared) { is_declared_.store(is_declared, std::memory_order_relaxed); }
 
-  // The transaction that the scanner has an episode of, if any: see watch().
+  // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
 
-  // --- the scanner's side ---
+  // --- called by the scanner ---
 
-  // Asks the guest to remember how transaction `xact_seq` ends, however many follow it. False if it ended
-  // so long ago that nobody knows any more how.
+  // Asks the backend to keep how transaction `xact_seq` ends, however many follow it. Returns false if it
+  // ended too long ago to tell.
   bool watch(XactSeq xact_seq) {
     watched_end_.store(TransactionEnd::kNone, std::memory_order_relaxed);
     watched_.store(xact_seq, std::memory_order_release);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    // It may just have ended, before the guest could see the wish.
+    // It may have ended just now, before the backend could see the request.
     const std::uint64_t ended = ended_.load(std::memory_order_acquire);
     if (count_of(ended) == xact_seq + 1) watched_end_.store(end_of(ended), std::memory_order_release);
-    return count_of(ended) <= xact_seq + 1;
+    // A new session of the slot has erased how its predecessor's last transaction ended.
+    const bool is_erased = count_of(ended) == xact_seq + 1 && end_of(ended) == TransactionEnd::kNone;
+    return count_of(ended) <= xact_seq + 1 && !is_erased;
   }
 
-  // How the watched transaction ended.
+  // How the watched transaction ended; kNone if it has not.
   TransactionEnd watched_end() const { return watched_end_.load(std::memory_order_acquire); }
 
-  // --- every reader's side ---
+  // --- called by every reader ---
 
-  // False if the slot belongs to another session (or to none yet).
+  // Copies the slot's owner. Returns false if the slot does not belong to `session`.
   bool read_owner(SessionId session, BackendOwner* owner) const {
     return owner_.read(owner) && owner->session == session;
   }
@@ -116,7 +120,7 @@ class BackendSlot {
   bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
 
  private:
-  // Count and kind of the last end in one word, so that they are always read together.
+  // The count and kind of the last end share one word, so that readers always get both from the same moment.
   static constexpr int kEndBits = 3;
   static std::uint64_t pack(XactSeq count, TransactionEnd how) {
     return (count << kEndBits) | static_cast<std::uint64_t>(how);
@@ -137,7 +141,7 @@ class BackendSlot {
   SeqLock<BackendOwner> owner_;
 };
 
-// What a status entry and the report of its backend say together, if both are of the same moment.
+// Combines a status entry and the report of its backend, which must be of the same moment.
 inline SessionStatus combine(const StatusEntry& entry, const TransactionReport& report) {
   return SessionStatus{entry.id,           entry.state,     entry.xact_start,     entry.state_start,
                        report.ended_count, report.last_end, report.last_end_start};

@@ -54,7 +54,7 @@ const Event* EventQueue::peek(std::uint64_t index) const {
 
 EventCounts EventQueue::counts() const {
   const std::uint64_t from = counted_from_.load(std::memory_order_relaxed);
-  // In this order, as each only grows.
+  // The order matters, because both counters only grow.
   const std::uint64_t taken_out = ring_.taken_out();
   const std::uint64_t put_in = ring_.put_in();
   return EventCounts{put_in - from, taken_out - from};

@@ -1,5 +1,7 @@
-// Owns: the queue of events from the scanner to the recorder, in shared memory.
-// The scanner puts, the recorder reads and finishes; nobody else. Never allocates, blocks or ereports.
+// The queue of events from the scanner to the recorder, in shared memory. Only the scanner puts events in;
+// only the recorder reads and removes them.
+//
+// Never allocates, blocks or ereports.
 #ifndef PGLEAK_SHMEM_EVENT_QUEUE_HPP
 #define PGLEAK_SHMEM_EVENT_QUEUE_HPP
 
@@ -12,25 +14,25 @@
 
 namespace pgleak {
 
-// kBlocking: the leak has begun to keep other sessions waiting, once in an episode.
+// kBlocking: the leak has started to block other sessions; once per episode.
 enum class EventKind : std::uint8_t { kOpened, kBlocking, kActed, kEnded };
 
-// One event: the episode as it was, followed in memory by the trail and the statement.
+// One event: the episode at that moment, followed in memory by its trail and its statement.
 struct Event {
   EventKind kind;
-  Ending ending;  // of kEnded; of others the outcome so far
+  Ending ending;  // for kEnded; for the others, the outcome so far
   Episode episode;
-  std::int32_t trail_length;      // statements; 0: nothing is known of them
+  std::int32_t trail_length;      // number of statements; 0: none known
   std::int32_t statement_length;  // bytes, without the NUL
 
   TrailEntry* trail() { return reinterpret_cast<TrailEntry*>(this + 1); }
   const TrailEntry* trail() const { return reinterpret_cast<const TrailEntry*>(this + 1); }
-  // Its place is known once trail_length is.
+  // Valid once trail_length is set.
   char* statement() { return reinterpret_cast<char*>(trail() + trail_length); }
   const char* statement() const { return reinterpret_cast<const char*>(trail() + trail_length); }
 };
 
-// Of the events that were put into the queue, those that wait included, how many were written.
+// Events put into the queue, including those still waiting, and events written.
 struct EventCounts {
   std::uint64_t queued;
   std::uint64_t written;  // <= queued
@@ -38,23 +40,23 @@ struct EventCounts {
 
 class EventQueue {
  public:
-  // Bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes
-  // including the NUL, and up to `trail_size` statements of the trail.
+  // Returns the bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes,
+  // including the NUL, and trails of up to `trail_size` statements.
   static std::size_t size_in_memory(int capacity, int statement_size, int trail_size);
   void initialize(int capacity, int statement_size, int trail_size);
 
-  // Scanner: the place for the next event with room for its texts, or nullptr if the queue is full.
-  // It counts only after finish_put().
+  // Scanner: returns the place of the next event, with room for its texts, or nullptr if the queue is full.
+  // The event enters the queue with finish_put().
   Event* start_put();
   void finish_put();
 
-  // Recorder: the `index`-th event waiting, 0 being the oldest; index < waiting().
+  // Recorder: the `index`-th waiting event, 0 being the oldest; index < waiting().
   const Event* peek(std::uint64_t index) const;
   void finish_oldest(std::uint64_t count);
 
   std::uint64_t waiting() const { return ring_.size(); }
 
-  // Since the server started or count_from_now(), which goes on counting those that wait.
+  // Counts since the server started or count_from_now() was called, which keeps counting the waiting events.
   EventCounts counts() const;
   void count_from_now() { counted_from_.store(ring_.taken_out(), std::memory_order_relaxed); }
 
@@ -62,18 +64,17 @@ class EventQueue {
   Event* place(std::uint64_t number) const;
 
   SpscRing ring_;
-  std::atomic<std::uint64_t> counted_from_;  // number of the first event that counts
+  std::atomic<std::uint64_t> counted_from_;  // number of the first event to count
   std::uint64_t capacity_;
-  std::uint64_t stride_;  // bytes from one event to the next
+  std::uint64_t stride_;  // bytes between two events
 };
 
-// Scanner: puts an event about `episode`, which is that of slot `index`, into the queue and wakes the
-// recorder; false if the queue is full. `statement` goes with the first event of an episode, later ones have
-// none; the trail so far goes with each.
+// Scanner: queues an event about `episode` of slot `index` and wakes the recorder. Returns false if the queue
+// is full. Only the first event of an episode carries `statement`; every event carries the trail so far.
 bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
                const Ending& ending);
 
-// The same for an event that is dropped if the queue is full, and counted.
+// As put_event(), but drops and counts the event if the queue is full.
 void queue_event(EventKind kind, int index, const Episode& episode, const char* statement);
 
 }  // namespace pgleak

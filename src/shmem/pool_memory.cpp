@@ -15,7 +15,7 @@ namespace pgleak {
 
 namespace {
 
-// "10:02", and with its date if that is not today's.
+// Writes "10:02", with the date if it is not today.
 void write_clock_time(char (&text)[kClockTextSize], WallTime time, WallTime now) {
   text[0] = '\0';
   if (!time.is_set()) return;

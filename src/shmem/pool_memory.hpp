@@ -1,8 +1,7 @@
-// Owns: the part of shared memory in which the pools are. Written by the scanner (the pools) and the recorder
-// (their limits), read by pgleak.pools without a lock. Must never allocate, block or ereport.
-// Owns: the words in which a verdict on a pool is told: the log line, and the clock times of the advice.
-// Called by the scanner, which holds no transaction, and by pgleak.pools.
-// One event is one line that no name or statement can forge or break.
+// The pools in shared memory: the scanner writes them and their verdicts, the recorder writes their
+// connection limits and sends the notifications, and pgleak.pools reads everything without a lock.
+//
+// Never allocates, blocks or ereports.
 #ifndef PGLEAK_SHMEM_POOL_MEMORY_HPP
 #define PGLEAK_SHMEM_POOL_MEMORY_HPP
 
@@ -17,7 +16,7 @@
 
 namespace pgleak {
 
-// One pool, the sessions without an entry (kOtherPool), or all sessions (kServerPool).
+// One pool, the sessions that found no entry (kOtherPool), or all sessions (kServerPool).
 struct Pool {
   bool is_used;
   std::uint32_t database_oid;
@@ -25,8 +24,8 @@ struct Pool {
   PoolState state;
 };
 
-// CONNECTION LIMITs as the catalogs have them; 0: none, or none for this role because it is a superuser. Of
-// the pool that these identifiers name, which need not be the one in the entry any more.
+// CONNECTION LIMITs from the catalogs; 0: none, or not applicable because the role is a superuser. They
+// belong to the pool with these OIDs, which may no longer be the one in the entry.
 struct PoolLimits {
   std::uint32_t database_oid;
   std::uint32_t role_oid;
@@ -34,29 +33,28 @@ struct PoolLimits {
   std::int32_t role_limit;
 };
 
-// A verdict on a pool that has changed, for the recorder to tell.
+// A changed verdict on a pool, for the recorder to send.
 struct VerdictChange {
   PoolScope scope;
-  SessionIdentity who;  // of kPool
+  SessionIdentity who;  // for kPool
   Verdict verdict;
   Verdict before;
   PoolCounts counts;
   std::int32_t used;
-  std::int32_t capacity;  // 0: not known
+  std::int32_t capacity;  // 0: unknown
 };
 
-// From the scanner to the recorder. Apart from the queue of events: what waits there must not be crowded out
-// by news.
+// From the scanner to the recorder. Separate from the event queue, because verdicts must not displace events.
 class VerdictQueue {
  public:
-  // Scanner. If the queue is full the notice is dropped: the log has it.
+  // Scanner. If the queue is full, the change is dropped; the log has it.
   void put(const VerdictChange& notice) {
     if (ring_.is_full(kCapacity)) return;
     changes_[ring_.next_to_write() % kCapacity] = notice;
     ring_.finish_write();
   }
 
-  // Recorder: the `index`-th notice waiting, 0 being the oldest; index < waiting().
+  // Recorder: the `index`-th waiting change, 0 being the oldest; index < waiting().
   const VerdictChange& peek(std::uint64_t index) const {
     return changes_[(ring_.next_to_read() + index) % kCapacity];
   }
@@ -71,7 +69,7 @@ class VerdictQueue {
 };
 
 struct PoolMemory {
-  std::atomic<std::uint64_t> begun;  // entries of `pools` that were taken for a new pool, so far
+  std::atomic<std::uint64_t> begun;  // number of times an entry of `pools` was taken for a new pool
   SeqLock<Pool> pools[kPoolEntryCount];
   SeqLock<PoolLimits> limits[kPoolCount];
   VerdictQueue verdict_queue;
@@ -79,11 +77,11 @@ struct PoolMemory {
 
 inline constexpr std::size_t kAdviceSize = 1024;
 
-// What the entry at this position of PoolMemory is.
+// What the entry at this index of PoolMemory represents.
 PoolScope pool_scope(int index);
 
-// Writes the advice on the pool, or an empty string, with times as the session's time zone has them (in a
-// worker: the server's TimeZone). Valid UTF-8, without control characters. Never ereports.
+// Writes the advice on the pool, or an empty string. Times are in the session's time zone; in a worker, in
+// the server's TimeZone. Valid UTF-8 without control characters.
 void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope);
 
 }  // namespace pgleak

@@ -14,7 +14,7 @@ void change_rules(Change change) {
   Assert(is_recorder());
   shared_rules->set.write(change);
   shared_rules->version.fetch_add(1, std::memory_order_release);
-  // Sessions that are idle already may be past a limit now.
+  // Sessions that are already idle may now exceed a limit.
   wake_worker(shared->scanner_proc);
 }
 

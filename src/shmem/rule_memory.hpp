@@ -1,6 +1,7 @@
-// Owns: the compiled rules in shared memory: one writer publishes a whole set, readers copy it whole.
-// The recorder publishes; the scanner and pgleak.limits_for() read. Nobody waits for anybody. The set
-// outlives a recorder that is restarted, not the server.
+// The compiled rules in shared memory: the recorder publishes a whole set, the scanner and
+// pgleak.limits_for() copy it whole. Neither side waits for the other.
+//
+// The set survives a restart of the recorder, but not of the server. Never ereports.
 #ifndef PGLEAK_SHMEM_RULE_MEMORY_HPP
 #define PGLEAK_SHMEM_RULE_MEMORY_HPP
 
@@ -14,25 +15,25 @@
 namespace pgleak {
 
 struct SharedRules {
-  std::atomic<std::uint64_t> version;  // of the set, counted up behind each publication; 0: none yet
-  std::atomic<std::uint64_t> changes;  // committed changes of pgleak.rules that its trigger saw
+  std::atomic<std::uint64_t> version;  // of the set, incremented after each publication; 0: none yet
+  std::atomic<std::uint64_t> changes;  // committed changes of pgleak.rules, counted by its trigger
   SeqLock<RuleSet> set;
 };
 
-// Recorder: makes `set` the one in force, if it differs from what is, and wakes the scanner. Never ereports.
+// Recorder: puts `set` into force if it differs from the current one, and wakes the scanner.
 void publish_rules(const RuleSet& set);
 
-// Recorder: there is no database that could have rules, and this is known now. Never ereports.
+// Recorder: publishes an empty set, when it is certain that no database has rules.
 void publish_no_rules();
 
-// Copies the set in force; false if it is just being changed. Never ereports.
+// Copies the set in force. Returns false if it is being changed right now.
 bool read_rules(RuleSet* copy);
 
-// False from the start of the server until its recorder has read the rules, or knows that there are none.
+// False from server start until the recorder has read the rules or knows that there are none.
 bool rules_are_published();
 
-// Matches the rules of `set` with the session in slot `index`, which `entry` shows. Returns false if the slot
-// belongs to another session by now, or its session has not claimed it yet. Never ereports.
+// Matches the rules of `set` with the session in slot `index`, which `entry` describes. Returns false if the
+// slot belongs to another session, or its session has not claimed it yet.
 bool match_session(const RuleSet& set, int index, const StatusEntry& entry, WallTime now, Match* match);
 
 }  // namespace pgleak

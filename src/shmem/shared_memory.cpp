@@ -58,9 +58,9 @@ void initialize_state() {
   shared->manual_lock = &GetNamedLWLockTranche(kTrancheName)[1].lock;
   shared->scanner_proc = kNoProcess;
   shared->recorder_proc = kNoProcess;
-  // Identifiers grow by one from the time of the start, in units of 100 us since 2000: in the order of time,
-  // and above all of an earlier run or of a standby started earlier, unless that one found ten thousand leaks
-  // a second.
+  // Leak ids count up from the start time in units of 100 us since 2000. So they ascend over time, and exceed
+  // all ids of earlier runs and of a standby that started earlier, unless one of those found ten thousand
+  // leaks per second.
   shared->last_leak_id = shared->started_at.us / 100;
   shared->last_nonce = static_cast<std::uint32_t>(shared->started_at.us);
   ConditionVariableInit(&shared->scan_served);

@@ -94,7 +94,7 @@ async function testTerminate(role, way) {
   if (role === 'by_hand') check(await ask('SELECT pgleak.terminate($1)', pid), `${note}: pgleak.terminate() says that it is done`);
   check(await waitUntil(() => client.lostBy !== undefined), `${note}: the client hears of it at once`, 'nothing heard');
   check(client.lostBy?.code === '25P03', `${note}: the error is 25P03`, client.lostBy);
-  check(/terminating connection by pgleak: it was idle for/.test(client.lostBy?.message), `${note}: and says who and why`,
+  check(/terminating connection due to pgleak: it was idle for/.test(client.lostBy?.message), `${note}: and says who and why`,
     client.lostBy);
   check(await waitUntil(async () => (await stateOf(pid)) === null), `${note}: the session ends`, await stateOf(pid));
   check(!(await hasOrder(note)), `${note}: the row is not there`);

@@ -188,7 +188,7 @@ def test_terminate(checks, driver, role, way):
     checks.check(gone, f"{note}: the session ends", "is still there")
     error = error_of(client.execute, "SELECT 1")
     # psycopg 3 has the whole text, but no SQLSTATE for a connection that was lost.
-    checks.check("terminating connection by pgleak: it was idle for" in str(error),
+    checks.check("terminating connection due to pgleak: it was idle for" in str(error),
                  f"{note}: the next statement fails and says who and why", repr(error))
     checks.check(not checks.has_order(note), f"{note}: the row is not there")
 

@@ -68,9 +68,9 @@ CATALOG_MAINTENANCE = tuple(
 # What the server's log may say above LOG: what the clients were told, and what whoever cancels was told.
 LOGGED_ERRORS = GONE | BUSY | {"22012", "55006"}
 LOGGED_WARNINGS = re.compile(
-    r"session with PID \d+ (has moved on meanwhile, nothing was done|is not in a transaction"
-    r"|could not be reached safely, nothing was done)$"
-    r"|transaction of the session with PID \d+ is aborted already$"
+    r"session with PID \d+ (has moved on, no action was taken|is not in a transaction"
+    r"|could not be interrupted safely, no action was taken)$"
+    r"|transaction of session with PID \d+ is already aborted$"
     r"|there is no transaction in progress$"
 )
 LOG_ENTRY = re.compile(r"^\S+ \S+ \S+ \[(?P<pid>\d+)\] (?P<state>\w{5}) (?P<xid>\d+) (?P<level>[A-Z]+\d?):  (?P<text>.*)")
@@ -359,7 +359,7 @@ async def cancel_in_place(storm, name):
                 row = await connection.fetchrow("SELECT clock_timestamp() AS asked, pgleak.cancel($1) AS is_done,"
                                                 " clock_timestamp() AS answered", pid)
             except asyncpg.ObjectInUseError:
-                storm.cancels["refused: somebody else is acting"] += 1
+                storm.cancels["refused: another request is in progress"] += 1
                 continue
             except asyncpg.InvalidParameterValueError:
                 storm.missing.add(pid)
@@ -372,7 +372,7 @@ async def cancel_in_place(storm, name):
                 storm.cancels["done"] += 1
                 storm.latencies.append((row["answered"] - row["asked"]).total_seconds())
             else:
-                text = re.sub(r" with PID \d+|, nothing was done", "", verdict[0].message) if verdict else "without a word"
+                text = re.sub(r" with PID \d+|, no action was taken", "", verdict[0].message) if verdict else "without a word"
                 storm.cancels[f"refused: {text}"] += 1
             await asyncio.sleep(random.uniform(0, 0.005))
     except Exception as error:  # noqa: BLE001

@@ -67,7 +67,7 @@ sub while_stopped
 	eventually(sub { log_count($node, qr/pgleak injection: stopped at "$point"/, $mark) }, "the scanner stops at \"$point\"");
 	my @result = $meanwhile->();
 	configure($node, 'pgleak.stop_at' => undef);
-	eventually(sub { log_count($node, qr/pgleak injection: going on from "$point"/, $mark) }, 'and goes on');
+	eventually(sub { log_count($node, qr/pgleak injection: continuing from "$point"/, $mark) }, 'and goes on');
 	return ($mark, $begun, @result);
 }
 
@@ -160,7 +160,7 @@ sub test_idle
 	my ($mark, $actor, $survivor) = while_stopped($point, sub { start_act($node, $action, $session) },
 		sub { $happening{$what}->($session) });
 	is($actor->read_answer, 'f', "$name: whoever asked is told that it was not done");
-	like("@{ $actor->{notices} }", qr/has moved on meanwhile, nothing was done/, "$name: and why");
+	like("@{ $actor->{notices} }", qr/has moved on, no action was taken/, "$name: and why");
 	is_skipped($pid, $action, $mark, $before, $name);
 	is_untouched($survivor, $name);
 	$_->close for $survivor, $actor;

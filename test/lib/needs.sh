@@ -1,12 +1,11 @@
 # shellcheck shell=bash
-# Owns: what a test or a document says it needs beyond the server: packages, daemons that are only unpacked, node-pg, a
-#   Java compiler.
-# Called by: test/clients/run and test/docs/run, which source it after setup.sh.
-# Must never: start a daemon, or install one whose package would.
+# Meets the needs of a test or a document beyond the server: packages, daemons that are only unpacked, node-pg, a Java
+# compiler. test/clients/run and test/docs/run source it after setup.sh. It never starts a daemon, and never installs a
+# package that would.
 
-node_path=        # where node-pg is, set by find_node_pg
+node_path=        # location of node-pg, set by find_node_pg
 
-# Install what is named; false if it is something that cannot be had everywhere: meet_needs NEED... A need is a package,
+# Install what is named; false if it is not available everywhere: meet_needs NEED... A need is a package,
 # daemon:PACKAGE, node-pg, or java-compiler.
 meet_needs() {
   local need ordinary=() daemons=()
@@ -22,7 +21,7 @@ meet_needs() {
   [ ${#daemons[@]} -eq 0 ] || unpack_with_libraries "${daemons[@]}"
 }
 
-# Unpack daemons, and install the libraries that their packages ask for: those start nothing.
+# Unpack daemons, and install the libraries that their packages depend on, which start nothing.
 unpack_with_libraries() {
   local package libraries
   unpack_packages "$@"
@@ -33,8 +32,8 @@ unpack_with_libraries() {
   done
 }
 
-# Find node-pg, or get it: the distribution's, or through npm for a Node.js from elsewhere, with which the
-# distribution's packages do not go. False if it cannot be had; the rest is worth testing without it.
+# Find node-pg or get it: from the distribution, or through npm for a Node.js from another source, which does not work
+# with the distribution's packages. False if it is not available; the rest can be tested without it.
 find_node_pg() {
   [ -z "$node_path" ] || return 0
   if try_package node-pg; then

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Owns: bare Debian roots: one is made once, and copied for whoever wants to begin with nothing.
-# Called by: test/package/run and test/docs/newcomer, which source it in the project's directory under `set -euo pipefail`,
-#   as root, and call leave_root from an EXIT trap. Roots are cached where test/versions/make-root keeps its own.
-# Must never: touch the machine's own installation, or leave something mounted or running.
+# Bare Debian roots: one is made once, and copied for every test that needs to start with nothing.
+# test/package/run and test/docs/newcomer source it in the project's directory under `set -euo pipefail`, as root, and call
+# leave_root from an EXIT trap. Roots are cached where test/versions/make-root keeps its own. It never touches the machine's
+# own installation, and leaves nothing mounted or running.
 
 cache=${PGLEAK_ROOTS:-/var/cache/pgleak/roots}
-root=             # the root that is in use, set by enter
+root=             # the root in use, set by enter
 
 mount_root() {
   mount -t proc proc "$root/proc"
@@ -17,7 +17,7 @@ umount_root() {
   umount -q "$root/dev/shm" "$root/proc" || true
 }
 
-# Ends what still runs in the root, then forgets it.
+# Stop what still runs in the root, then forget the root.
 leave_root() {
   [ -z "$root" ] || ! command -v fuser >/dev/null || fuser -k -M -m "$root/dev/shm" >/dev/null 2>&1 || true
   umount_root
@@ -28,7 +28,7 @@ inside() {
     "$@" </dev/null
 }
 
-# Run a command silently; when it fails show the end of what it said.
+# Run a command silently; if it fails, show the end of its output.
 quietly() {
   local log status=0
   log=$(mktemp)
@@ -47,7 +47,7 @@ enter() {
   mount_root
 }
 
-# Copies the project, as it is now, into a directory of the root.
+# Copy the project, as it is now, into a directory of the root.
 bring_project() {
   mkdir -p "$root/$1"
   git ls-files -z -co --exclude-standard | tar --null -T - -cf - | tar -C "$root/$1" -xf -

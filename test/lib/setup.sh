@@ -1,17 +1,17 @@
 # shellcheck shell=bash
-# Owns: what demo/run and test/run need before they can begin: packages, an ordinary user, a private directory, a copy
-#   of the installed PostgreSQL with pgleak in it, throw-away clusters, and the removal of all of it.
-# Called by: demo/run and test/run, which source it under `set -euo pipefail` and call clean_up from an EXIT trap.
-# Must never: do anything on being sourced, touch a cluster or a process it did not start, write into the machine's own
-#   PostgreSQL (one that runs pgleak already would find another library there), or need root for more than packages.
+# What demo/run and test/run need before they can start: packages, an ordinary user, a private directory, a copy of the
+# installed PostgreSQL with pgleak in it, throw-away clusters, and the removal of all of it. They source it under
+# `set -euo pipefail` and call clean_up from an EXIT trap. Sourcing it does nothing. It never touches a cluster or a process
+# that it did not start, never writes into the machine's own PostgreSQL (one that already runs pgleak would find another
+# library there), and needs root only for packages.
 
 project_dir=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 server_user=      # who runs servers, set by choose_user
 run_as=()         # the command prefix that becomes that user
 temp_dir=         # the private directory, set by make_temp_dir
 build_dir=        # the copy of the project that is built, set by copy_project
-bindir=           # the private PostgreSQL's programs, set by copy_server
-injection_build_dir= # the same for the build that tests can stop, set by build_for_injection
+bindir=           # directory of the private PostgreSQL's programs, set by copy_server
+injection_build_dir= # as build_dir, for the build that tests can stop, set by build_for_injection
 injection_bindir=
 cluster_port=     # port of the cluster started last
 started_data=()   # data directories of the clusters started
@@ -24,7 +24,7 @@ say() { printf '\n==> %s\n' "$*"; }
 # Give up with a reason.
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 
-# Run a command silently; when it fails show the end of what it said.
+# Run a command silently; if it fails, show the end of its output.
 quietly() {
   local log status=0
   log=$(mktemp -p "${temp_dir:-/tmp}")
@@ -44,7 +44,8 @@ wait_until() {
   done
 }
 
-# Drop what the caller's environment could smuggle into servers, clients and make: PGHOST would lead psql elsewhere.
+# Drop the parts of the caller's environment that would affect servers, clients and make: PGHOST would lead psql
+# elsewhere.
 forget_environment() {
   local name
   for name in $(compgen -e PG) PYTHONPATH PYTHONHOME MAKEFLAGS MFLAGS MAKELEVEL; do
@@ -59,7 +60,7 @@ as_root() {
   sudo "$@"
 }
 
-# apt-get for scripts: no questions, and patient when another apt-get is at work.
+# apt-get for scripts: asks no questions, and waits if another apt-get is running.
 apt_get() { quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300 "$@"; }
 
 # Fetch the package lists, at most once.
@@ -79,9 +80,9 @@ install_packages() {
   apt_get install --no-install-recommends "${missing[@]}"
 }
 
-# Unpack packages into the private directory instead of installing them: unpack_packages PACKAGE... For daemons, which
-# their packages would start, now and at each boot. Their programs are in $temp_dir/unpacked/usr/bin then. Those whose
-# program, named as the package, is installed already are left out.
+# Unpack packages into the private directory instead of installing them: unpack_packages PACKAGE... For daemons, whose
+# packages would start them now and at each boot. Their programs are then in $temp_dir/unpacked/usr/bin. Skips packages
+# whose program, which has the package's name, is already installed.
 unpack_packages() {
   local package missing=() dir=$temp_dir/unpacked
   mkdir -p "$dir/packages"
@@ -96,8 +97,8 @@ unpack_packages() {
   for package in "$dir"/packages/*.deb; do dpkg-deb -x "$package" "$dir"; done
 }
 
-# Install a package that can be done without: try_package PACKAGE. Fails quietly where there is none, or it does not go
-# with what is installed, or packages cannot be installed here.
+# Install an optional package: try_package PACKAGE. Fails quietly if it does not exist, conflicts with what is
+# installed, or packages cannot be installed here.
 try_package() {
   ! has_package "$1" || return 0
   command -v apt-get >/dev/null || return 1
@@ -105,7 +106,8 @@ try_package() {
   (install_packages "$1")
 }
 
-# Install the distribution's PostgreSQL server and headers, without the cluster Debian would create and start with them.
+# Install the distribution's PostgreSQL server and headers, without the cluster that Debian would create and start with
+# them.
 install_server() {
   local version conf=/etc/postgresql-common/createcluster.conf ours=
   command -v apt-get >/dev/null || die "no PostgreSQL with server headers found: set PG_CONFIG"
@@ -117,7 +119,7 @@ install_server() {
     echo 'create_main_cluster = false' | as_root tee "$conf" >/dev/null
   fi
   install_packages "postgresql-$version" "postgresql-server-dev-$version"
-  # The machine is left with the distribution's own defaults, not with ours.
+  # Leave the machine with the distribution's defaults, not with ours.
   [ -z "$ours" ] || as_root cp /usr/share/postgresql-common/createcluster.conf "$conf"
 }
 
@@ -127,7 +129,7 @@ is_complete() {
     [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
-# Print the pg_config to build against: $PG_CONFIG, else Debian's 15, else the newest of Debian's.
+# Print the pg_config to build against: $PG_CONFIG, else Debian's 15, else the newest in Debian's directories.
 find_pg_config() {
   local candidate debian=/usr/lib/postgresql/15/bin/pg_config
   debian+=$(printf ' %s' /usr/lib/postgresql/*/bin/pg_config | xargs -n1 | sort -Vr | xargs printf ' %s')
@@ -145,7 +147,7 @@ need_server() {
   find_pg_config >/dev/null || die "the installed PostgreSQL lacks the server, its headers or PGXS"
 }
 
-# Choose who runs servers: PostgreSQL refuses root.
+# Choose who runs servers: PostgreSQL refuses to run as root.
 choose_user() {
   server_user=$(id -un)
   [ "$(id -u)" -eq 0 ] || return 0
@@ -154,13 +156,14 @@ choose_user() {
   run_as=(setpriv "--reuid=$(id -u "$server_user")" "--regid=$(id -g "$server_user")" --clear-groups)
 }
 
-# Run a command as that user. HOME is the private directory: no ~/.psqlrc, no ~/.pgpass, nothing left behind.
+# Run a command as that user. HOME is the private directory: no ~/.psqlrc, no ~/.pgpass, and nothing is left behind.
 as_user() { HOME=$temp_dir TMPDIR=$temp_dir "${run_as[@]}" "$@"; }
 
-# Hand a path in the private directory to that user; -h, as the copy of PostgreSQL is full of symbolic links.
+# Give a path in the private directory to that user; -h, because the copy of PostgreSQL is full of symbolic links.
 give_to_user() { [ ${#run_as[@]} -eq 0 ] || chown -hR "$server_user:" "$1"; }
 
-# Make the private directory where that user can write and run programs; sockets need it short, make without spaces.
+# Make the private directory where that user can write and run programs; sockets need a short path, make one without
+# spaces.
 make_temp_dir() {
   local parent
   for parent in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
@@ -188,7 +191,7 @@ copy_project() {
   give_to_user "$build_dir"
 }
 
-# Copy PostgreSQL; it looks for its files relative to its programs, so a copy with the same layout stands on its own.
+# Copy PostgreSQL. It finds its files relative to its programs, so a copy with the same layout works on its own.
 copy_server() {
   local original dir root=$temp_dir/postgresql
   original=$(find_pg_config)
@@ -199,18 +202,18 @@ copy_server() {
   dir=$("$original" --bindir)
   bindir=$root$dir
   mkdir -p "$bindir"
-  cp -aL "$dir"/{pg*,post*,psql,*db,*user} "$bindir/"      # files: a program resolves links to learn where it is
+  cp -aL "$dir"/{pg*,post*,psql,*db,*user} "$bindir/"      # files: a program resolves links to find its location
   for dir in "$("$original" --includedir)" "$("$original" --libdir)"; do
     mkdir -p "$root${dir%/*}"
     [ -e "$root$dir" ] || ln -s "$dir" "$root$dir"
   done
-  find "$root" ! -type d -name 'pgleak*' -delete           # the machine's own pgleak is not the one to show or to test
+  find "$root" ! -type d -name 'pgleak*' -delete           # the machine's own pgleak is not the one to show or test
   give_to_user "$root"
   is_complete "$bindir/pg_config" || die "this PostgreSQL cannot be copied: $original"
 }
 
-# Build pgleak as the ordinary user and install it into the private PostgreSQL. A script that test/run calls takes what
-# that has built.
+# Build pgleak as the ordinary user and install it into the private PostgreSQL. A script that test/run calls uses the
+# existing build.
 build_extension() {
   if [ -n "${PGLEAK_BUILD_DIR:-}" ]; then
     build_dir=$PGLEAK_BUILD_DIR bindir=$PGLEAK_BINDIR
@@ -224,20 +227,20 @@ build_extension() {
   quietly as_user make -C "$build_dir" "PG_CONFIG=$bindir/pg_config" install
 }
 
-# Build it once more, in $injection_build_dir, with what test/injection/ and test/bench do to the scanner, into a PostgreSQL of its
-# own, whose programs are in $injection_bindir.
+# Build it again, in $injection_build_dir, with the injection points for test/injection/ and test/bench, into a
+# PostgreSQL of its own, whose programs are in $injection_bindir.
 build_for_injection() {
   local root=$temp_dir/injection
   injection_build_dir=$root/build injection_bindir=$root${bindir#"$temp_dir"}
   mkdir "$root"
   cp -a "$temp_dir/postgresql" "$build_dir" "$root/"
   give_to_user "$root"
-  touch "$injection_build_dir/src/pg/injection.hpp"      # which is all that differs
+  touch "$injection_build_dir/src/pg/injection.hpp"      # the only file that differs
   quietly as_user make -j2 -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1
   quietly as_user make -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1 install
 }
 
-# Print a port that nobody listens on, below the range from which the kernel hands them to clients.
+# Print a free port, below the range from which the kernel assigns ports to clients.
 free_port() {
   local port=$((20000 + RANDOM % 12000))
   while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((20000 + RANDOM % 12000)); done
@@ -245,7 +248,7 @@ free_port() {
 }
 
 # Start a throw-away cluster with pgleak: start_cluster NAME [CONFIGURATION LINE]... Its data, log and socket are in the
-# private directory, which lets no other user in; TCP, when a line asks for it, needs a password.
+# private directory, which no other user can enter; TCP, if a line enables it, needs a password.
 start_cluster() {
   local data=$temp_dir/$1
   cluster_port=$(free_port)
@@ -267,16 +270,16 @@ start_process() {
   disown
 }
 
-# Is this process still one of ours? Process numbers are reused; HOME tells.
+# Is this process still one of ours? Process IDs are reused; HOME tells.
 is_ours() { grep -qszFx "HOME=$temp_dir" "/proc/$1/environ"; }
 
-# Stop a process as an orchestrator does: ask, wait a moment, insist.
+# Stop a process as an orchestrator does: ask, wait a moment, then kill.
 stop_process() {
   is_ours "$1" && kill -TERM "$1" || return 0
   wait_until 3 eval "! is_ours $1" || kill -KILL "$1"
 }
 
-# Stop and remove everything that was started and made here; callers put it into an EXIT trap.
+# Stop and remove everything that was started and made here; call it from an EXIT trap.
 clean_up() {
   local item
   trap '' INT TERM
@@ -288,7 +291,7 @@ clean_up() {
   started_pids=() started_data=() temp_dir=
 }
 
-# Write a script that does the same later, for whoever lets things run on.
+# Write a script that does the same later, for a caller that leaves things running.
 write_stop_script() {
   { echo '#!/bin/bash'; declare -p temp_dir bindir run_as started_data started_pids
     declare -f quietly wait_until as_user is_ours stop_process clean_up; echo clean_up; } >"$1"

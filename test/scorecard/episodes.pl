@@ -1,5 +1,5 @@
-# For test/scorecard: 2,000 episodes while workers are terminated 20 times and killed 3 times. Each has to have exactly one
-# row. Ends with a note of how many were lost or doubled.
+# For test/scorecard: 2,000 episodes while workers are terminated 20 times and killed 3 times. Each must have exactly
+# one row. Ends with a note of the numbers lost and duplicated.
 
 use strict;
 use warnings FATAL => 'all';

@@ -1,6 +1,6 @@
-# For test/scorecard: how long a scan takes with 100, 1,000 and 5,000 sessions, 1 % of them leaking, by what pgleak.stats says
-# of each look; and how much memory the workers have taken after 10,000 looks. Ends with a note for each. PGLEAK_SESSIONS can
-# say other numbers of sessions.
+# For test/scorecard: the duration of a scan with 100, 1,000 and 5,000 sessions, 1 % of them leaking, according to
+# pgleak.stats; and the memory that the workers have taken after 10,000 scans. Ends with a note for each.
+# PGLEAK_SESSIONS can set other numbers of sessions.
 
 use strict;
 use warnings FATAL => 'all';
@@ -26,7 +26,7 @@ $node->safe_psql('postgres', q{
 		END LOOP;
 	END $$});
 
-# How much memory of its own a process has, in kB.
+# Private memory of a process, in kB.
 sub memory
 {
 	my ($pid) = @_;
@@ -37,7 +37,7 @@ my @crowds;
 my $connected = 0;
 for my $sessions (@steps)
 {
-	# A process for each thousand: it has to have a file open for each session.
+ # One process per thousand, because each session needs an open file in it.
 	while ($connected < $sessions)
 	{
 		my $count = $sessions - $connected > 900 ? 900 : $sessions - $connected;
@@ -45,7 +45,7 @@ for my $sessions (@steps)
 		$connected += $count;
 	}
 	my $leaks = $sessions / 100;
-	# Those that came last: their slots are not those of the leaks of before.
+ # The newest ones, whose slots are not those of earlier leaks.
 	$crowds[-1]->run([ 'BEGIN', 'SELECT 1' ], from => 0, to => $leaks);
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', $leaks, "$sessions sessions: 1 % leaks");
 	my ($p50, $p99) = split /\|/, $node->safe_psql('postgres', q{SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY us),
@@ -55,7 +55,7 @@ for my $sessions (@steps)
 }
 $_->close for @crowds;
 
-# Leaks come and go meanwhile, so that all that a look can do is done.
+# Leaks come and go all the time, so that scans do everything that they can do.
 my $crowd = crowd($node, 20);
 my @workers = map { worker_pid($node, $_) } 'scanner', 'recorder';
 my $turn = sub {

@@ -100,7 +100,7 @@ sub test_stop
 
 sub test_other_version
 {
-	my $complaint = qr/extension "pgleak" in database "postgres" is not at version [0-9.]+, nothing is recorded/;
+	my $complaint = qr/extension "pgleak" in database "postgres" is not version [0-9.]+, nothing is recorded/;
 	my $version = $node->safe_psql('postgres', q(SELECT extversion FROM pg_extension WHERE extname = 'pgleak'));
 	my $set_version = sub {
 		$node->safe_psql('postgres', "UPDATE pg_extension SET extversion = '$_[0]' WHERE extname = 'pgleak'");

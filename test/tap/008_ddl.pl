@@ -12,7 +12,7 @@ use PgleakTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $lost_table = qr/the extension's table pgleak.history is gone from database "postgres", nothing is recorded/;
+my $lost_table = qr/the extension's table pgleak.history is missing from database "postgres", nothing is recorded/;
 
 my $node = new_node('ddl');
 

@@ -16,7 +16,7 @@ my $project = "$FindBin::RealBin/../..";
 my $sharedir = `"\${PG_CONFIG:-pg_config}" --sharedir` =~ s/\n//r;
 my $extension_dir = "$sharedir/extension";
 our ($default) = slurp_file("$project/pgleak.control") =~ /^default_version = '(.*)'/m;
-my $full_script = slurp_file("$project/sql/pgleak--$default.sql");
+my $full_script = slurp_file("$extension_dir/pgleak--$default.sql");
 my @put;    # scripts that this test has put beside those of the server
 
 END { unlink @put; }
@@ -160,7 +160,7 @@ sub test_recording_across_an_update
 {
 	put_script('0.1--' . $default, '');
 	$node->safe_psql('postgres', "CREATE EXTENSION pgleak VERSION '0.1'");
-	eventually(sub { log_count($node, qr/is not at version \Q$default\E, nothing is recorded/) }, 'the recorder says that the extension is too old');
+	eventually(sub { log_count($node, qr/is not version \Q$default\E, nothing is recorded/) }, 'the recorder says that the extension is too old');
 	my $session = leak($node);
 	eventually(sub { log_count($node, qr/session leak: pid=$session->{pid} /) }, 'a leak is detected meanwhile');
 	$node->safe_psql('postgres', 'ALTER EXTENSION pgleak UPDATE');

@@ -470,8 +470,8 @@ sub test_commit
 				is($session->{severity}, 'ERROR', "$name: with an ERROR");
 				like($session->{message}, qr/^transaction was rolled back by pgleak: it was idle for [0-9.]+ ?s/,
 					"$name: that says what and why");
-				like($session->{detail}, qr/^It was rolled back at \d{4}-/, "$name: and when");
-				is($node->safe_psql('postgres', "SELECT '" . ($session->{detail} =~ s/^It was rolled back at (.*?);.*/$1/r)
+				like($session->{detail}, qr/^The transaction was rolled back at \d{4}-/, "$name: and when");
+				is($node->safe_psql('postgres', "SELECT '" . ($session->{detail} =~ s/^The transaction was rolled back at (.*?);.*/$1/r)
 						. "'::timestamptz BETWEEN '$before' AND clock_timestamp()"), 't', "$name: namely then");
 				like($session->{hint}, qr/\w/, "$name: there is a hint");
 				answers($session, 'SELECT 1', 'SELECT 1 I', "$name: a following statement works");
@@ -535,7 +535,7 @@ sub test_other_errors
 			answers($session, 'SELECT 1/0', '22012 E', "$name: it aborts the transaction");
 			my ($answer, $said) = act($node, 'cancel', $session->{pid});
 			is($answer, 'f', "$name: there is nothing to cancel");
-			like($said, qr/WARNING:  25P02: transaction of the session with PID $session->{pid} is aborted already/,
+			like($said, qr/WARNING:  25P02: transaction of session with PID $session->{pid} is already aborted/,
 				"$name: and a WARNING says so");
 			answers($session, 'COMMIT', 'ROLLBACK I', "$name: COMMIT is answered as core does");
 		});
@@ -555,7 +555,7 @@ sub test_twice
 	cancelled_in_place($session, 'cancelled once');
 	my ($answer, $said) = act($node, 'cancel', $session->{pid});
 	is($answer, 'f', 'a second cancel has nothing to do');
-	like($said, qr/WARNING:  25P02: .*aborted already/, 'and says so');
+	like($said, qr/WARNING:  25P02: .*already aborted/, 'and says so');
 	answers($session, 'COMMIT', '40000 I', 'the COMMIT fails as after one');
 	$session->close;
 }

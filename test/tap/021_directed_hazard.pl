@@ -119,7 +119,7 @@ sub test_by_hand
 		my $is_consistent =
 		  $answer eq 't' ? $state eq 'idle in transaction (aborted)' && $locks == 0 : $state eq 'idle in transaction' && $locks > 0;
 		push @wrong, "$answer: $state, $locks locks" unless $is_consistent;
-		push @wrong, "$answer: @{ $actor->{notices} }" if $answer eq 'f' && "@{ $actor->{notices} }" !~ /nothing was done/;
+		push @wrong, "$answer: @{ $actor->{notices} }" if $answer eq 'f' && "@{ $actor->{notices} }" !~ /no action was taken/;
 		is_sound($session, "by hand, $disturbance: the session is sound") if $_ == 10 || @wrong;
 		$_->close for $session, $actor;
 	}
@@ -231,7 +231,7 @@ sub test_stuck_probe
 	wait_until_sent($first);
 	continue_process($session->{pid});
 	is($first->read_answer, 'f', "$name: the session cannot be cancelled there");
-	like("@{ $first->{notices} }", qr/could not be reached safely, nothing was done/, "$name: for this reason");
+	like("@{ $first->{notices} }", qr/could not be interrupted safely, no action was taken/, "$name: for this reason");
 	$second->start("SELECT pgleak.cancel($session->{pid})");
 	wait_until_sent($second);
 	$owner->do('COMMIT');

@@ -69,7 +69,7 @@ sub test_limit
 	my $lasted = time_until_answer($session);
 	cmp_ok($lasted, '>', 0.4, 'by limit: not before its limit');
 	was_terminated($session, '25P03',
-		qr/^terminating connection by pgleak: it was idle for 0\.[5-9]\d* ?s, the limit is 0\.5/, 'by limit');
+		qr/^terminating connection due to pgleak: it was idle for 0\.[5-9]\d* ?s, the limit is 0\.5/, 'by limit');
 	like($session->{hint}, qr/\w/, 'by limit: there is a hint');
 	eventually_recorded($node, $session, 'terminated', 'by limit: the episode ends as terminated');
 	is(recorded($node, $session, 'last_action, last_action_result, clock'), 'terminate|done|idle',
@@ -89,7 +89,7 @@ sub test_by_hand
 		my $session = leaking_wire($node, extended => $protocol eq 'extended', query => 'UPDATE t SET i = i');
 		is(terminate($node, $session), 't', "by hand, $protocol protocol: pgleak.terminate() succeeds");
 		was_terminated($session, '25P03',
-			qr/^terminating connection by pgleak: it was idle for .* at the request of role "/,
+			qr/^terminating connection due to pgleak: it was idle for .* at the request of role "/,
 			"by hand, $protocol protocol");
 		eventually_recorded($node, $session, 'terminated', "by hand, $protocol protocol: the episode ends as terminated");
 		is(count_of('terminates'), $terminates + 1, "by hand, $protocol protocol: it is counted");
@@ -102,7 +102,7 @@ sub test_half_message
 	my $session = leaking_wire($node);
 	$session->send_raw(substr PgleakActions::Wire::message('Q', 'SELECT 1' . ' ' x 100 . "\0"), 0, 50);
 	is(terminate($node, $session), 't', 'in a half message: pgleak.terminate() succeeds');
-	was_terminated($session, '25P03', qr/^terminating connection by pgleak: it was idle/, 'in a half message');
+	was_terminated($session, '25P03', qr/^terminating connection due to pgleak: it was idle/, 'in a half message');
 }
 
 # A client of the server's own library shows the reason.
@@ -111,7 +111,7 @@ sub test_psql
 	my $session = leak($node);
 	is(terminate($node, $session), 't', 'psql: pgleak.terminate() succeeds');
 	$session->ask('SELECT 1');
-	like($session->{error}, qr/FATAL:  terminating connection by pgleak: it was idle for .*\nHINT:/,
+	like($session->{error}, qr/FATAL:  terminating connection due to pgleak: it was idle for .*\nHINT:/,
 		'psql shows the reason');
 	$session->kill;
 }
@@ -152,7 +152,7 @@ sub test_stopped_briefly
 	eventually(sub { log_count($node, qr/pgleak: will terminate: pid=$session->{pid} /, $mark) },
 		'stopped briefly: it is to be terminated');
 	continue_process($session->{pid});
-	was_terminated($session, '25P03', qr/^terminating connection by pgleak: it was idle/, 'stopped briefly');
+	was_terminated($session, '25P03', qr/^terminating connection due to pgleak: it was idle/, 'stopped briefly');
 	eventually_recorded($node, $session, 'terminated', 'stopped briefly: it counts as terminated');
 }
 
@@ -184,7 +184,7 @@ sub test_after_cancel
 	eventually(sub { $session->has_answer }, 'parked: it is ended in the end');
 	my $lasted = time - $start;
 	was_terminated($session, '25P03',
-		qr/^terminating connection by pgleak: it was idle for [2-3]\.?\d* ?s, the limit is 2/, 'parked');
+		qr/^terminating connection due to pgleak: it was idle for [2-3]\.?\d* ?s, the limit is 2/, 'parked');
 	cmp_ok($lasted, '>', 1.9, sprintf 'parked: at its limit (cancelled at %.2f s, ended at %.2f s)', $cancelled_at,
 		$lasted);
 	cmp_ok($lasted, '<', 2.9, 'parked: which counts from when it became idle, not from the cancellation');
@@ -228,7 +228,7 @@ sub test_parked_and_used
 	answers($session, 'SELECT 1', '25P02 E', 'parked and used: its client is alive');
 	my $lasted = time_until_answer($session);
 	cmp_ok($lasted, '>', 1.9, sprintf 'parked and used: the idle clock begins anew (%.2f s)', $lasted);
-	was_terminated($session, '25P03', qr/^terminating connection by pgleak: it was idle/, 'parked and used');
+	was_terminated($session, '25P03', qr/^terminating connection due to pgleak: it was idle/, 'parked and used');
 }
 
 sub test_plain_aborted
@@ -241,7 +241,7 @@ sub test_plain_aborted
 	$session->ask('SELECT 1/0');
 	my $lasted = time_until_answer($session);
 	cmp_ok($lasted, '>', 1.1, sprintf 'plain aborted: not before its limit (%.2f s)', $lasted);
-	was_terminated($session, '25P03', qr/^terminating connection by pgleak: it was idle for/, 'plain aborted');
+	was_terminated($session, '25P03', qr/^terminating connection due to pgleak: it was idle for/, 'plain aborted');
 	eventually_recorded($node, $session, 'terminated', 'plain aborted: the episode ends as terminated');
 	is(log_count($node, qr/will cancel: pid=$session->{pid} /, $mark), 0, 'plain aborted: it was never to be cancelled');
 	is(count_of('cancels'), $cancels, 'plain aborted: nor was it');

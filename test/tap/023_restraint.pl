@@ -114,7 +114,7 @@ sub test_end_of_dry_run
 
 # The number of actions ------------------------------------------------------------------------------------------------
 
-my $warning = qr/WARNING:  pgleak: more than 3 actions within a minute, no more for a minute/;
+my $warning = qr/WARNING:  pgleak: more than 3 actions within one minute, suspending actions for one minute/;
 
 # On a server of its own, as it takes more than a minute; finish_rate_limit() has the end.
 sub start_rate_limit
@@ -329,7 +329,7 @@ sub test_contradictions
 			"contradiction: $action below its leak limit is refused");
 		is($session->{detail}, qq("pgleak.$action" must not be shorter than "pgleak.idle_leak_after".),
 			"contradiction: $action, with the reason");
-		like($session->{hint}, qr/0 means never/, "contradiction: $action, and a hint");
+		like($session->{hint}, qr/Zero means never/, "contradiction: $action, and a hint");
 		answers($session, "SET pgleak.$action = '60s'", 'SET I', "contradiction: $action as long as its leak limit is not");
 		answers($session, "SET pgleak.idle_leak_after = '61s'", '22023 I',
 			"contradiction: nor may the leak limit be raised above $action");
@@ -466,7 +466,7 @@ sub was_refused
 	my $start = time;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	is($actor->read_answer, 'f', "$name: the answer is false");
-	like("@{ $actor->{notices} } $actor->{message}", qr/has moved on meanwhile, nothing was done/,
+	like("@{ $actor->{notices} } $actor->{message}", qr/has moved on, no action was taken/,
 		"$name: with the reason");
 	cmp_ok(time - $start, '<', 5, "$name: and soon");
 	$actor->close;

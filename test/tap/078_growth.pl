@@ -90,7 +90,7 @@ sub test_actions
 	delete $lines->{$_} for grep { /rolled back in place/ } keys %$lines;
 	is_deeply($lines, {
 			'LOG pgleak: session leak' => $many, 'LOG pgleak: will cancel' => 10, 'LOG pgleak: cancel' => 10,
-			'WARNING pgleak: more than 10 actions within a minute, no more for a minute' => 1 },
+			'WARNING pgleak: more than 10 actions within one minute, suspending actions for one minute' => 1 },
 		'one line for each leak, two for each action, one for those that are held back');
 	$_->close for @crowds;
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', 0, 'they end');

@@ -31,9 +31,7 @@ my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => '
 
 my %may_execute = (
 	(map { $_ => $everybody } qw(read_leaks read_pools limits_for cancel terminate fit_text format_duration route_of)),
-	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label
-		report report_escape report_time report_style report_legend report_cell report_lane report_timeline
-		report_offenders report_pools report_actions)),
+	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report)),
 	(map { $_ => '' } qw(reset note_rule_change)));
 
 # 1: a superuser may change it in a session; 0: nobody may, it is the server's.

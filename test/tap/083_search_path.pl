@@ -135,13 +135,11 @@ sub test_use
 	my ($victim) = @_;
 	my %arguments = (
 		fit_text => q('a text' , 3), format_duration => q('90 s'), route_of => q('{"controller": "a", "action": "b"}'),
-		metric_label => q('pod-12345'), report_escape => q('<&>'), report_time => q('2026-01-01'),
-		report_cell => q('a', 'b', 'c'), report => q('1 day'), report_lane => q('x', '{wire}', 'yesterday', 'tomorrow', ''),
-		report_timeline => q('yesterday', 'tomorrow'), report_offenders => q('yesterday'), report_actions => q('yesterday'),
+		metric_label => q('pod-12345'), report => q('1 day'),
 		limits_for => $victim->{pid}, cancel => $victim->{pid}, terminate => 0);
 	# Temporary objects come before all others, unless a path says where.
 	$victim->do('SET search_path = pg_temp, public, pg_catalog',
-		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history rules leaks pools stats top)),
+		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history rules leaks pools stats top period)),
 		map({ "CREATE DOMAIN pg_temp.$_ AS pg_catalog.int4 CHECK (public.spring() IS NULL)" } qw(text inet jsonb xid name)));
 	# Whoever tries is a leak himself, has history, and has been acted on.
 	sql(q(INSERT INTO pgleak.rules (idle_leak_after, note) VALUES ('1ms', 'all')));

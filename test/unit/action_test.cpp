@@ -1,5 +1,4 @@
-// Owns: the tests of core/action: which action is due when, what is left alone, and how often anything may be
-// done.
+// Tests of core/action: which action is due when, what is left alone, and how often anything may be done.
 #include "core/action.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Owns: the tests of server/guest_slot, which needs no server: what a backend publishes is what others read,
-// and the end of a watched transaction is never lost.
+// Tests of shmem/backend_slot, which needs no server: readers see what a backend publishes, and the end of a
+// watched transaction is never lost.
 #include "shmem/backend_slot.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@
 namespace pgleak {
 namespace {
 
-constexpr std::optional<Impact> kServersMinImpact;  // nothing of the session's own
+constexpr std::optional<Impact> kServersMinImpact;  // the session has no value of its own
 
 static_assert(std::atomic<TransactionEnd>::is_always_lock_free, "processes share it");
 static_assert(std::atomic<Micros>::is_always_lock_free, "processes share it");
@@ -44,7 +44,7 @@ void end_transactions(BackendSlot* slot, int count, TransactionEnd how) {
   for (int i = 0; i < count; i++) slot->publish_end(how, kBegun);
 }
 
-TEST(GuestSlotTest, AFreshSlotBelongsToNobodyAndReportsNothing) {
+TEST(BackendSlotTest, AFreshSlotBelongsToNobodyAndReportsNothing) {
   BackendSlot slot{};
   BackendOwner owner;
   EXPECT_FALSE(slot.read_owner(kSomeSession, &owner));
@@ -54,7 +54,7 @@ TEST(GuestSlotTest, AFreshSlotBelongsToNobodyAndReportsNothing) {
   EXPECT_EQ(slot.watched_end(), TransactionEnd::kNone);
 }
 
-TEST(GuestSlotTest, TheOwnerIsFoundByItsSessionAlone) {
+TEST(BackendSlotTest, TheOwnerIsFoundByItsSessionAlone) {
   BackendSlot slot{};
   slot.claim(owner_with(kSomeSession), nothing_set(), kServersMinImpact);
 
@@ -71,7 +71,7 @@ TEST(GuestSlotTest, TheOwnerIsFoundByItsSessionAlone) {
   EXPECT_FALSE(slot.read_owner(SessionId{kSomeSession.pid + 1, kSomeSession.backend_start}, &owner));
 }
 
-TEST(GuestSlotTest, ANewOwnerReplacesTheOldOneWithItsLimits) {
+TEST(BackendSlotTest, ANewOwnerReplacesTheOldOneWithItsLimits) {
   BackendSlot slot{};
   slot.claim(owner_with(kSomeSession), with(nothing_set(), Clock::kIdle, LimitKind::kLeak, kMinute),
              kServersMinImpact);
@@ -86,10 +86,10 @@ TEST(GuestSlotTest, ANewOwnerReplacesTheOldOneWithItsLimits) {
   EXPECT_EQ(slot.own_limits().value[limit_index(Clock::kTransaction, LimitKind::kLeak)], kHour);
 }
 
-TEST(GuestSlotTest, EveryLimitIsPublishedInItsPlace) {
+TEST(BackendSlotTest, EveryLimitIsPublishedInItsPlace) {
   BackendSlot slot{};
   LimitValues own;
-  for (int i = 0; i < kLimitCount; i++) own.value[i] = i * kSecond - 1_us;  // kNotSet among them
+  for (int i = 0; i < kLimitCount; i++) own.value[i] = i * kSecond - 1_us;  // including kNotSet
   slot.publish_limits(own, kServersMinImpact);
   const LimitValues read = slot.own_limits();
   for (int i = 0; i < kLimitCount; i++) EXPECT_EQ(read.value[i], own.value[i]) << i;
@@ -98,7 +98,7 @@ TEST(GuestSlotTest, EveryLimitIsPublishedInItsPlace) {
   for (const Micros value : slot.own_limits().value) EXPECT_EQ(value, kNotSet);
 }
 
-TEST(GuestSlotTest, EveryEndCountsAndSaysHow) {
+TEST(BackendSlotTest, EveryEndCountsAndSaysHow) {
   BackendSlot slot{};
   XactSeq count = 0;
   for (int round = 0; round < 3; round++) {
@@ -110,7 +110,7 @@ TEST(GuestSlotTest, EveryEndCountsAndSaysHow) {
   }
 }
 
-TEST(GuestSlotTest, ARollbackLeavesTheStartOfItsTransactionBehind) {
+TEST(BackendSlotTest, ARollbackLeavesTheStartOfItsTransactionBehind) {
   BackendSlot slot{};
   for (const WallTime begun : {kBegun, kBegun + kMinute, kBegun + kSecond}) {
     slot.publish_end(TransactionEnd::kRolledBack, begun);
@@ -118,7 +118,7 @@ TEST(GuestSlotTest, ARollbackLeavesTheStartOfItsTransactionBehind) {
   }
 }
 
-TEST(GuestSlotTest, TheGenerationGoesOnAcrossOwners) {
+TEST(BackendSlotTest, TheXactSeqGoesOnAcrossOwners) {
   BackendSlot slot{};
   XactSeq count = 0;
   for (int owner = 0; owner < 4; owner++) {
@@ -130,9 +130,8 @@ TEST(GuestSlotTest, TheGenerationGoesOnAcrossOwners) {
   }
 }
 
-// A report is of "the backend's own guest code": that the owner before rolled back says nothing about this
-// one.
-TEST(GuestSlotTest, ANewOwnerDoesNotInheritHowTheLastOneEnded) {
+// A report belongs to one session: a rollback by the slot's previous owner says nothing about this one.
+TEST(BackendSlotTest, ANewOwnerDoesNotInheritHowTheLastOneEnded) {
   BackendSlot slot{};
   slot.claim(owner_with(SessionId{1, kBegun}), nothing_set(), kServersMinImpact);
   slot.publish_end(TransactionEnd::kRolledBack, kBegun);
@@ -162,7 +161,7 @@ TEST(WatchTest, TheEndJustBeforeTheWatchIsRemembered) {
   for (const TransactionEnd how : kRealEnds) {
     BackendSlot slot{};
     end_transactions(&slot, 5, TransactionEnd::kCommitted);
-    slot.publish_end(how, kBegun);  // seen running, over before the watch
+    slot.publish_end(how, kBegun);  // seen running, over before watch()
     EXPECT_TRUE(slot.watch(5));
     EXPECT_EQ(slot.watched_end(), how);
   }
@@ -227,14 +226,14 @@ TEST(WatchTest, AnAbortedBlockIsWatchedByTheTransactionThatIsOver) {
   EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample}, slot.watched_end()),
             Outcome::kNone);
 
-  // ROLLBACK of the aborted block publishes nothing more: the transaction was over.
+  // ROLLBACK of the aborted block publishes nothing more, because the transaction was already over.
   sample.state = SessionState::kIdle;
   EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample}, slot.watched_end()),
             Outcome::kRolledBack);
 }
 
-// Between the scanner's sample and its watch() the client may get through more than one transaction. An
-// episode opened then would stay open for as long as the session lives.
+// Between the scanner's read and its watch(), the client may complete more than one transaction. An episode
+// opened then would stay open as long as the session lives.
 TEST(WatchTest, SaysWhenItCannotKnowTheEndAnyMore) {
   for (int ended_meanwhile = 0; ended_meanwhile <= 4; ended_meanwhile++) {
     BackendSlot slot{};
@@ -252,16 +251,16 @@ TEST(WatchTest, ARaceOfWatchAndEndNeverLosesTheEnd) {
   constexpr std::uint64_t kRounds = 300'000;
   BackendSlot slot{};
   std::atomic<std::uint64_t> scanner_at{0};  // round that the scanner has started
-  std::atomic<std::uint64_t> guest_at{0};    // round in which the guest has published the watched end
+  std::atomic<std::uint64_t> backend_at{0};  // round in which the backend has published the watched end
 
   const auto end_of_round = [](std::uint64_t round) { return kRealEnds[round % 4]; };
 
-  std::thread guest([&] {
+  std::thread backend([&] {
     for (std::uint64_t round = 1; round <= kRounds; round++) {
       spin_until([&] { return scanner_at.load(std::memory_order_acquire) == round; });
       dawdle(static_cast<unsigned>(round % 97));
       slot.publish_end(end_of_round(round), kBegun);
-      guest_at.store(round, std::memory_order_release);
+      backend_at.store(round, std::memory_order_release);
     }
   });
 
@@ -272,7 +271,7 @@ TEST(WatchTest, ARaceOfWatchAndEndNeverLosesTheEnd) {
     scanner_at.store(round, std::memory_order_release);
     dawdle(static_cast<unsigned>(round % 89));
     if (!slot.watch(round - 1)) refused++;
-    spin_until([&] { return guest_at.load(std::memory_order_acquire) == round; });
+    spin_until([&] { return backend_at.load(std::memory_order_acquire) == round; });
     const TransactionEnd end = slot.watched_end();
     if (end == TransactionEnd::kNone) {
       lost++;
@@ -280,7 +279,7 @@ TEST(WatchTest, ARaceOfWatchAndEndNeverLosesTheEnd) {
       wrong++;
     }
   }
-  guest.join();
+  backend.join();
 
   EXPECT_EQ(lost, 0U);
   EXPECT_EQ(wrong, 0U);
@@ -291,8 +290,8 @@ TEST(WatchTest, ARaceOfWatchAndEndNeverLosesTheEnd) {
 TEST(WatchTest, AReaderOfAnotherThreadSeesCountAndEndTogether) {
   constexpr XactSeq kEnds = 1'000'000;
   BackendSlot slot{};
-  // Even transactions commit, odd ones are prepared: a count tells which end belongs to it.
-  std::thread guest([&] {
+  // Even transactions commit, odd ones are prepared, so the count says which end belongs to a transaction.
+  std::thread backend([&] {
     for (XactSeq n = 0; n < kEnds; n++)
       slot.publish_end(n % 2 == 0 ? TransactionEnd::kCommitted : TransactionEnd::kPrepared, kBegun);
   });
@@ -307,7 +306,7 @@ TEST(WatchTest, AReaderOfAnotherThreadSeesCountAndEndTogether) {
     const TransactionEnd expected = last % 2 == 1 ? TransactionEnd::kCommitted : TransactionEnd::kPrepared;
     if (report.last_end != expected) wrong++;
   }
-  guest.join();
+  backend.join();
   EXPECT_EQ(wrong, 0U);
 }
 

@@ -1,4 +1,4 @@
-// Owns: the tests of core/change_watch: it looks after each change, and a moment later once more.
+// Tests of core/change_watch: it asks for a check after each change, and for another a moment later.
 #include "core/change_watch.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Owns: the tests of core/detection: what the two clocks of a session show from look to look, when that is a
-// leak, and when to look again.
+// Tests of core/detection: the ages on the two clocks from scan to scan, when they make a leak, and when the
+// next check is due.
 #include "core/detection.hpp"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ Ages ages(std::optional<Micros> idle, std::optional<Micros> transaction) { retur
 
 constexpr std::optional<Micros> kNoAge;
 
-// A scanner that looks at one slot.
+// A scanner that reads one slot.
 class ReadClocksTest : public testing::Test {
  protected:
   Ages look(const SessionStatus& sample) {
@@ -185,7 +185,7 @@ TEST_F(ReadClocksTest, AClockSetJustBeforeTheFirstSightIsOffByAtMostOneInterval)
 }
 
 TEST_F(ReadClocksTest, AnotherSessionWithTheSamePidInheritsNoAge) {
-  // The new session idles "since" the very same microsecond; only its start tells it apart.
+  // The new session has been idle since the very same microsecond; only its start tells it apart.
   const WallTime begun = time_.wall();
   time_.pass(kHour);
   look(idle_in_transaction(begun, begun));
@@ -222,8 +222,8 @@ TEST_F(ReadClocksTest, TheSameSessionKeepsItsWatch) {
   EXPECT_TRUE(watch_.id == kSomeSession);
 }
 
-// A session just starting a transaction shows, for an instant, "active" and no transaction, like one that
-// runs a statement in an aborted block. The transaction it rolled back long ago is no reason to call it a
+// A session that is just starting a transaction shows, for an instant, "active" and no transaction, like one
+// that runs a statement in an aborted block. A transaction that it rolled back long ago does not make it a
 // leak.
 TEST_F(ReadClocksTest, ASessionAboutToBeginIsNotAsOldAsTheTransactionItRolledBack) {
   const WallTime begun = time_.wall();
@@ -361,7 +361,7 @@ TEST_F(DetectLeakTest, TheNextLimitIsTheNearestOfAnyKindOnAnyClock) {
   set(Clock::kTransaction, LimitKind::kTerminate, 1500_us);
 
   struct {
-    int idle, transaction;  // in microseconds; -1: does not run
+    int idle, transaction;  // in microseconds; -1: not running
     Micros next_due_in;
     bool is_leak;
   } const cases[] = {

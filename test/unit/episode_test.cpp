@@ -1,5 +1,5 @@
-// Owns: the tests of core/episode: whether an episode goes on or how it ended, from what the guest published
-// and what the status array shows.
+// Tests of core/episode: whether an episode goes on or how it ended, given what the backend published and
+// what the status array shows.
 #include "core/episode.hpp"
 
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ Outcome judge(const BackendTrace& trace, TransactionEnd watched_end) {
   return judge_open(open_episode(), trace, watched_end);
 }
 
-// The session after its leaked transaction rolled back, in `state` and in no transaction.
+// The session after the rollback of its leaked transaction, in `state` and in no transaction.
 SampleOf after_rollback(SessionState state) {
   SampleOf sample = plain_aborted(kBegun, kIdleSince, kLeaked);
   sample.state = state;
@@ -133,15 +133,15 @@ TEST(JudgeOpenTest, ASessionThatLeftFromAnAbortedBlockWasDisconnected) {
             Outcome::kDisconnected);
 }
 
-// A backend is there for a while after its client has gone: the server drops its temporary tables, in
-// transactions of its own, of which the first one has not ended yet.
+// A backend remains for a while after its client has gone: the server drops its temporary tables in
+// transactions of its own, the first of which has not ended yet.
 TEST(JudgeOpenTest, WhatAnAbortedSessionDoesOnItsWayOutIsNoTransactionOfItsClient) {
   SampleOf leaving = plain_aborted(kBegun, kIdleSince, kLeaked);
   leaving.xact_start = kBegun + kMinute;
   Episode episode = open_episode();
   episode.progress.aborted_since = kIdleSince;
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kNone);
-  leaving.state_start += 1_us;  // its client has been heard of: that is another block, aborted in a savepoint
+  leaving.state_start += 1_us;  // its client is active again: this is another block, aborted in a savepoint
   EXPECT_EQ(judge_open(episode, present(leaving), TransactionEnd::kRolledBack), Outcome::kRolledBack);
 }
 
@@ -167,7 +167,7 @@ TEST(JudgeOpenTest, ASessionThatRolledBackAndThenLeftRolledBack) {
 
 TEST(JudgeOpenTest, TheSampleOfASessionThatIsGoneMeansNothing) {
   BackendTrace trace = gone(SessionState::kIdleInTransaction);
-  trace.status = idle_in_transaction(kBegun, kIdleSince, kLeaked);  // of whoever has the slot now
+  trace.status = idle_in_transaction(kBegun, kIdleSince, kLeaked);  // of the session that has the slot now
   EXPECT_EQ(judge(trace, TransactionEnd::kNone), Outcome::kDisconnected);
   trace.status = after_rollback(SessionState::kIdleInTransactionAborted);
   EXPECT_EQ(judge(trace, TransactionEnd::kRolledBack), Outcome::kRolledBack);
@@ -192,8 +192,8 @@ TEST(JudgeOpenTest, AnAbortedBlockIsFollowedFromItsDetectionToItsEnd) {
             Outcome::kRolledBack);
 }
 
-// The backend publishes the end before it takes the start of the transaction out of its status entry. A look
-// in between cannot know yet whether the block lives on as aborted; an episode closed here would be opened
+// The backend publishes the end before it removes the start of the transaction from its status entry. A read
+// in between cannot know yet whether the block remains as aborted; an episode closed here would be opened
 // twice.
 TEST(JudgeOpenTest, AnErrorJustBeingProcessedDoesNotEndAnEpisode) {
   SampleOf aborting = active_in_transaction(kBegun, kIdleSince + kMinute, kLeaked + 1);

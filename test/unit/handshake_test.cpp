@@ -1,5 +1,5 @@
-// Owns: the tests of core/handshake: reaching into an idle backend, with a simulated target that counts and
-// handles messages as the server does, with foreign messages and nested handling thrown in.
+// Tests of core/handshake: acting in an idle backend, with a simulated target that counts and handles
+// messages as the server does, including foreign messages and nested handling.
 #include "core/handshake.hpp"
 
 #include <gtest/gtest.h>
@@ -113,7 +113,7 @@ TEST(MessageGateTest, OneForeignMessageShutsIt) {
   EXPECT_TRUE(gate.is_open(2));
 }
 
-// However many changes of its own the session has made: none of them makes up for a foreign message.
+// However many changes the session itself has made, none of them makes up for a foreign message.
 TEST(MessageGateTest, WhatTheServerDoesNotCountDoesNotCount) {
   for (int own_changes = 0; own_changes < 20; own_changes++) {
     MessageGate gate{};
@@ -125,9 +125,9 @@ TEST(MessageGateTest, WhatTheServerDoesNotCountDoesNotCount) {
   }
 }
 
-// What the gate is for. The target handles a queue of messages when it is woken; handling a foreign one may,
-// as rebuilding a relation does, handle what follows it *inside*, and may get stuck there for as long as the
-// scanner has patience. Acting there would corrupt the backend.
+// The reason for the gate. The target handles a queue of messages when it wakes. Handling a foreign one, such
+// as rebuilding a relation, may handle the messages after it *inside*, and may get stuck there until the
+// scanner gives up. Acting there would corrupt the backend.
 class Target {
  public:
   explicit Target(std::uint32_t seed) : random_(seed) {}
@@ -138,13 +138,13 @@ class Target {
     reply = Reply::kNone;
     last_nonce_ = nonce;
   }
-  // To somebody else; or a change of its own, which is not counted.
+  // A message to another backend, or a change of the target's own, which is not counted.
   void receive_alike() { queue_.push_back(Message{true, 0, 0}); }
   void change_by_itself() {
     if (!is_stuck_) gate_.note_message(counter_);
   }
 
-  // Goes on where it is, until it sleeps again or is stuck.
+  // Continues from where it is, until it sleeps again or is stuck.
   void wake() {
     if (is_stuck_ && random_() % 2 == 0) return;
     while (!queue_.empty() && !is_stuck_) handle_next(false);
@@ -182,7 +182,7 @@ class Target {
     }
   }
 
-  // The rule of server/in_place.cpp.
+  // The rule of backend/in_place.cpp.
   void handle_ours(const Message& message, bool is_nested) {
     gate_.note_message(counter_);
     if (message.nonce == 0 || message.nonce != last_nonce_) return;
@@ -210,7 +210,7 @@ TEST(HandshakeTest, NeverActsInsideTheHandlingOfAnotherMessage) {
     std::mt19937 random(seed);
     Target target(seed);
     std::uint32_t nonce = 0;
-    // One who gives up is followed by another, at a target that is as it was left.
+    // After one request gives up, another follows, with the target as the first one left it.
     for (int request = 0; request < 3; request++) {
       Handshake handshake{};
       Reply reply = Reply::kNone;

@@ -1,4 +1,4 @@
-// Owns: the tests of core/impact: what a session holds, graded and measured, and the worst of it.
+// Tests of core/impact: what a session holds, graded and measured, and the worst of it.
 #include "core/impact.hpp"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Owns: the tests of core/limits: whose value of a limit wins, and when a limit comes into force.
+// Tests of core/limits: which value of a limit wins, and when a limit takes effect.
 #include "core/limits.hpp"
 
 #include <gtest/gtest.h>
@@ -86,7 +86,7 @@ TEST(ResolveLimitsTest, TheSourceOfALeakIsToldForEachClock) {
 struct AfterCase {
   const char* meaning;
   int leak, cancel, terminate;                    // as set, in microseconds
-  int leak_after, cancel_after, terminate_after;  // as they come into force
+  int leak_after, cancel_after, terminate_after;  // as they take effect
 };
 
 const AfterCase kAfterCases[] = {

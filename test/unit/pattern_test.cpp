@@ -1,4 +1,4 @@
-// Owns: the tests of core/pattern: LIKE as the server has it, and networks of both families.
+// Tests of the patterns in core/rules: LIKE as in the server, and networks of both families.
 #include "core/rules.hpp"
 
 #include <arpa/inet.h>
@@ -16,7 +16,7 @@ struct LikeCase {
   bool matches;
 };
 
-// Each was asked of the server too: SELECT text LIKE pattern.
+// Each result was checked against the server: SELECT text LIKE pattern.
 const LikeCase kLikeCases[] = {
     {"psql", "psql", true},
     {"psql", "PSQL", false},
@@ -53,14 +53,14 @@ const LikeCase kLikeCases[] = {
     {"a\\b", "a\\\\b", true},
     {"ab", "a\\b", true},
     {"a\\", "a\\\\", true},
-    {"a\\", "a\\", true},  // an error for the server, and refused by a CHECK
+    {"a\\", "a\\", true},  // an error in the server, rejected by a CHECK
     {"%", "\\%", true},
     {"x", "\\%", false},
     {"\xC3\xA4", "_", true},  // one character of two bytes
     {"\xC3\xA4", "__", false},
     {"\xC3\xA4x", "%x", true},
     {"\xC3\xA4x", "_x", true},
-    {"\xE4x", "_x", true},  // no valid character: a byte
+    {"\xE4x", "_x", true},  // not a valid character: one byte
 };
 
 TEST(LikeTest, IsTheServers) {
@@ -140,7 +140,7 @@ const NetworkCase kNetworkCases[] = {
     {"2001:db8::", 33, "2001:db8:8000::1", false},
     {"::1", 128, "::1", true},
     {"::1", 128, "::2", false},
-    // IPv4 that comes as IPv6
+    // IPv4 in IPv6 notation
     {"10.0.0.0", 8, "::ffff:10.0.0.1", true},
     {"10.0.0.0", 8, "::ffff:11.0.0.1", false},
     {"::ffff:10.0.0.0", 104, "10.0.0.1", true},

@@ -1,4 +1,4 @@
-// Owns: the tests of core/pool_advice: the sentence for each verdict, word by word.
+// Tests of core/pool_advice: the sentence for each verdict, word by word.
 #include "core/pool_advice.hpp"
 
 #include <gtest/gtest.h>

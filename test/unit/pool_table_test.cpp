@@ -1,4 +1,4 @@
-// Owns: the tests of core/pool_table: which sessions are one pool, and whose entry is given away.
+// Tests of core/pool_table: which sessions form one pool, and which entry is given away.
 #include "core/pool_table.hpp"
 
 #include <gtest/gtest.h>
@@ -72,7 +72,7 @@ TEST_F(PoolTableTest, AFullTableSendsNewPoolsToTheOtherRow) {
   fill();
   EXPECT_EQ(acquire(key("one too many")), kOtherPool);
   EXPECT_FALSE(is_new_);
-  EXPECT_NE(acquire(numbered(77)), kOtherPool);  // those that are in it stay
+  EXPECT_NE(acquire(numbered(77)), kOtherPool);  // the pools in it stay
 }
 
 TEST_F(PoolTableTest, TheLongestEmptyPoolMakesRoom) {
@@ -87,7 +87,7 @@ TEST_F(PoolTableTest, TheLongestEmptyPoolMakesRoom) {
   EXPECT_TRUE(is_new_);
   EXPECT_EQ(acquire(key("newer")), 4);
   EXPECT_EQ(acquire(key("one too many")), kOtherPool);
-  EXPECT_EQ(acquire(numbered(9)), kOtherPool);  // it has lost its place
+  EXPECT_EQ(acquire(numbered(9)), kOtherPool);  // it has lost its entry
 }
 
 TEST_F(PoolTableTest, AnEmptyPoolThatFillsAgainKeepsItsEntry) {

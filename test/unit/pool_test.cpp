@@ -1,5 +1,5 @@
-// Owns: the tests of core/pool: the verdict on pools of every kind over time, the forecast, and which changes
-// of the verdict are told. Each test is a series of looks, one a second, at a pool that behaves in one way.
+// Tests of core/pool: the verdict on pools of every kind over time, the forecast, and which changes of the
+// verdict are reported. Each test is a series of samples, one per second, of a pool that behaves in one way.
 #include "core/pool.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr PoolRules kRules{80, 5 * kMinute};
 
-// A pool and what it is doing; look() has the scanner look once a second for a while.
+// A pool and its activity; look() takes one sample per second for a while.
 class PoolTest : public testing::Test {
  protected:
   // `in_use` of `connections` work; `leaked` of these are idle in a transaction.
@@ -79,7 +79,7 @@ TEST_F(PoolTest, BusyThroughoutIsUndersized) {
   EXPECT_EQ(announced_, (std::vector<Verdict>{Verdict::kUndersized, Verdict::kOk}));
 }
 
-// Between two transactions a connection is free for a moment, and a look may fall into many of these.
+// Between two transactions a connection is free for a moment, and a sample may hit many of these moments.
 TEST_F(PoolTest, ShortDipsDoNotInterruptBusyness) {
   is(15, 3, 0);
   look(kHour);
@@ -110,13 +110,12 @@ TEST_F(PoolTest, OneOrTwoSessionsThatAlwaysWorkAreNoFullPool) {
   EXPECT_EQ(look(kHour), Verdict::kUndersized);
 }
 
-// pg_dump -j 8, or reports: nobody waits for a connection, each has its own for the whole of its one
-// transaction.
+// pg_dump -j 8, or reports: nothing waits for a connection, because each has its own for its one transaction.
 TEST_F(PoolTest, SessionsThatStayInOneTransactionAreNoFullPool) {
   is(8, 8, 0);
   sample_.turnover = 0;
   EXPECT_EQ(look(kHour), Verdict::kOk);
-  // A limit that somebody set is reached whatever they do.
+  // A configured limit counts, whatever the sessions do.
   sample_.limit = 8;
   EXPECT_EQ(look(kHour), Verdict::kUndersized);
 }
@@ -128,7 +127,7 @@ TEST_F(PoolTest, ALimitIsTheCapacity) {
   EXPECT_EQ(pool_.capacity, 20);
   EXPECT_EQ(pool_.peak, 5);
   EXPECT_EQ(pool_.in_use_percent(), 25);
-  // Others have the rest of it.
+  // Other pools use the rest of it.
   sample_.used_of_limit = 19;
   EXPECT_EQ(look(kHour), Verdict::kUndersized);
   EXPECT_EQ(pool_.in_use_percent(), 95);
@@ -198,7 +197,7 @@ TEST_F(PoolTest, AFastLeakIsForecastInMinutes) {
   is(15, 15, 13);
   look(kSecond);
   const WallTime full = time_.wall();
-  look(2 * kHour);  // nothing can leak any more
+  look(2 * kHour);  // nothing can leak now
   EXPECT_EQ(pool_.exhausted_at, full);
   EXPECT_EQ(pool_.verdict, Verdict::kLeaking);
   EXPECT_EQ(announced_, (std::vector<Verdict>{Verdict::kLeaking}));
@@ -239,7 +238,7 @@ TEST_F(PoolTest, ARestartOfTheApplicationForgetsThePool) {
   EXPECT_EQ(pool_.peak, 4);
   EXPECT_EQ(pool_.leaks_per_hour, 0.0);
   EXPECT_EQ(announced_, (std::vector<Verdict>{Verdict::kLeaking, Verdict::kOk}));
-  // And new leaks show at once.
+  // And new leaks show immediately.
   for (int leaked = 1; leaked <= 5; leaked++) {
     is(10, 1 + leaked, leaked);
     look(kMinute);
@@ -302,7 +301,7 @@ TEST_F(PoolTest, AnAnnouncementIsMadeOnceAMinute) {
   }
   EXPECT_LE(announced_.size(), 6U);
   EXPECT_GE(announced_.size(), 5U);
-  // What was held back is told when the minute is over, if it still holds.
+  // A change that was held back is reported after the minute, if it still holds.
   is(15, 4, 0);
   look(2 * kMinute);
   EXPECT_EQ(announced_.back(), Verdict::kOk);

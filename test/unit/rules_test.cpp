@@ -1,4 +1,4 @@
-// Owns: the tests of core/rules: which rules match a session, which one decides, and when it matters.
+// Tests of core/rules: which rules match a session, which one decides, and when that matters.
 #include "core/rules.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ constexpr std::uint32_t kBob = 16385;
 // Rules as a test writes them down.
 class RulesTest : public testing::Test {
  protected:
-  // A rule that matches everything and says nothing, to be changed by the test.
+  // A rule that matches everything and sets nothing, for the test to change.
   Rule& add() {
     Rule& rule = set_->rules[set_->count++];
     rule.limits.id = set_->count;
@@ -45,7 +45,7 @@ class RulesTest : public testing::Test {
   Limits choose(Impact impact = Impact::kNone) const {
     return choose_limits(*set_, match().rules, own_, server_, impact);
   }
-  // Which limit on the idle clock makes the session a leak, and whose it is.
+  // The limit on the idle clock that makes the session a leak, and its source.
   std::string leak_limit(Impact impact = Impact::kNone) const {
     const Limits limits = choose(impact);
     return std::to_string(limits.value[0] / kSecond) + "s " +

@@ -1,5 +1,5 @@
-// Owns: what the tests about sessions share: a machine whose clocks the test moves, looks at a session in
-// each state it can be in, and the words in which a failed expectation names a state or an outcome.
+// Shared by the tests about sessions: a machine whose clocks the test controls, the status of a session in
+// each possible state, and the names of states and outcomes in failed expectations.
 #ifndef PGLEAK_TEST_UNIT_SAMPLES_HPP
 #define PGLEAK_TEST_UNIT_SAMPLES_HPP
 
@@ -19,7 +19,7 @@ constexpr Micros operator""_us(unsigned long long microseconds) {
   return Micros{static_cast<std::int64_t>(microseconds)};
 }
 
-// Points on the clocks, so long after their zero.
+// Points on the clocks, at a distance from their zero.
 constexpr WallTime wall_at(Micros since_zero) { return WallTime::none() + since_zero; }
 constexpr MonotonicTime monotonic_at(Micros since_zero) { return MonotonicTime::none() + since_zero; }
 
@@ -30,7 +30,7 @@ std::ostream& operator<<(std::ostream& out, TimePoint<Origin> time) {
   return out << "at " << time.us << " us";
 }
 
-// The two clocks of a machine. Nothing moves them but the test.
+// The two clocks of a machine. Only the test moves them.
 class FakeTime {
  public:
   Now now() const { return Now{wall_, monotonic_}; }
@@ -41,7 +41,7 @@ class FakeTime {
     wall_ += duration;
     monotonic_ += duration;
   }
-  // Somebody sets the wall clock, forward or (negative) back. No time passes.
+  // Sets the wall clock forward or (negative) back. No time passes.
   void set_wall_clock_by(Micros difference) { wall_ += difference; }
 
  private:
@@ -51,7 +51,7 @@ class FakeTime {
 
 inline constexpr SessionId kSomeSession{4711, wall_at(839'990'000 * kSecond)};
 
-// One look at a session of which `ended_count` transactions have ended, the last one by `last_end`.
+// The status of a session in which `ended_count` transactions have ended, the last one by `last_end`.
 struct SampleOf {
   SessionState state = SessionState::kIdle;
   WallTime xact_start = WallTime::none();
@@ -82,7 +82,7 @@ inline SampleOf active_in_transaction(WallTime xact_start, WallTime active_since
   return sample;
 }
 
-// After an error outside of a savepoint: the server shows no transaction any more, only the state.
+// After an error outside a savepoint: the server no longer shows a transaction, only the state.
 inline SampleOf plain_aborted(WallTime xact_start, WallTime idle_since, XactSeq xact_seq) {
   SampleOf sample;
   sample.state = SessionState::kIdleInTransactionAborted;
@@ -93,14 +93,14 @@ inline SampleOf plain_aborted(WallTime xact_start, WallTime idle_since, XactSeq 
   return sample;
 }
 
-// Limits of which none is set (kNotSet), to be filled in by the test.
+// Limits with none set (kNotSet), for the test to fill in.
 inline LimitValues nothing_set() {
   LimitValues values;
   for (Micros& value : values.value) value = kNotSet;
   return values;
 }
 
-// Limits of which all are off, to be filled in by the test.
+// Limits with all off, for the test to fill in.
 inline LimitValues all_off() {
   LimitValues values;
   for (Micros& value : values.value) value = kNever;

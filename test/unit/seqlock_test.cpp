@@ -1,4 +1,4 @@
-// Owns: the tests of core/versioned: a reader gets a whole value or none, and never waits for a writer.
+// Tests of core/seqlock: a reader gets a whole value or none, and never waits for a writer.
 #include "core/seqlock.hpp"
 
 #include <gtest/gtest.h>
@@ -16,7 +16,7 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free, "processes share 
 
 constexpr int kWords = 64;
 
-// A value of several cache lines. Whole: all words are equal.
+// A value of several cache lines. It is whole if all its words are equal.
 struct Wide {
   std::uint64_t word[kWords];
 };
@@ -90,7 +90,7 @@ TEST(VersionedTest, AReaderOfAnotherThreadNeverSeesATornOrAnOlderValue) {
   std::thread writer([&] {
     for (std::uint64_t n = 1; !stop.load(std::memory_order_relaxed); n++) {
       shared.write([n](Wide* value) { fill(value, n); });
-      dawdle(static_cast<unsigned>(n * 7 % 400));  // a writer without pause would starve the reader
+      dawdle(static_cast<unsigned>(n * 7 % 400));  // a writer without pauses would starve the reader
     }
   });
 
@@ -102,7 +102,7 @@ TEST(VersionedTest, AReaderOfAnotherThreadNeverSeesATornOrAnOlderValue) {
   while (reads < kReads || distinct < kDistinctValues) {
     Wide copy;
     if (!shared.read(&copy)) {
-      std::this_thread::yield();  // the writer lost its processor in the middle of a write
+      std::this_thread::yield();  // the writer lost its processor during a write
       continue;
     }
     reads++;

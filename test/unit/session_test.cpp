@@ -1,5 +1,5 @@
-// Owns: the tests of core/session: which transaction block a session is in, in each state that the server can
-// show, and what makes two sessions one.
+// Tests of core/session: the transaction block of a session, in each state that the server can show, and when
+// two sessions are the same.
 #include "core/session.hpp"
 
 #include <gtest/gtest.h>
@@ -70,7 +70,7 @@ const BlockCase kBlockCases[] = {
     {"the same in a fast-path call", State::kFastpath, kStart, 7, End::kRolledBack, kStart, {true, 6, kStart}},
     {"a commit is being processed", State::kActive, kStart, 7, End::kCommitted, kStart, kNoBlock},
     {"a PREPARE is being processed", State::kActive, kStart, 7, End::kPrepared, kStart, kNoBlock},
-    // A transaction with the start of the one before, when several are sent as one message.
+    // A transaction with the start of the previous one, when several are sent in one message.
     {"BEGIN; COMMIT; BEGIN", kIdleIn, kStart, 7, End::kCommitted, kStart, {true, 7, kStart}},
     {"BEGIN; ROLLBACK; BEGIN", kIdleIn, kStart, 7, End::kRolledBack, kStart, {true, 7, kStart}},
     {"the same, then aborted inside a savepoint", kAborted, kStart, 7, End::kRolledBack, kStart, {true, 7, kStart}},

@@ -1,5 +1,5 @@
-// Owns: the tests of core/ring: every event comes out once, whole and in order, and stays in until the
-// consumer says that it is done.
+// Tests of core/spsc_ring: every element comes out once, whole and in order, and stays until the consumer is
+// done with it.
 #include "core/spsc_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -82,7 +82,7 @@ TEST(RingTest, NumbersGoOnLongAfterThePlacesWereFirstUsed) {
   }
 }
 
-// An event that takes more than one store to write, so that a half-written one would show.
+// An element that takes more than one store to write, so that a half-written one would show.
 struct TestEvent {
   std::uint64_t number;
   std::uint64_t check[6];

@@ -1,4 +1,4 @@
-// Owns: the tests of core/stopwatch: ages of things that the server dates by the wall clock stay right
+// Tests of Stopwatch in core/session: ages of things that the server dates by the wall clock stay right
 // whatever happens to the wall clock.
 #include "core/session.hpp"
 
@@ -31,7 +31,7 @@ TEST_F(StopwatchTest, TheVeryFirstLookBelievesTheWallClock) {
 }
 
 TEST_F(StopwatchTest, TheVeryFirstLookIsNotBoundedByTheStartOfTheMonotonicClock) {
-  // That clock starts anywhere: a session may be older than it.
+  // The monotonic clock may start at any point, so a session may be older than it.
   EXPECT_EQ(watch_.observe(wall_at(10 * kSecond), Now{wall_at(kHour + 10 * kSecond), monotonic_at(kMinute)},
                            kNoEarlierLook),
             kHour);

@@ -1,7 +1,6 @@
-// Owns: the tests of core/suspects: no suspect in healthy pools, as SQLAlchemy, HikariCP, PgBouncer and
-// others keep them, and each connection that is checked out and forgotten outside of a transaction, as soon
-// as its pool grows without it. The pools are played: requests come and go by chance, a look is taken once a
-// second.
+// Tests of core/suspects: no suspects in healthy pools, as SQLAlchemy, HikariCP, PgBouncer and others run
+// them, and every connection that is checked out and forgotten outside a transaction, as soon as its pool
+// grows without it. The pools are simulated: requests arrive at random, one sample is taken per second.
 #include "core/suspects.hpp"
 
 #include <gtest/gtest.h>
@@ -28,24 +27,24 @@ Micros scaled(Micros duration, double factor) {
 
 struct Connection {
   MonotonicTime busy_until{};
-  MonotonicTime quiet_until{};  // checked out and idle outside of a transaction, after that
+  MonotonicTime quiet_until{};  // until then checked out and idle outside a transaction
   bool is_out = false;
-  bool has_run = true;  // since the last look
+  bool has_run = true;  // since the last sample
   MonotonicTime expires_on = kNeverEnds;
   MonotonicTime returned_on{};
   SessionActivity activity{};
 };
 
-// What a pool does of its own accord, beside lending connections.
+// What a pool does by itself, besides lending connections.
 struct Habits {
   bool is_lifo = false;
   int most = 20;
-  int spares = 0;            // opens connections until so many are free
+  int spares = 0;            // opens connections until this many are free
   bool starts_full = false;  // opens `most` at its start
-  int keeps = 20;            // closes a returned connection beyond so many (SQLAlchemy's overflow)
+  int keeps = 20;            // closes returned connections beyond this number (SQLAlchemy's overflow)
   Micros lifetime{0};        // replaces connections of that age
   bool opens_before_closing = false;
-  Micros idle_timeout{0};  // closes connections free for that long
+  Micros idle_timeout{0};  // closes connections that were free this long
   bool resets_on_return = false;
 };
 
@@ -53,7 +52,7 @@ class Play {
  public:
   Play(Habits habits, unsigned seed) : habits_(habits), random_(seed) {}
 
-  // Requests come `per_second` on average and take `busy` on average; for `duration`.
+  // For `duration`, requests arrive at `per_second` and last `busy`, both on average.
   void run(Micros duration, double per_second, Micros busy, Micros quiet = 0_us) {
     for (Micros passed{0}; passed < duration; passed += kStep) {
       time_.pass(kStep);
@@ -65,7 +64,7 @@ class Play {
     }
   }
 
-  // Somebody takes a connection, runs a statement outside of a transaction, and forgets it.
+  // Takes a connection, runs a statement outside a transaction, and forgets the connection.
   Connection* forget_one() {
     Connection* taken = check_out();
     taken->busy_until = time_.monotonic() + kStep;
@@ -148,7 +147,7 @@ class Play {
       if (is_old && habits_.opens_before_closing) free_.push_back(open());
       free_.erase(std::find(free_.begin(), free_.end(), connection));
       if (is_old && habits_.opens_before_closing)
-        closing_.push_back(connection);  // asynchronously: until the next look it is still there
+        closing_.push_back(connection);  // asynchronously: it still exists until the next sample
       else
         close(connection);
       if (is_old && !habits_.opens_before_closing) free_.push_back(open());
@@ -167,7 +166,7 @@ class Play {
       const bool is_idle = !c.is_out || c.busy_until <= time_.monotonic();
       suspects_ += observe_session(&c.activity, SessionObservation{is_idle, c.has_run}, pool_, kSuspectAfter,
                                    time_.monotonic(), &observation);
-      c.has_run = !is_idle;  // it goes on running, and will have when it stops
+      c.has_run = !is_idle;  // it keeps running, and has run something when it stops
     }
     observe_activity(&pool_, observation, time_.monotonic());
     if (suspects_ > most_suspects_) most_suspects_ = suspects_;
@@ -255,7 +254,7 @@ TEST_P(HealthyPoolTest, HasNoSuspects) {
   }
 }
 
-// Connections are held for a few seconds after the last statement, and given back without another one.
+// Connections are held for a few seconds after the last statement, then returned without another one.
 TEST_P(HealthyPoolTest, HasNoSuspectsIfItsUsersAreSlow) {
   for (unsigned seed = 1; seed <= 4; seed++) {
     Play play(GetParam().habits, seed);
@@ -291,9 +290,9 @@ TEST_P(ForgottenTest, IsASuspectOnceThePoolGrowsWithoutIt) {
   play.run(2 * kMinute, 3, kSecond);
   EXPECT_EQ(play.suspects(), 1);
   play.run(10 * kMinute, 0.5, kSecond);
-  EXPECT_EQ(play.suspects(), 1);  // also when the load is over
+  EXPECT_EQ(play.suspects(), 1);  // even after the load has ended
   EXPECT_TRUE(forgotten->activity.is_suspect);
-  // It runs something again: it was not forgotten after all.
+  // It runs something again, so it was not forgotten.
   forgotten->has_run = true;
   play.run(2 * kSecond, 0.5, kSecond);
   EXPECT_EQ(play.suspects(), 0);
@@ -314,7 +313,7 @@ INSTANTIATE_TEST_SUITE_P(, ForgottenTest,
                          testing::Values(Case{"PgBouncer", pgbouncer()}, Case{"plain FIFO", plain(false)},
                                          Case{"plain LIFO", plain(true)}));
 
-// A pool whose connections pass from one name to another is a pooler's.
+// Connections that change from one name to another belong to a pooler.
 TEST(SharedPoolTest, HasNoSuspectsForAnHour) {
   Play play(plain(true), 1);
   play.run(10 * kMinute, 0.2, kSecond);
@@ -325,7 +324,7 @@ TEST(SharedPoolTest, HasNoSuspectsForAnHour) {
   EXPECT_EQ(play.most_suspects(), 0);
 }
 
-// A session quiet since one second, in a pool that had 4 connections then.
+// A session quiet for one second, in a pool that had 4 connections then.
 bool is_suspect(const PoolActivity& pool, Micros suspect_after = kSuspectAfter) {
   SessionActivity session{};
   session.seen_on = monotonic_at(1_us);

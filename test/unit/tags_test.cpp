@@ -1,5 +1,5 @@
-// Owns: the tests of core/tags and of the lexer below it: every place where a comment can stand, everything
-// that looks like one and is none, both formats, the limits, and statements cut at each byte.
+// Tests of core/tags and of the lexer below it: every position of a comment, everything that only looks like
+// a comment, both formats, the limits, and statements truncated at each byte.
 #include "core/tags.hpp"
 
 #include <gtest/gtest.h>
@@ -97,7 +97,7 @@ TEST(TagsTest, WhatOnlyLooksLikeACommentIsNone) {
       "SELECT E'a'\n'\\'/*route:/orders*/'",
       "SELECT E'a' -- so\n  '\\'/*route:/orders*/'",
       "SELECT B'/*route:/orders*/'",
-      // Were the string thought to end early, the rest of these would be a comment at the end.
+      // If the string were taken to end early, the rest of these would be a comment at the end.
       "SELECT E'\\' /*route:/orders*/ -- '",
       "SELECT E'\\\\\\' /*route:/orders*/ -- '",
       "SELECT E'''\\' /*route:/orders*/ -- '",
@@ -446,7 +446,7 @@ TEST(CutTest, MarginaliaAtEachByte) {
   }
 }
 
-// Whatever a statement is cut to, its tags are a beginning of the whole statement's.
+// Wherever a statement is truncated, its tags are a prefix of the whole statement's tags.
 TEST(CutTest, NoCutInventsATag) {
   const std::string statements[] = {
       "/*a='1',b='two%20words'*/ SELECT E'\\'' /* x /* y */ */, $$ /*d='4'*/ $$ /*c='3',e='\\'%41'*/;",

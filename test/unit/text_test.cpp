@@ -1,5 +1,5 @@
-// Owns: the tests of core/text: whatever bytes a client sends, a log line stays one line of valid UTF-8 from
-// which the bytes can be read back, and no buffer is ever written past its end.
+// Tests of core/text: whatever bytes a client sends, a log line stays one line of valid UTF-8 from which the
+// bytes can be read back, and no buffer is ever written past its end.
 #include "core/text.hpp"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ using testing::PrintToString;
 
 constexpr std::uint32_t kInvalid = UINT32_MAX;
 
-// The code point of `bytes` if they are exactly one character, written as RFC 3629 allows.
+// The code point of `bytes` if they are exactly one character, encoded as RFC 3629 allows.
 std::uint32_t decode(const std::string& bytes) {
   const std::size_t n = bytes.size();
   if (n < 1 || n > 4) return kInvalid;
@@ -57,7 +57,7 @@ std::string encode(std::uint32_t point) {
           byte(0x80 | (point & 0x3F))};
 }
 
-// Length of the character that `text` begins with, 0 if there is none.
+// Length of the character at the start of `text`, 0 if there is none.
 int expected_length(const std::string& text) {
   for (std::size_t n = 1; n <= 4 && n <= text.size(); n++) {
     if (decode(text.substr(0, n)) != kInvalid) return static_cast<int>(n);
@@ -89,7 +89,7 @@ std::string seconds(Micros duration) {
   return out.c_str();
 }
 
-// Reads back what append_escaped wrote. Fails the test at anything that it never writes.
+// Reads back what append_escaped() wrote. Fails the test at anything it never writes.
 std::string unescape(const std::string& text) {
   std::string result;
   for (std::size_t i = 0; i < text.size(); i++) {
@@ -138,7 +138,7 @@ std::string all_bytes() {
   return text;
 }
 
-// Text with one of everything that is treated differently.
+// Text with one of each kind that is treated differently.
 const char kMixedText[] =
     "ab\xC3\xA9\xE2\x82\xAC\xF0\x9F\x92\xA7\n\"\\=\x01\xFF\xC2\x85 \xE2\x82z\t\r\x7F\xED\xA0\x80 end";
 
@@ -203,7 +203,7 @@ TEST(Utf8Test, WhatIsNoCharacterHasNoLength) {
 }
 
 TEST(Utf8Test, ATextThatIsCutIsNotReadPastItsEnd) {
-  // The text ends where the memory does.
+  // The text ends at the end of the mapped memory.
   const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   void* memory = mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
@@ -305,7 +305,7 @@ TEST(EscapeTest, ATerminalGetsNoCommands) {
       << "CSI in one byte";
 }
 
-// Every text comes back from its escaped form: nothing is lost, and no two texts look the same.
+// Every text can be read back from its escaped form: nothing is lost, and no two texts look the same.
 class RoundTripTest : public testing::TestWithParam<bool> {
  protected:
   void check(const std::string& text) {
@@ -391,7 +391,7 @@ TEST(PairTest, EveryByteAloneIsQuotedExactlyIfItIsNotPlain) {
   }
 }
 
-// A reader of logfmt, strict: splits `line` into its first value and the rest after it.
+// A strict reader of logfmt: splits `line` into its first value and the rest after it.
 bool read_value(const std::string& line, std::string* value, std::string* rest) {
   std::size_t i = line.find('=') + 1;
   if (line[i] != '"') {
@@ -510,8 +510,8 @@ TEST(SecondsTest, BelowZeroAreReadableToo) {
 
 // --- buffers of every size ---
 
-// Runs write() on a buffer of each size from 1 up to one that surely is large enough, and check(text, size)
-// on what it left there. The bytes around the buffer must stay as they are.
+// Calls write() with a buffer of each size from 1 to one that is certainly large enough, and check(text,
+// size) on the result. The bytes around the buffer must stay unchanged.
 void at_every_size(std::size_t enough, const std::function<void(TextBuffer*)>& write,
                    const std::function<void(const std::string&, std::size_t)>& check) {
   constexpr std::size_t kMargin = 16;
@@ -584,7 +584,7 @@ TEST(BufferTest, EscapedTextIsCutOnlyBetweenCharactersAndEscapes) {
             ASSERT_TRUE(is_harmless(written)) << PrintToString(written);
             const std::string bytes = unescape(written);  // fails on half an escape
             ASSERT_EQ(bytes, text.substr(0, bytes.size()));
-            // No more is cut than must be: the next character or escape has at most four bytes.
+            // No more is cut than necessary: the next character or escape has at most four bytes.
             if (size > whole.size()) {
               ASSERT_EQ(written, whole);
             } else {
@@ -631,8 +631,8 @@ TEST(BufferTest, AFullBufferTakesNothingMore) {
   EXPECT_EQ(out.length(), 3U);
 }
 
-// A line that was cut must show a beginning of the whole line: a piece left out in its middle makes 123.5 s
-// look like 0.5 s, and lets a quote close a value that never ended.
+// A truncated line must be a prefix of the whole line: omitting a piece in the middle would make 123.5 s look
+// like 0.5 s, and let a quote close a value that never ended.
 TEST(BufferTest, ACutLineIsABeginningOfTheWholeLine) {
   const auto write = [](TextBuffer* out) {
     out->append_pair("application", kMixedText);

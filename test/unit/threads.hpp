@@ -1,5 +1,5 @@
-// Owns: how the tests with two threads wait for each other: by spinning, so that both sides cross as closely
-// as they do in two processes, and giving way now and then, so that one processor is enough to get through.
+// How tests with two threads wait for each other: by spinning, so that both sides cross as closely as two
+// processes do, and yielding now and then, so that one processor is enough.
 #ifndef PGLEAK_TEST_UNIT_THREADS_HPP
 #define PGLEAK_TEST_UNIT_THREADS_HPP
 
@@ -16,7 +16,7 @@ void spin_until(Condition is_done) {
   }
 }
 
-// Keeps the processor busy for about `turns` nanoseconds: shifts two threads against each other.
+// Keeps the processor busy for about `turns` nanoseconds, to shift two threads against each other.
 inline void dawdle(unsigned turns) {
   for (unsigned i = 0; i < turns; i++) std::atomic_signal_fence(std::memory_order_seq_cst);
 }

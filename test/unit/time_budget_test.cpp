@@ -1,4 +1,5 @@
-// Owns: the tests of core/budget: a look does so much of what takes long and no more, but always something.
+// Tests of core/time_budget: a scan does expensive work up to its budget and no more, but always at least one
+// piece.
 #include "core/time_budget.hpp"
 
 #include <gtest/gtest.h>

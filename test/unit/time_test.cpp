@@ -1,4 +1,4 @@
-// The tests of core/time: arithmetic on times and durations is right, and what mixes them does not compile.
+// Tests of core/time: arithmetic on times and durations is right, and mixing them does not compile.
 #include "core/time.hpp"
 
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ constexpr bool kCanAdvance<Left, Right,
                            std::void_t<decltype(std::declval<Left&>() += std::declval<Right>(),
                                                 std::declval<Left&>() -= std::declval<Right>())>> = true;
 
-// --- what has a meaning ---
+// --- what is meaningful ---
 
 static_assert(kYields<Minus, WallTime, WallTime, Micros>);
 static_assert(kYields<Minus, MonotonicTime, MonotonicTime, Micros>);
@@ -53,7 +53,7 @@ static_assert(kCanAdvance<WallTime, Micros> && kCanAdvance<MonotonicTime, Micros
 static_assert(kCompiles<Less, WallTime, WallTime> && kCompiles<Less, MonotonicTime, MonotonicTime> &&
               kCompiles<Less, Micros, Micros>);
 
-// --- what has none ---
+// --- what is not ---
 
 template <typename Left, typename Right>
 constexpr bool kMixes =
@@ -71,7 +71,7 @@ static_assert(!kCompiles<Less, WallTime, Micros> && !kCompiles<Equal, MonotonicT
 static_assert(!std::is_convertible_v<Micros, WallTime> && !std::is_convertible_v<WallTime, Micros>);
 static_assert(!std::is_constructible_v<Micros, WallTime> && !std::is_constructible_v<WallTime, Micros>);
 
-// A bare integer has to say what it is, and nothing turns into one by itself.
+// A bare integer must say what it is, and nothing converts to one implicitly.
 template <typename Time, typename Number>
 constexpr bool kTakesBareNumbers =
     kCompiles<Plus, Time, Number> || kCompiles<Plus, Number, Time> || kCompiles<Minus, Time, Number> ||
@@ -87,7 +87,7 @@ static_assert(!kTakesAnyBareNumber<Micros>);
 static_assert(!kTakesAnyBareNumber<WallTime>);
 static_assert(!kTakesAnyBareNumber<MonotonicTime>);
 
-// The test of the tests: plain integers would not pass them.
+// Checks the checks themselves: plain integers would not pass them.
 static_assert(kMixes<std::int64_t, std::int64_t> && kTakesAnyBareNumber<std::int64_t>);
 
 TEST(MicrosTest, AddUpAndAreScaled) {

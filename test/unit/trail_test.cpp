@@ -1,5 +1,4 @@
-// Owns: the tests of core/trail: which statements of which transaction a reader gets, and that he gets them
-// whole.
+// Tests of core/trail: which statements of which transaction a reader gets, and that they are whole.
 #include "core/trail.hpp"
 
 #include <gtest/gtest.h>
@@ -153,7 +152,7 @@ TEST_F(TrailTest, WhatIsWantedIsKeptWhateverFollows) {
     EXPECT_EQ(read(next), "x");
     EXPECT_EQ(read(next - 1), next == 4 ? "a b" : "");
   }
-  // Another one is wanted: the first one may go.
+  // Another transaction is wanted: the first may be dropped.
   add(8, "y", 8);
   add(9, "z", 8);
   EXPECT_EQ(read(8), "x y");
@@ -169,7 +168,7 @@ TEST_F(TrailTest, AFullTextFits) {
   EXPECT_EQ(read(0), text + " y");
 }
 
-// Whole: statements of one transaction, one after the other, each with the text that belongs to its number.
+// Whole: consecutive statements of one transaction, each with the text that belongs to its number.
 bool is_whole(const TrailEntry* copy, int count, XactSeq xact_seq) {
   for (int i = 0; i < count; i++) {
     const std::uint64_t number = copy[i].query_id;
@@ -199,7 +198,7 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
       trail_->add(xact_seq, xact_seq / 10 * 10, WallTime{static_cast<std::int64_t>(number)}, number,
                   TextSpan{text, static_cast<int>(number % kTrailTextSize)});
       written.store(number, std::memory_order_release);
-      dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pause would starve the reader
+      dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pauses would starve the reader
     }
   });
 
@@ -212,7 +211,7 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
     const XactSeq wanted = turn % 2 == 0 ? current : current / 10 * 10;
     const int count = trail_->read(wanted, copy);
     if (count == 0) {
-      std::this_thread::yield();  // over by now, or the writer lost its processor in the middle of a write
+      std::this_thread::yield();  // dropped by now, or the writer lost its processor during a write
       continue;
     }
     reads++;

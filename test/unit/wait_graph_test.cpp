@@ -1,4 +1,4 @@
-// Owns: the tests of core/wait_graph: who is to blame for whom, transitively.
+// Tests of core/wait_graph: which session is to blame for which, transitively.
 #include "core/wait_graph.hpp"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace pgleak {
 namespace {
 
-// Of the server's eight modes, these conflict as theirs do.
+// Some of the server's eight modes, with the server's conflicts among them.
 enum Mode { kShareRead = 1, kRowChange = 3, kShare = 5, kExclusive = 7, kAll = 8 };
 
 LockModes bit(Mode mode) { return LockModes{1} << mode; }
@@ -38,7 +38,7 @@ LockModes conflicting_with(Mode mode) {
 struct Request {
   int node;
   Mode mode;
-  int since = 1000;  // on the wall clock, in microseconds; 0: not known
+  int since = 1000;  // on the wall clock, in microseconds; 0: unknown
 };
 
 // A graph in memory of its own.
@@ -120,14 +120,14 @@ TEST(WaitGraphTest, AHolderThatDoesNotConflictBlocksNobody) {
 
 TEST(WaitGraphTest, AQueueBlocksThoseBehindWhoConflict) {
   Graph graph;
-  // The reader would get along with 0, but not with the request that is before it.
+  // The reader does not conflict with 0, but with the request ahead of it.
   graph.lock({{0, kShareRead}}, {{1, kAll}, {2, kShareRead}});
   EXPECT_EQ(graph.behind(0), 2);
 }
 
 TEST(WaitGraphTest, AQueueDoesNotBlockThoseBefore) {
   Graph graph;
-  // 1 waits for 3 alone; that 2 behind it waits for 0 too is not its problem.
+  // 1 waits only for 3; that 2 behind it also waits for 0 does not concern 1.
   graph.lock({{0, kShareRead}, {3, kExclusive}}, {{1, kRowChange}, {2, kAll}});
   EXPECT_EQ(graph.behind(0), 1);
   EXPECT_EQ(graph.behind(3), 2);
@@ -142,7 +142,7 @@ TEST(WaitGraphTest, ARequestBehindThatGetsAlongWithAllIsNotBlockedByTheQueue) {
 
 TEST(WaitGraphTest, AHotRowsQueueIsAllBehindItsHolder) {
   Graph graph;
-  // The first waits for the holder's transaction, and holds the row's lock for which the others wait.
+  // The first waits for the holder's transaction, and holds the row's lock that the others wait for.
   graph.lock({{0, kAll}}, {{1, kShare, 100}});
   graph.lock({{1, kAll}}, {{2, kAll, 200}, {3, kAll, 300}, {4, kAll, 400}, {5, kAll, 500}});
   EXPECT_EQ(graph.behind(0), 5);
@@ -191,7 +191,7 @@ TEST(WaitGraphTest, MembersOfAParallelQueryWaitInDifferentQueues) {
 
 TEST(WaitGraphTest, APreparedTransactionIsANodeLikeOthers) {
   Graph graph;
-  constexpr int kPrepared = 15;  // the last node, of no session
+  constexpr int kPrepared = 15;  // the last node, which has no session
   graph.lock({{kPrepared, kExclusive}, {0, kShareRead}}, {{1, kExclusive}});
   EXPECT_EQ(graph.behind(kPrepared), 1);
   EXPECT_EQ(graph.behind(0), 0);
@@ -249,7 +249,7 @@ TEST(WaitGraphTest, ALockThatDoesNotFitLendsItsHoldersToNoOther) {
   EXPECT_EQ(graph.behind(2), 0);
 }
 
-// The same question answered edge by edge.
+// The same question, answered edge by edge.
 struct Edges {
   struct Lock {
     std::vector<Request> holders;

@@ -140,14 +140,14 @@ sub has_pending
 }
 
 # Warnings that belong to the tests: answers to pgleak.cancel() and pgleak.terminate(), and a COMMIT outside of a block.
-my $expected_warning = qr/nothing was done|is aborted already|is not in a transaction|there is no transaction in progress/;
+my $expected_warning = qr/no action was taken|is already aborted|is not in a transaction|there is no transaction in progress/;
 
 # Test: no process has crashed, no assertion has failed, no session has complained about the state it was left in.
 sub no_damage
 {
 	my ($node, $name, %options) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my @damage = grep { /TRAP|PANIC|terminated by signal|protocol synchronization|could not roll the transaction back|WARNING/ }
+	my @damage = grep { /TRAP|PANIC|terminated by signal|protocol synchronization|could not roll back the transaction|WARNING/ }
 	  grep { !/WARNING.*$expected_warning/ } split /\n/, log_after($node, $options{mark});
 	@damage = grep { !/$options{except}/ } @damage if $options{except};
 	return is(join("\n", @damage), '', $name);

@@ -1,0 +1,82 @@
+-- History: one row for each episode.
+
+CREATE TABLE pgleak.history (
+    system_identifier bigint NOT NULL,
+    leak_id bigint NOT NULL,
+    pid integer NOT NULL,
+    database text NOT NULL,
+    role text NOT NULL,
+    application_name text NOT NULL,
+    client_addr inet,
+    client_port integer,
+    backend_start timestamp with time zone NOT NULL,
+    xact_start timestamp with time zone,
+    state text NOT NULL,
+    idle_since timestamp with time zone,
+    idle_for interval,
+    transaction_age interval,
+    clock text NOT NULL,
+    detected_at timestamp with time zone NOT NULL,
+    leak_after interval NOT NULL,
+    limit_source text NOT NULL,
+    holds_xid xid,
+    holds_xmin xid,
+    xmin_age bigint,
+    locks integer,
+    blocked integer,
+    blocked_for interval,
+    impact text,
+    last_action text,
+    last_action_at timestamp with time zone,
+    last_action_result text,
+    query text,
+    query_id bigint,
+    tags jsonb,
+    trail jsonb,
+    ended_at timestamp with time zone,
+    duration interval,
+    outcome text,
+    PRIMARY KEY (system_identifier, leak_id)
+);
+-- For pruning, for finding open episodes, and for reading a period.
+CREATE INDEX history_ended_at_idx ON pgleak.history (ended_at);
+
+COMMENT ON TABLE pgleak.history IS 'one row for each episode, a leak from its detection to its end; written by the pgleak recorder';
+COMMENT ON COLUMN pgleak.history.system_identifier IS 'the server that saw the leak; keeps the rows of replicated servers apart';
+COMMENT ON COLUMN pgleak.history.leak_id IS 'number of the episode, as in pgleak.leaks and in the server log';
+COMMENT ON COLUMN pgleak.history.pid IS 'process ID of the backend';
+COMMENT ON COLUMN pgleak.history.database IS 'database of the session at login';
+COMMENT ON COLUMN pgleak.history.role IS 'role of the session at login';
+COMMENT ON COLUMN pgleak.history.application_name IS 'application_name at detection';
+COMMENT ON COLUMN pgleak.history.client_addr IS 'address of the client; NULL for a Unix socket';
+COMMENT ON COLUMN pgleak.history.client_port IS 'port of the client; -1 for a Unix socket';
+COMMENT ON COLUMN pgleak.history.backend_start IS 'when the session began';
+COMMENT ON COLUMN pgleak.history.xact_start IS 'when the transaction began';
+COMMENT ON COLUMN pgleak.history.state IS 'state of the session at detection';
+COMMENT ON COLUMN pgleak.history.idle_since IS 'at detection: since when the session had been idle in its transaction';
+COMMENT ON COLUMN pgleak.history.idle_for IS 'longest time that the session was idle between two statements of the transaction';
+COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it';
+COMMENT ON COLUMN pgleak.history.clock IS 'the clock that passed its limit: idle or transaction';
+COMMENT ON COLUMN pgleak.history.detected_at IS 'when the leak was detected';
+COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
+COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), a rule of pgleak.rules, or by hand';
+COMMENT ON COLUMN pgleak.history.holds_xid IS 'transaction ID that the transaction held';
+COMMENT ON COLUMN pgleak.history.holds_xmin IS 'xmin of the snapshot that it held last: the oldest transaction that VACUUM could not clean up after';
+COMMENT ON COLUMN pgleak.history.xmin_age IS 'highest age, in transactions, of the older of holds_xid and holds_xmin';
+COMMENT ON COLUMN pgleak.history.locks IS 'highest number of locks held, not counting the lock of each transaction on its own ID';
+COMMENT ON COLUMN pgleak.history.blocked IS 'highest number of sessions that waited behind it at a time, directly or through others';
+COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these sessions waited';
+COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
+COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
+COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
+COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
+COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
+COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
+COMMENT ON COLUMN pgleak.history.last_action_result IS 'result of the action: requested, done, dry run, skipped, not possible safely';
+COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
+COMMENT ON COLUMN pgleak.history.ended_at IS 'when the transaction or its session ended; NULL while the leak is open';
+COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
+COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, server stopped; NULL while open and not cancelled';
+COMMENT ON INDEX pgleak.history_ended_at_idx IS 'for pruning the oldest rows, finding open ones, and reading a period';
+REVOKE ALL ON pgleak.history FROM PUBLIC;
+GRANT SELECT ON pgleak.history TO pg_monitor;

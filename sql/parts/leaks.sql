@@ -1,0 +1,167 @@
+-- Open leaks: the views over shared memory, and the manual actions.
+
+CREATE FUNCTION pgleak.read_leaks(
+    OUT leak_id bigint,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr text,
+    OUT client_port integer,
+    OUT backend_start timestamp with time zone,
+    OUT xact_start timestamp with time zone,
+    OUT state text,
+    OUT idle_since timestamp with time zone,
+    OUT idle_for interval,
+    OUT transaction_age interval,
+    OUT clock text,
+    OUT detected_at timestamp with time zone,
+    OUT leak_after interval,
+    OUT limit_source text,
+    OUT holds_xid xid,
+    OUT holds_xmin xid,
+    OUT xmin_age bigint,
+    OUT locks integer,
+    OUT blocked integer,
+    OUT blocked_for interval,
+    OUT impact text,
+    OUT next_action text,
+    OUT next_action_at timestamp with time zone,
+    OUT last_action text,
+    OUT last_action_at timestamp with time zone,
+    OUT last_action_result text,
+    OUT query text,
+    OUT query_id bigint,
+    OUT tags jsonb,
+    OUT trail jsonb)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'pgleak_read_leaks'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.read_leaks() IS 'open leaks as the scanner and their sessions show them now; use the view pgleak.leaks';
+
+CREATE VIEW pgleak.leaks AS
+SELECT
+    l.leak_id,
+    l.pid,
+    l.database,
+    l.role,
+    l.application_name,
+    l.client_addr::pg_catalog.inet AS client_addr,
+    l.client_port,
+    l.backend_start,
+    l.xact_start,
+    l.state,
+    l.idle_since,
+    l.idle_for,
+    l.transaction_age,
+    l.clock,
+    l.detected_at,
+    l.leak_after,
+    l.limit_source,
+    l.holds_xid,
+    l.holds_xmin,
+    l.xmin_age,
+    l.locks,
+    l.blocked,
+    l.blocked_for,
+    l.impact,
+    l.next_action,
+    l.next_action_at,
+    l.last_action,
+    l.last_action_at,
+    l.last_action_result,
+    l.query,
+    l.query_id,
+    l.tags,
+    l.trail
+FROM pgleak.read_leaks() l;
+COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; other users'' sessions are masked as in pg_stat_activity';
+GRANT SELECT ON pgleak.leaks TO PUBLIC;
+
+-- The server has no function for the width of a character on screen; any multibyte character counts as two columns.
+CREATE FUNCTION pgleak.fit_text(value text, columns integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT string_agg(character, '' ORDER BY place)
+    FROM (
+        SELECT character, place,
+            sum(CASE octet_length(character) WHEN 1 THEN 1 ELSE 2 END) OVER (ORDER BY place) AS width
+        FROM regexp_split_to_table(
+            left(btrim(regexp_replace(value, '[[:space:][:cntrl:]]+', ' ', 'g')), columns), '')
+            WITH ORDINALITY AS split (character, place)
+    ) AS measured
+    WHERE width <= columns
+$function$;
+COMMENT ON FUNCTION pgleak.fit_text(text, integer) IS 'a text as one line that fits into the given number of terminal columns; used by pgleak.top';
+
+CREATE FUNCTION pgleak.format_duration(value interval)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE
+        WHEN s < 10 THEN trunc(s, 1) || 's'
+        WHEN s < 60 THEN trunc(s) || 's'
+        WHEN s < 3600 THEN div(s, 60) || 'm ' || div(mod(s, 60), 1) || 's'
+        WHEN s < 86400 THEN div(s, 3600) || 'h ' || div(mod(s, 3600), 60) || 'm'
+        ELSE div(s, 86400) || 'd ' || div(mod(s, 86400), 3600) || 'h'
+    END
+    FROM (SELECT greatest(extract(epoch FROM value), 0)) AS seconds (s)
+$function$;
+COMMENT ON FUNCTION pgleak.format_duration(interval) IS 'an interval in its two largest units, such as 2h 5m; used by pgleak.top';
+
+CREATE FUNCTION pgleak.route_of(tags jsonb)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $function$
+    SELECT coalesce(tags OPERATOR(pg_catalog.->>) 'route', (tags OPERATOR(pg_catalog.->>) 'controller')
+        OPERATOR(pg_catalog.||) coalesce('#' OPERATOR(pg_catalog.||) (tags OPERATOR(pg_catalog.->>) 'action'), ''))
+$function$;
+COMMENT ON FUNCTION pgleak.route_of(jsonb) IS 'the code that the tags name: route, or else controller#action';
+
+CREATE VIEW pgleak.top AS
+SELECT
+    l.pid,
+    pgleak.fit_text(l.role || '@' || l.database, 16) AS "role@database",
+    pgleak.fit_text(l.application_name, 14) AS application,
+    CASE l.state
+        WHEN 'idle in transaction' THEN 'idle'
+        WHEN 'idle in transaction (aborted)' THEN 'aborted'
+        ELSE pg_catalog.left(l.state, 7)
+    END AS state,
+    pgleak.format_duration(l.idle_for) AS idle,
+    pgleak.format_duration(l.transaction_age) AS age,
+    l.blocked,
+    l.next_action || CASE
+        WHEN l.next_action_at > pg_catalog.clock_timestamp()
+            THEN ' ' || pg_catalog.split_part(pgleak.format_duration(l.next_action_at - pg_catalog.clock_timestamp()), ' ', 1)
+        ELSE ' now'
+    END AS next,
+    pgleak.fit_text(coalesce(pgleak.route_of(l.tags), l.query), 15) AS statement
+FROM pgleak.leaks l
+ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid;
+COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first; shows the route or else the statement; made for \watch';
+GRANT SELECT ON pgleak.top TO PUBLIC;
+
+CREATE FUNCTION pgleak.scan()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'pgleak_request_scan'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.scan() IS 'makes the scanner scan now and returns the number of open leaks';
+REVOKE ALL ON FUNCTION pgleak.scan() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgleak.scan() TO pg_monitor;
+
+-- Both check permissions themselves, by the rules of pg_cancel_backend and pg_terminate_backend.
+CREATE FUNCTION pgleak.cancel(pid integer)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pgleak_cancel_session'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.cancel(integer) IS 'rolls back the transaction of a session that is idle in it, without disconnecting the client; cancels the query of an active session';
+
+CREATE FUNCTION pgleak.terminate(pid integer)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'pgleak_terminate_session'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session in a transaction, with a reason that its client can read';

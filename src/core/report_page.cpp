@@ -1,0 +1,274 @@
+#include "core/report_page.hpp"
+
+#include <cstring>
+
+namespace pgleak {
+
+namespace {
+
+const char* or_dash(const char* text) { return text == nullptr ? "-" : text; }
+
+// Without the packager's part.
+void write_version(HtmlWriter* html, const char* server_version) {
+  char version[32];
+  const std::size_t length = std::strcspn(server_version, " ");
+  const std::size_t kept = length < sizeof(version) ? length : sizeof(version) - 1;
+  std::memcpy(version, server_version, kept);
+  version[kept] = '\0';
+  html->text(version);
+}
+
+void write_head(HtmlWriter* html, const ReportPage& page) {
+  html->markup(
+      "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" "
+      "href=\"data:,\">"
+      "<title>pgleak: session leaks</title><style>\n");
+  html->markup(page.style).markup("</style></head><body><h1>Session leaks</h1><p class=\"soft\">");
+  html->time_and_zone(page.timeline.period.since).markup(" to ").time_and_zone(page.timeline.period.upto);
+  if (page.cluster_name[0] != '\0') html->markup(", ").text(page.cluster_name);
+  html->markup(", PostgreSQL ");
+  write_version(html, page.server_version);
+  html->markup(". Times are in ").text(page.time_zone).markup(".</p>");
+}
+
+// Tiles
+// ------------------------------------------------------------------------------------------------------
+
+void begin_tile(HtmlWriter* html) { html->markup("<div class=\"tile\"><b>"); }
+
+void end_tile(HtmlWriter* html, const char* label) {
+  html->markup("</b><span class=\"soft\">").markup(label).markup("</span></div>");
+}
+
+void write_number_tile(HtmlWriter* html, std::int64_t number, const char* label) {
+  begin_tile(html);
+  html->count(number);
+  end_tile(html, label);
+}
+
+void write_duration_or_dash(HtmlWriter* html, Micros duration, Micros least) {
+  if (duration < least)
+    html->markup("-");
+  else
+    html->duration(duration);
+}
+
+void write_duration_tile(HtmlWriter* html, Micros duration, Micros least, const char* label) {
+  begin_tile(html);
+  write_duration_or_dash(html, duration, least);
+  end_tile(html, label);
+}
+
+void write_tiles(HtmlWriter* html, const ReportTotals& totals) {
+  html->markup("<div class=\"tiles\">");
+  begin_tile(html);
+  html->count(totals.episodes).markup("</b><span class=\"soft\">");
+  html->markup(totals.episodes == 1 ? "leak in " : "leaks in ").count(totals.applications);
+  html->markup(totals.applications == 1 ? " application</span></div>" : " applications</span></div>");
+  write_number_tile(html, totals.open, "still open");
+  write_duration_tile(html, totals.longest_idle, Micros{0}, "longest idle in a transaction");
+  write_number_tile(html, totals.blocked, "most blocked by one leak");
+  write_duration_tile(html, totals.blocked_for, Micros{1}, "others waited for leaks");
+  write_number_tile(html, totals.stopped, "stopped by pgleak");
+  html->markup("</div>");
+}
+
+// Tables
+// -----------------------------------------------------------------------------------------------------
+
+// The head of a column, which is repeated before each value where the screen is too narrow for a table.
+struct Column {
+  const char* name;
+  const char* css_class;  // empty for none
+};
+
+void write_class(HtmlWriter* html, const Column& column) {
+  if (column.css_class[0] != '\0') html->markup(" class=\"").markup(column.css_class).markup("\"");
+}
+
+template <int count>
+void begin_table(HtmlWriter* html, const Column (&columns)[count]) {
+  html->markup("<table><thead><tr>");
+  for (const Column& column : columns) {
+    html->markup("<th");
+    write_class(html, column);
+    html->markup(">").markup(column.name).markup("</th>");
+  }
+  html->markup("</tr></thead><tbody>");
+}
+
+void end_table(HtmlWriter* html) { html->markup("</tbody></table>"); }
+
+// Writes one cell; `write_value` writes what is in it.
+template <typename WriteValue>
+void write_cell(HtmlWriter* html, const Column& column, WriteValue write_value) {
+  html->markup("<td data-label=\"").markup(column.name).markup("\"");
+  write_class(html, column);
+  html->markup("><div>");
+  write_value();
+  html->markup("</div></td>");
+}
+
+void write_application(HtmlWriter* html, const char* application) {
+  html->text(application[0] == '\0' ? "(no application_name)" : application);
+}
+
+void begin_subtitle(HtmlWriter* html, const char* role, const char* database) {
+  html->markup("<br><span class=\"soft\">").text(role).markup("@").text(database);
+}
+
+void write_statement(HtmlWriter* html, const char* query) {
+  if (query != nullptr) html->markup("<code>").text(query).markup("</code>");
+}
+
+void write_number_or_dash(HtmlWriter* html, std::int64_t number, const char* unit) {
+  if (number == kUnknown)
+    html->markup("-");
+  else
+    html->number(number).markup(unit);
+}
+
+// Offenders
+// --------------------------------------------------------------------------------------------------
+
+constexpr Column kOffenderColumns[] = {{"Who", ""},
+                                       {"Route and last statement", "wide"},
+                                       {"Episodes", "number"},
+                                       {"Longest idle", "number"},
+                                       {"Blocked", "number"},
+                                       {"Others waited", "number"},
+                                       {"Last seen", "time"}};
+
+void write_offender(HtmlWriter* html, const OffenderRow& row) {
+  const Column* column = kOffenderColumns;
+  html->markup("<tr>");
+  write_cell(html, *column++, [&] {
+    write_application(html, row.application);
+    begin_subtitle(html, row.role, row.database);
+    html->markup("</span>");
+  });
+  write_cell(html, *column++, [&] {
+    if (row.route != nullptr) html->markup("<b>").text(row.route).markup("</b>");
+    write_statement(html, row.query);
+  });
+  write_cell(html, *column++, [&] { html->count(row.episodes); });
+  write_cell(html, *column++, [&] { write_duration_or_dash(html, row.longest_idle, Micros{0}); });
+  write_cell(html, *column++, [&] { html->number(row.blocked); });
+  write_cell(html, *column++, [&] { write_duration_or_dash(html, row.blocked_for, Micros{1}); });
+  write_cell(html, *column++, [&] { html->time(row.last_seen); });
+  html->markup("</tr>");
+}
+
+void write_offenders(HtmlWriter* html, const TableRows<OffenderRow>& offenders) {
+  html->markup("<h2>Who leaked</h2>");
+  if (offenders.count == 0) {
+    html->markup("<p class=\"soft\">No session leaked.</p>");
+    return;
+  }
+  begin_table(html, kOffenderColumns);
+  for (int i = 0; i < offenders.count; i++) write_offender(html, offenders.rows[i]);
+  end_table(html);
+}
+
+// Pools
+// ------------------------------------------------------------------------------------------------------
+
+constexpr Column kPoolColumns[] = {{"Pool", ""},         {"Connections", "number"}, {"In use", "number"},
+                                   {"Leaked", "number"}, {"Capacity", "number"},    {"Verdict", ""},
+                                   {"Advice", "wide"}};
+
+void write_pool_name(HtmlWriter* html, const PoolRow& row) {
+  if (row.scope == PoolRow::Scope::kServer) {
+    html->markup("<b>the whole server</b>");
+    return;
+  }
+  if (row.scope == PoolRow::Scope::kOther) {
+    html->markup("all other pools");
+    return;
+  }
+  write_application(html, row.application);
+  begin_subtitle(html, row.role, row.database);
+  if (row.client_address != nullptr) html->markup(", ").text(row.client_address);
+  html->markup("</span>");
+}
+
+void write_pool(HtmlWriter* html, const PoolRow& row) {
+  const Column* column = kPoolColumns;
+  html->markup("<tr>");
+  write_cell(html, *column++, [&] { write_pool_name(html, row); });
+  write_cell(html, *column++, [&] { html->number(row.connections); });
+  write_cell(html, *column++, [&] { write_number_or_dash(html, row.in_use_percent, " %"); });
+  write_cell(html, *column++, [&] { html->number(row.leaked); });
+  write_cell(html, *column++, [&] { write_number_or_dash(html, row.capacity, ""); });
+  write_cell(html, *column++, [&] {
+    html->markup("<span class=\"verdict ").text(row.verdict).markup("\">").text(or_dash(row.verdict));
+    html->markup("</span>");
+  });
+  write_cell(html, *column++, [&] { html->text(row.advice); });
+  html->markup("</tr>");
+}
+
+void write_pools(HtmlWriter* html, const TableRows<PoolRow>& pools) {
+  html->markup("<h2>Pools at the time of this report</h2>");
+  if (pools.count == 0) {
+    html->markup("<p class=\"soft\">No session has been counted yet.</p>");
+    return;
+  }
+  begin_table(html, kPoolColumns);
+  for (int i = 0; i < pools.count; i++) write_pool(html, pools.rows[i]);
+  end_table(html);
+}
+
+// Actions
+// ----------------------------------------------------------------------------------------------------
+
+constexpr Column kActionColumns[] = {
+    {"When", "time"}, {"Action", ""}, {"Who", ""}, {"Last statement", "wide"}};
+
+void write_action(HtmlWriter* html, const ActionRow& row) {
+  const Column* column = kActionColumns;
+  html->markup("<tr>");
+  write_cell(html, *column++, [&] { html->time(row.at); });
+  write_cell(html, *column++, [&] { html->text(row.action); });
+  write_cell(html, *column++, [&] {
+    write_application(html, row.application);
+    begin_subtitle(html, row.role, row.database);
+    html->markup(", pid ").number(row.pid).markup("</span>");
+  });
+  write_cell(html, *column++, [&] { write_statement(html, row.query); });
+  html->markup("</tr>");
+}
+
+void write_actions(HtmlWriter* html, const ReportPage& page) {
+  html->markup("<h2>What pgleak did</h2>");
+  if (page.actions.count == 0) {
+    html->markup("<p class=\"soft\">Nothing: pgleak only watched.</p>");
+    return;
+  }
+  html->markup("<p>");
+  for (int i = 0; i < page.action_counts.count; i++) {
+    const ActionCountRow& row = page.action_counts.rows[i];
+    html->markup(i > 0 ? ", " : "").count(row.count).markup(" &times; ").text(row.action);
+  }
+  html->markup(".</p>");
+  begin_table(html, kActionColumns);
+  for (int i = 0; i < page.actions.count; i++) write_action(html, page.actions.rows[i]);
+  end_table(html);
+}
+
+}  // namespace
+
+void write_report(HtmlWriter* html, ReportPage* page) {
+  write_head(html, *page);
+  write_tiles(html, page->totals);
+  html->markup("<h2>When</h2>");
+  write_legend(html);
+  write_timeline(html, &page->timeline);
+  write_offenders(html, page->offenders);
+  write_pools(html, page->pools);
+  write_actions(html, *page);
+  html->markup("</body></html>");
+}
+
+}  // namespace pgleak

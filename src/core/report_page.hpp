@@ -1,0 +1,98 @@
+// The page of pgleak.report(): one HTML document that needs nothing from elsewhere. Pure: reads a value that
+// the caller has filled and writes bytes into the caller's sink. Never ereports itself; the sink may.
+#ifndef PGLEAK_CORE_REPORT_PAGE_HPP
+#define PGLEAK_CORE_REPORT_PAGE_HPP
+
+#include <cstdint>
+
+#include "core/html.hpp"
+#include "core/report_timeline.hpp"
+#include "core/time.hpp"
+
+namespace pgleak {
+
+inline constexpr int kMostTableRows = 20;
+inline constexpr std::int64_t kUnknown = -1;  // a number or a duration that there is none of
+
+// All texts below are untrusted, belong to the caller, and may be nullptr where that is said.
+
+struct ReportTotals {
+  std::int64_t episodes;
+  std::int64_t open;
+  std::int64_t applications;
+  Micros longest_idle;  // or kUnknown
+  std::int64_t blocked;
+  Micros blocked_for;
+  std::int64_t stopped;
+};
+
+struct OffenderRow {
+  const char* application;
+  const char* role;
+  const char* database;
+  const char* route;  // or nullptr
+  const char* query;  // or nullptr
+  std::int64_t episodes;
+  Micros longest_idle;  // or kUnknown
+  std::int64_t blocked;
+  Micros blocked_for;
+  WallTime last_seen;
+};
+
+struct PoolRow {
+  enum class Scope : std::uint8_t { kPool, kServer, kOther };
+  Scope scope;
+  const char* application;  // this and the next two: nullptr unless of scope kPool
+  const char* role;
+  const char* database;
+  const char* client_address;  // or nullptr
+  std::int64_t connections;
+  std::int64_t in_use_percent;  // or kUnknown
+  std::int64_t leaked;
+  std::int64_t capacity;  // or kUnknown
+  const char* verdict;    // or nullptr
+  const char* advice;     // or nullptr
+};
+
+struct ActionCountRow {
+  const char* action;  // "cancel: done"
+  std::int64_t count;
+};
+
+struct ActionRow {
+  WallTime at;
+  const char* action;  // "cancel: done"
+  const char* application;
+  const char* role;
+  const char* database;
+  std::int64_t pid;
+  const char* query;  // or nullptr
+};
+
+// The rows of a table, in the order in which they are shown.
+template <typename Row>
+struct TableRows {
+  int count;
+  Row rows[kMostTableRows];
+};
+
+struct ReportPage {
+  const char* style;           // trusted: the style sheet
+  const char* cluster_name;    // empty if there is none
+  const char* server_version;  // as the setting has it: "15.4 (Debian 15.4-1)"
+  const char* time_zone;
+  ReportTotals totals;
+  Timeline timeline;  // its period is the page's
+  TableRows<OffenderRow> offenders;
+  TableRows<PoolRow> pools;
+  TableRows<ActionCountRow> action_counts;
+  TableRows<ActionRow> actions;
+};
+
+// Writes the page. Its length follows from its texts and the limits of lanes and tables, not from the number
+// of episodes: with names of 60 bytes it stays below 2 MB. Sorts the bars of the timeline.
+void write_report(HtmlWriter* html, ReportPage* page);
+
+}  // namespace pgleak
+
+#endif

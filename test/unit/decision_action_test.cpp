@@ -1,0 +1,235 @@
+// The tests of core/decision about actions: when one begins, what holds it off, how it goes on and ends.
+#include <tuple>
+
+#include "decision_fixture.hpp"
+
+namespace pgleak {
+namespace {
+
+using DecisionActionTest = DecisionTest;
+
+// --- actions that limits demand ---
+
+TEST_F(DecisionActionTest, ADueActionBeginsWithItsEvidence) {
+  const Decision decision = follow();
+  EXPECT_EQ(decision.episode, EpisodeStep::kKeep);
+  EXPECT_EQ(decision.step, ActionStep::kBegin);
+  EXPECT_EQ(decision.action, Action::kCancel);
+  EXPECT_FALSE(decision.is_manual);
+  EXPECT_EQ(decision.progress.action.last, Action::kCancel);
+  EXPECT_EQ(decision.progress.action.result, ActionResult::kRequested);
+  EXPECT_EQ(decision.progress.action.at, time_.wall());
+  EXPECT_EQ(decision.reason.leak_id, 42);
+  EXPECT_EQ(decision.reason.clock, Clock::kIdle);
+  EXPECT_EQ(decision.reason.lasted, kMinute);
+  EXPECT_EQ(decision.reason.limit, 20 * kSecond);
+  EXPECT_EQ(decision.next_action_at, time_.wall());
+}
+
+TEST_F(DecisionActionTest, AnActionThatBeginsIsPolledThoughNothingWakesTheScanner) {
+  EXPECT_EQ(follow().next_due_in, kActionPollInterval);
+}
+
+// Its signal has been sent by then.
+TEST_F(DecisionActionTest, AnActionOnAnActiveSessionIsNotPolled) {
+  be(active_in_transaction(time_.wall() - 2 * kMinute, time_.wall() - kMinute, kSeq));
+  ask(Action::kTerminate);
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kBegin);
+  EXPECT_EQ(decision.next_due_in, kForever);
+}
+
+TEST_F(DecisionActionTest, ADryRunIsWrittenDownOnce) {
+  inputs_.dry_run = true;
+  const Decision decision = follow_and_keep();
+  EXPECT_EQ(decision.step, ActionStep::kDryRun);
+  EXPECT_EQ(decision.progress.action.result, ActionResult::kDryRun);
+  pass(kSecond);
+  EXPECT_EQ(follow_and_keep().step, ActionStep::kNone);
+  inputs_.dry_run = false;
+  EXPECT_EQ(follow_and_keep().step, ActionStep::kBegin);
+}
+
+TEST_F(DecisionActionTest, LimitsLeaveSuperusersAloneUnlessTold) {
+  snapshot_.is_superuser = true;
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kNone);
+  EXPECT_TRUE(decision.has_plan);
+  EXPECT_EQ(decision.next_action, Action::kNone);
+  inputs_.act_on_superusers = true;
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+}
+
+TEST_F(DecisionActionTest, LimitsWaitAMinuteForTheRulesThenActWithOneWarning) {
+  inputs_.rules_are_loaded = false;
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  pass(kMinute - 1_us);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_FALSE(follow().warns_about_rules);
+  pass(1_us);
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kBegin);
+  EXPECT_TRUE(decision.warns_about_rules);
+  EXPECT_FALSE(follow().warns_about_rules);
+}
+
+TEST_F(DecisionActionTest, WhatHurtsTooLittleIsNotActedOn) {
+  inputs_.server_min_impact = Impact::kLocks;
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  snapshot_.held = kLocking;
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+  snapshot_.limits->own_min_impact = Impact::kBlocking;  // the session's own value wins
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+}
+
+TEST_F(DecisionActionTest, BeyondTheRateIsOneWarningAndNoAction) {
+  inputs_.max_actions_per_minute = 1;
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+  const Decision second = follow();
+  EXPECT_EQ(second.step, ActionStep::kNone);
+  EXPECT_TRUE(second.warns_about_rate);
+  const Decision third = follow();
+  EXPECT_EQ(third.step, ActionStep::kNone);
+  EXPECT_FALSE(third.warns_about_rate);
+  pass(kMinute);
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+}
+
+TEST_F(DecisionActionTest, AnActionWithoutTimeIsDeferredAndUsesNoRate) {
+  use_up(&budgets_.actions);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_EQ(budgets_.actions.first_deferred(), 7);
+  EXPECT_EQ(budgets_.rate.count, 0);
+}
+
+TEST_F(DecisionActionTest, AFailedActionIsTriedAgainAfterItsPause) {
+  record_result(&open_.progress, Action::kCancel, ActionResult::kUnsafe, time_.now());
+  const Decision waiting = follow();
+  EXPECT_EQ(waiting.step, ActionStep::kNone);
+  EXPECT_EQ(waiting.next_due_in, retry_pause(1));
+  pass(retry_pause(1));
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+}
+
+TEST_F(DecisionActionTest, ASevererActionWaitsForNoPause) {
+  record_result(&open_.progress, Action::kCancel, ActionResult::kUnsafe, time_.now());
+  limit(LimitKind::kTerminate, 30 * kSecond);
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+  EXPECT_EQ(follow().action, Action::kTerminate);
+}
+
+// --- an action under way ---
+
+TEST_F(DecisionActionTest, ACancelThatWasProbedAsleepGetsItsSecondMessage) {
+  run(Action::kCancel, Reply::kNone);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_EQ(follow().next_due_in, kActionPollInterval);
+  run(Action::kCancel, Reply::kProbed, false);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  run(Action::kCancel, Reply::kProbed);
+  EXPECT_EQ(follow().step, ActionStep::kSend);
+}
+
+TEST_F(DecisionActionTest, AnAnswerFinishesAnAction) {
+  const std::tuple<Action, Reply, ActionResult> cases[] = {
+      {Action::kCancel, Reply::kDone, ActionResult::kDone},
+      {Action::kCancel, Reply::kRefused, ActionResult::kSkipped},
+      {Action::kTerminate, Reply::kDone, ActionResult::kDone},
+      {Action::kTerminate, Reply::kRefused, ActionResult::kSkipped},
+  };
+  for (const auto& [action, reply, result] : cases) {
+    open_.progress = EpisodeProgress{};
+    run(action, reply);
+    const Decision decision = follow();
+    EXPECT_EQ(decision.episode, EpisodeStep::kKeep);
+    EXPECT_EQ(decision.finished, result);
+    EXPECT_EQ(decision.progress.action.result, result);
+    EXPECT_EQ(decision.progress.is_cancelled, action == Action::kCancel && result == ActionResult::kDone);
+    EXPECT_EQ(decision.progress.terminate_sent,
+              action == Action::kTerminate && result == ActionResult::kDone);
+    EXPECT_TRUE(decision.decide_again);
+  }
+}
+
+TEST_F(DecisionActionTest, ACancelIsGivenUpAfterItsTimeout) {
+  run(Action::kCancel, Reply::kNone);
+  pass(kHandshakeTimeout);
+  EXPECT_FALSE(follow().finished.has_value());
+  pass(1_us);
+  EXPECT_EQ(follow().finished, ActionResult::kUnsafe);
+}
+
+TEST_F(DecisionActionTest, ASessionThatDoesNotEndItselfGetsTheSignal) {
+  run(Action::kTerminate, Reply::kNone);
+  pass(2 * kSecond - 1_us);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  pass(1_us);
+  EXPECT_EQ(follow().step, ActionStep::kTerminate);
+  snapshot_.watched_end = TransactionEnd::kCommitted;
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_EQ(follow().episode, EpisodeStep::kClose);
+}
+
+// For a moment it shows neither its transaction nor an aborted block.
+TEST_F(DecisionActionTest, WhatASessionShowsWhileItActsIsNotJudged) {
+  run(Action::kCancel, Reply::kActing);
+  SampleOf half = plain_aborted(time_.wall() - kMinute, time_.wall() - kMinute, kSeq);
+  half.state = SessionState::kIdleInTransaction;
+  be(half);
+  snapshot_.watched_end = TransactionEnd::kRolledBack;
+  EXPECT_EQ(follow().episode, EpisodeStep::kNone);
+  be_gone();
+  EXPECT_EQ(follow().episode, EpisodeStep::kClose);
+}
+
+// --- requests by hand ---
+
+TEST_F(DecisionActionTest, ARequestOpensWhatNoLimitWould) {
+  inputs_.server_limits = all_off();
+  ask(Action::kCancel);
+  use_up(&budgets_.records);  // somebody waits for the answer
+  const Decision decision = consider();
+  EXPECT_EQ(decision.episode, EpisodeStep::kOpen);
+  EXPECT_EQ(decision.detection.source, LimitSource::kManual);
+  EXPECT_FALSE(decision.refuses_manual);
+  EXPECT_TRUE(decision.decide_again);
+}
+
+TEST_F(DecisionActionTest, ARequestForAnotherTransactionIsRefused) {
+  ask(Action::kCancel, kSeq - 1);
+  EXPECT_TRUE(consider().refuses_manual);
+  EXPECT_EQ(consider().episode, EpisodeStep::kOpen);  // by its limit
+  const Decision followed = follow();
+  EXPECT_TRUE(followed.refuses_manual);
+  EXPECT_EQ(followed.step, ActionStep::kNone);
+  be_gone();
+  EXPECT_TRUE(consider().refuses_manual);
+}
+
+TEST_F(DecisionActionTest, ARequestActsWhateverHoldsLimitsOff) {
+  inputs_.dry_run = true;
+  inputs_.max_actions_per_minute = 0;
+  inputs_.rules_are_loaded = false;
+  inputs_.server_min_impact = Impact::kBlocking;
+  snapshot_.is_superuser = true;
+  use_up(&budgets_.actions);
+  ask(Action::kTerminate);
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kBegin);
+  EXPECT_EQ(decision.action, Action::kTerminate);
+  EXPECT_TRUE(decision.is_manual);
+  EXPECT_EQ(decision.reason.limit, kNever);
+  EXPECT_STREQ(decision.reason.by_role, "dba");
+  EXPECT_EQ(decision.progress.action.result, ActionResult::kRequested);
+}
+
+TEST_F(DecisionActionTest, ARequestWaitsForTheActionUnderWay) {
+  run(Action::kCancel, Reply::kNone);
+  ask(Action::kTerminate);
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kNone);
+  EXPECT_FALSE(decision.refuses_manual);
+}
+
+}  // namespace
+}  // namespace pgleak

@@ -1,0 +1,95 @@
+// A decision about one session, of which each test changes what it is about.
+#ifndef PGLEAK_TEST_UNIT_DECISION_FIXTURE_HPP
+#define PGLEAK_TEST_UNIT_DECISION_FIXTURE_HPP
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+
+#include "core/decision.hpp"
+#include "samples.hpp"
+
+namespace pgleak {
+
+using EpisodeStep = Decision::EpisodeStep;
+using ActionStep = Decision::ActionStep;
+
+inline constexpr XactSeq kSeq = 5;
+inline constexpr HeldResources kHarmless{0, 0, 0, 0, WallTime::none(), 1000};
+inline constexpr HeldResources kLocking{0, 0, 3, 0, WallTime::none(), 1000};
+inline constexpr HeldResources kBlocking{900, 0, 3, 2, WallTime::none(), 1000};
+
+// A session that has been idle in its transaction for a minute; limits are a leak after 10 s, a cancel after
+// 20 s, a terminate after an hour. No scan has seen it before.
+class DecisionTest : public testing::Test {
+ protected:
+  DecisionTest() {
+    LimitValues server = all_off();
+    server = with(server, Clock::kIdle, LimitKind::kLeak, 10 * kSecond);
+    server = with(server, Clock::kIdle, LimitKind::kCancel, 20 * kSecond);
+    server = with(server, Clock::kIdle, LimitKind::kTerminate, kHour);
+    inputs_ = ScanInputs{server, Impact::kNone, rules_.get(), true, {}, false, false, 100};
+    be(idle_in_transaction(time_.wall() - 2 * kMinute, time_.wall() - kMinute, kSeq));
+    snapshot_.slot = 7;
+    snapshot_.is_present = snapshot_.is_client_backend = true;
+    snapshot_.now = time_.now();
+    snapshot_.limits = LimitFacts{nothing_set(), std::nullopt, {}, kEndOfTime};
+    snapshot_.held = kHarmless;
+    snapshot_.details.emplace();
+    open_.leak_id = 42;
+    open_.session = kSomeSession;
+    open_.xact_seq = kSeq;
+  }
+
+  void be(const SessionStatus& status) {
+    snapshot_.status = status;
+    snapshot_.last_state = status.state;
+  }
+  void be_gone() { snapshot_.is_present = false; }
+  void pass(Micros duration) {
+    time_.pass(duration);
+    snapshot_.now = time_.now();
+  }
+  void limit(LimitKind kind, Micros duration) {
+    inputs_.server_limits = with(inputs_.server_limits, Clock::kIdle, kind, duration);
+  }
+  void ask(Action action, XactSeq xact_seq = kSeq) {
+    snapshot_.manual = ManualRequest{};
+    snapshot_.manual->phase = ManualRequest::Phase::kAsked;
+    snapshot_.manual->action = action;
+    snapshot_.manual->session = kSomeSession;
+    snapshot_.manual->xact_seq = xact_seq;
+    std::strcpy(snapshot_.manual->by_role, "dba");
+  }
+  void use_up(TimeBudget* budget) { budget->spend(TimeBudget::kTime); }
+  // An action is under way, and its first message has been answered by `reply`.
+  void run(Action action, Reply reply, bool is_asleep = true) {
+    snapshot_.action = RunningAction{action, time_.monotonic(), 1, Handshake{}};
+    note_sent(&snapshot_.action.handshake, time_.monotonic());
+    snapshot_.reply = reply;
+    snapshot_.is_asleep = is_asleep;
+    open_.progress.action.last = action;
+    open_.progress.action.result = ActionResult::kRequested;
+  }
+
+  Decision consider() { return decide(snapshot_, nullptr, inputs_, &budgets_); }
+  Decision follow() { return decide(snapshot_, &open_, inputs_, &budgets_); }
+  // As scanner/apply does.
+  Decision follow_and_keep() {
+    const Decision decision = follow();
+    open_.progress = decision.progress;
+    return decision;
+  }
+
+  FakeTime time_;
+  std::unique_ptr<RuleSet> rules_ = std::make_unique<RuleSet>();
+  ScanInputs inputs_{};
+  Budgets budgets_{};
+  SessionSnapshot snapshot_{};
+  Episode open_{};
+};
+
+}  // namespace pgleak
+
+#endif

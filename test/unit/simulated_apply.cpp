@@ -1,0 +1,185 @@
+// How the simulated scanner carries a decision out; as scanner/apply and scanner/actions do.
+#include "simulated_scanner.hpp"
+
+namespace pgleak {
+
+void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const Decision& decision,
+                             Scan* scan) {
+  if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
+  if (decision.clocks) record(slot).clocks = *decision.clocks;
+  if (decision.refuses_manual && take_manual_request(slot))
+    answer_manual_request(slot, ActionResult::kSkipped);
+  switch (decision.episode) {
+    case Decision::EpisodeStep::kNone:
+      break;
+    case Decision::EpisodeStep::kOpen:
+      open_episode(slot, snapshot, decision);
+      break;
+    case Decision::EpisodeStep::kKeep:
+      record(slot).action_before = record(slot).episode.progress.action;
+      record(slot).episode.progress = decision.progress;
+      break;
+    case Decision::EpisodeStep::kClose:
+      close_episode(slot, decision.outcome);
+      break;
+  }
+  apply_action(slot, snapshot, decision);
+}
+
+void SimulatedScanner::open_episode(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (!session(slot).backend.watch(decision.block.xact_seq)) return;  // it has ended by now
+  const SessionStatus& status = snapshot.status;
+  Episode& episode = record(slot).episode;
+  episode = Episode{};
+  episode.leak_id = ++last_leak_id_;
+  episode.session = status.id;
+  episode.xact_seq = decision.block.xact_seq;
+  episode.xact_start = decision.block.xact_start;
+  episode.detected_at = snapshot.now.wall;
+  episode.detected_mono = snapshot.now.monotonic;
+  episode.leak_after = decision.detection.limit;
+  episode.clock = decision.detection.clock;
+  episode.state = status.state;
+  episode.progress.last_state = status.state;
+  episode.progress.longest_idle = decision.ages.idle;
+  episode.progress.transaction_age = decision.ages.transaction;
+  episode.progress.worst = decision.impact;
+  record(slot).is_open = true;
+  witness_.opened(slot, episode);
+}
+
+void SimulatedScanner::close_episode(int slot, Outcome outcome) {
+  witness_.closes(record(slot).is_open);
+  if (!record(slot).is_open) return;
+  record(slot).is_open = false;
+  witness_.closed(session(slot).transaction(record(slot).episode.xact_seq), record(slot).episode, outcome);
+  drop_request(slot);
+  answer_manual_request(slot, ActionResult::kSkipped);
+}
+
+void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (decision.finished) report_result(slot);
+  switch (decision.step) {
+    case Decision::ActionStep::kNone:
+      break;
+    case Decision::ActionStep::kBegin:
+      begin(slot, snapshot, decision);
+      break;
+    case Decision::ActionStep::kDryRun:
+      record_evidence(slot, decision);
+      break;
+    case Decision::ActionStep::kSend:
+      send_request(slot, snapshot.now);
+      break;
+    case Decision::ActionStep::kTerminate:
+      finish(slot, send_signal(slot, Action::kTerminate) ? ActionResult::kDone : ActionResult::kSkipped,
+             snapshot.now);
+      break;
+  }
+}
+
+void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
+  // It has been withdrawn: nothing has begun, and nothing has failed.
+  if (decision.is_manual && !take_manual_request(slot)) {
+    record(slot).episode.progress.action = record(slot).action_before;
+    return;
+  }
+  record_evidence(slot, decision);
+  const Episode& episode = record(slot).episode;
+  session(slot).action.request.write([&](ActionRequest* request) {
+    *request = ActionRequest{0,
+                             0,
+                             decision.action,
+                             episode.session,
+                             episode.xact_seq,
+                             snapshot.status.state_start,
+                             MonotonicTime::none(),
+                             decision.reason};
+  });
+  let_sessions_go_on();
+  if (!is_idle_in_transaction(snapshot.status.state)) {
+    const bool is_sent = send_signal(slot, decision.action);
+    finish(slot, is_sent ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
+    return;
+  }
+  record(slot).action = RunningAction{decision.action, snapshot.now.monotonic, 0, Handshake{}};
+  send_request(slot, snapshot.now);
+}
+
+// The evidence says what the record says, not the decision.
+void SimulatedScanner::record_evidence(int slot, const Decision& decision) {
+  const Episode& episode = record(slot).episode;
+  witness_.noted_evidence(episode, decision);
+  if (!is_reported(episode.progress)) return;
+  machine_.log.push_back(
+      LogEntry{LogEntry::Kind::kEvidence, episode.progress.action.last, episode.leak_id, true});
+}
+
+void SimulatedScanner::send_request(int slot, Now now) {
+  RunningAction& action = record(slot).action;
+  SimulatedSession& target = session(slot);
+  const std::uint32_t probed = action.handshake.attempts > 0 ? action.nonce : 0;
+  const MonotonicTime began = action.handshake.attempts > 0 ? action.handshake.started_at : now.monotonic;
+  action.nonce = ++last_nonce_;
+  target.action.request.write([&action, probed, began](ActionRequest* request) {
+    request->nonce = action.nonce;
+    request->probed = probed;
+    request->expires_at = began + kHandshakeTimeout;
+  });
+  note_sent(&action.handshake, now.monotonic);
+  if (target.is_meant(target.action.request.current()))
+    target.send_message(action.nonce);
+  else
+    finish(slot, ActionResult::kSkipped, now);
+}
+
+bool SimulatedScanner::send_signal(int slot, Action action) {
+  SimulatedSession& target = session(slot);
+  const ActionRequest& request = target.action.request.current();
+  witness_.tried_signal(record(slot).is_open);
+  if (!target.is_meant(request)) return false;
+  machine_.log.push_back(LogEntry{LogEntry::Kind::kDeed, action, record(slot).episode.leak_id, true});
+  if (action == Action::kCancel) {
+    target.transaction(request.xact_seq).is_cancelled = true;
+    target.send_interrupt();
+  } else {
+    target.transaction(request.xact_seq).is_terminated = true;
+    target.send_terminate();
+  }
+  return true;
+}
+
+void SimulatedScanner::finish(int slot, ActionResult result, Now now) {
+  EpisodeProgress& progress = record(slot).episode.progress;
+  record_result(&progress, progress.action.last, result, now);
+  report_result(slot);
+}
+
+void SimulatedScanner::report_result(int slot) {
+  const ActionState& state = record(slot).episode.progress.action;
+  drop_request(slot);
+  witness_.finished(record(slot).is_open, state);
+  answer_manual_request(slot, state.result);
+}
+
+void SimulatedScanner::drop_request(int slot) {
+  if (record(slot).action.action == Action::kNone) return;
+  record(slot).action.action = Action::kNone;
+  session(slot).action.request.write([](ActionRequest* request) { request->nonce = 0; });
+}
+
+bool SimulatedScanner::take_manual_request(int slot) {
+  ManualRequest& manual = session(slot).manual;
+  const bool is_asked = manual.phase == ManualRequest::Phase::kAsked;
+  if (is_asked) manual.phase = ManualRequest::Phase::kTaken;
+  return is_asked;
+}
+
+void SimulatedScanner::answer_manual_request(int slot, ActionResult result) {
+  ManualRequest& manual = session(slot).manual;
+  if (manual.phase != ManualRequest::Phase::kTaken) return;
+  manual.phase = ManualRequest::Phase::kFree;
+  witness_.answered(manual.request_id, result);
+}
+
+}  // namespace pgleak

@@ -1,0 +1,299 @@
+#include "simulated_session.hpp"
+
+#include <algorithm>
+
+namespace pgleak {
+
+namespace {
+
+constexpr Micros kLongestPause = 2 * kMinute;
+constexpr Micros kLongestStatement = 20 * kSecond;
+
+}  // namespace
+
+std::uint64_t Random::next() {
+  state_ += 0x9E3779B97F4A7C15;
+  std::uint64_t mixed = state_;
+  mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB;
+  return mixed ^ (mixed >> 31);
+}
+
+Micros Random::duration(Micros longest) {
+  Micros bound = longest;
+  for (int i = below(4); i > 0 && bound > 100_us; i--) bound = bound / 20;
+  return Micros{1 + static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(bound.us))};
+}
+
+void TrueClock::start(const Machine& machine) {
+  *this = TrueClock{machine.time.monotonic(), machine.clock_changes, false, MonotonicTime::none(), {}, {}};
+}
+
+void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
+  if (is_seen) return;
+  is_seen = true;
+  first_seen = now.monotonic;
+  const Micros age = std::max(now.monotonic - since, Micros{0});
+  const bool was_missed = previous.is_set() && previous > since;
+  const bool is_exact = changes_now == clock_changes && !was_missed;
+  at_least = is_exact ? age : Micros{0};
+  at_most = is_exact ? age : previous.is_set() ? std::max(age, now.monotonic - previous) : kHour * 1000;
+}
+
+MonotonicTime SimulatedSession::next_at() const {
+  MonotonicTime next{INT64_MAX};
+  // While it acts, the backend does nothing else.
+  if (acting_at_.is_set()) return acting_at_;
+  for (const MonotonicTime at : {client_at_, message_at_, interrupt_at_, terminate_at_})
+    if (at.is_set() && at < next) next = at;
+  return next;
+}
+
+void SimulatedSession::step() {
+  changes++;
+  const MonotonicTime now = next_at();
+  const auto is_due = [now](MonotonicTime* at) {
+    if (*at != now) return false;
+    *at = MonotonicTime::none();
+    return true;
+  };
+  if (acting_at_.is_set()) {
+    acting_at_ = MonotonicTime::none();
+    go_on_acting();
+  } else if (is_due(&message_at_)) {
+    if (entry.id.pid > 0 && !is_exiting_) handle_message();
+  } else if (is_due(&interrupt_at_)) {
+    // The server ignores it in an idle session.
+    if (!is_exiting_ && is_active(entry.state) && has_transaction_) fail();
+  } else if (is_due(&terminate_at_)) {
+    if (entry.id.pid > 0 && !is_exiting_) exit();
+  } else if (is_due(&client_at_)) {
+    act_as_client();
+  }
+}
+
+void SimulatedSession::leave() {
+  is_left_ = true;
+  while (acting_at_.is_set()) go_on_acting();
+  if (entry.id.pid > 0 && !is_exiting_) exit();
+  if (entry.id.pid == 0) client_at_ = MonotonicTime::none();
+}
+
+void SimulatedSession::connect() {
+  // Nobody can tell any more in which state the last owner left.
+  for (TrueTransaction& transaction : transactions_) transaction.is_ambiguous = true;
+  entry = StatusEntry{};
+  entry.id = SessionId{++machine_.last_pid, machine_.time.wall()};
+  entry.is_client_backend = machine_.random.chance(95);
+  entry.state = SessionState::kUnknown;
+  entry.state_start = machine_.time.wall();
+  is_claimed_ = false;
+  is_superuser = machine_.random.chance(15);
+  message_at_ = interrupt_at_ = terminate_at_ = MonotonicTime::none();
+  gate_ = MessageGate{};
+}
+
+// What is under way is rolled back. The entry goes on to show the last state until it is given up.
+void SimulatedSession::exit() {
+  if (entry.state == SessionState::kIdleInTransactionAborted)
+    for (XactSeq seq = 0; seq < xact_seq_; seq++) transactions_[seq].is_ambiguous = true;
+  if (is_in_block_) {
+    transactions_[xact_seq_].is_ambiguous = is_plain_aborted() && is_active(entry.state);
+    const WallTime shown = entry.xact_start;
+    end_block(TransactionEnd::kDisconnected);
+    if (machine_.random.chance(50)) entry.xact_start = shown;
+  }
+  is_exiting_ = true;
+  // The server may need a transaction of its own, to drop temporary tables.
+  if (is_claimed_ && machine_.random.chance(20))
+    backend.publish_end(TransactionEnd::kDisconnected, WallTime::none());
+  client_at_ = after(kSecond);
+}
+
+// The server sets the session up in a transaction of its own. A walsender never claims a slot.
+void SimulatedSession::set_up() {
+  entry.state_start = machine_.time.wall();
+  if (!entry.is_client_backend) {
+    entry.state = SessionState::kActive;
+    entry.xact_start = machine_.time.wall();
+    is_exiting_ = true;
+    return;
+  }
+  LimitValues own = nothing_set();
+  for (Micros& value : own.value)
+    if (machine_.random.chance(10))
+      value = machine_.random.chance(30) ? kNever : machine_.random.duration(30 * kSecond);
+  std::optional<Impact> min_impact;
+  if (machine_.random.chance(10)) min_impact = static_cast<Impact>(machine_.random.below(4));
+  BackendOwner owner{};
+  owner.session = entry.id;
+  owner.is_superuser = is_superuser;
+  backend.claim(owner, own, min_impact);
+  is_claimed_ = true;
+  entry.state = SessionState::kIdle;
+}
+
+void SimulatedSession::act_as_client() {
+  if (is_exiting_) {
+    entry.id.pid = 0;
+    is_exiting_ = false;
+    client_at_ = is_left_ ? MonotonicTime::none() : after(10 * kSecond);
+    return;
+  }
+  if (entry.id.pid == 0) {
+    connect();
+  } else if (!is_claimed_) {
+    set_up();
+  } else if (is_active(entry.state)) {
+    finish();
+  } else if (machine_.random.chance(8)) {
+    exit();
+    return;
+  } else {
+    start(choose_command());
+    if (machine_.random.chance(50)) finish();
+  }
+  hold_something();
+  client_at_ = after(is_active(entry.state) ? kLongestStatement : kLongestPause);
+}
+
+SimulatedSession::Command SimulatedSession::choose_command() {
+  Random& random = machine_.random;
+  if (!is_in_block_) {
+    if (random.chance(20)) return random.chance(20) ? Command::kFail : Command::kStatement;
+    return random.chance(10) ? Command::kBeginCommitBegin : Command::kBegin;
+  }
+  switch (random.below(12)) {
+    case 0:
+    case 1:
+      return Command::kCommit;
+    case 2:
+      return Command::kRollback;
+    case 3:
+      return random.chance(50) ? Command::kPrepare : Command::kCommitAndBegin;
+    case 4:
+      return Command::kSavepoint;
+    case 5:
+    case 6:
+      return Command::kFail;
+    case 7:
+      return has_savepoint_ ? Command::kRollbackTo : Command::kStatement;
+    default:
+      return Command::kStatement;
+  }
+}
+
+void SimulatedSession::start(Command command) {
+  command_ = command;
+  entry.state = SessionState::kActive;
+  entry.state_start = machine_.time.wall();
+  command_clock_.start(machine_);
+  if (!is_in_block_) begin_transaction();
+}
+
+void SimulatedSession::finish() {
+  if (is_in_block_ && (is_failed_ || is_explicit_)) {
+    finish_in_block();
+    return;
+  }
+  switch (command_) {
+    case Command::kFail:
+      fail();
+      return;
+    case Command::kBeginCommitBegin:
+      end_block(TransactionEnd::kCommitted);
+      begin_transaction();
+      is_explicit_ = true;
+      break;
+    case Command::kBegin:
+      is_explicit_ = true;
+      break;
+    default:
+      end_block(TransactionEnd::kCommitted);
+      break;
+  }
+  show_idle(is_in_block_ ? SessionState::kIdleInTransaction : SessionState::kIdle);
+}
+
+void SimulatedSession::finish_in_block() {
+  switch (command_) {
+    case Command::kCommit:
+    case Command::kCommitAndBegin:
+    case Command::kPrepare:
+    case Command::kRollback: {
+      const bool rolls_back = is_failed_ || command_ == Command::kRollback;
+      end_block(rolls_back                      ? TransactionEnd::kRolledBack
+                : command_ == Command::kPrepare ? TransactionEnd::kPrepared
+                                                : TransactionEnd::kCommitted);
+      if (command_ != Command::kCommitAndBegin) break;
+      begin_transaction();
+      is_explicit_ = true;
+      break;
+    }
+    case Command::kSavepoint:
+      if (!is_failed_) has_savepoint_ = true;
+      break;
+    case Command::kRollbackTo:
+      if (has_savepoint_ && has_transaction_) is_failed_ = false;
+      break;
+    case Command::kFail:
+      fail();
+      return;
+    default:
+      break;
+  }
+  show_idle(!is_in_block_ ? SessionState::kIdle
+            : is_failed_  ? SessionState::kIdleInTransactionAborted
+                          : SessionState::kIdleInTransaction);
+}
+
+// All that one message begins, begins when the message came.
+void SimulatedSession::begin_transaction() {
+  is_in_block_ = has_transaction_ = true;
+  is_explicit_ = has_savepoint_ = is_failed_ = false;
+  xact_seq_ = backend.report().ended_count;
+  transactions_.resize(xact_seq_ + 1);
+  entry.xact_start = entry.state_start;
+  if (open.since != command_clock_.since) open = command_clock_;
+}
+
+void SimulatedSession::end_block(TransactionEnd how) {
+  if (has_transaction_) backend.publish_end(how, entry.xact_start);
+  transactions_[xact_seq_].end = how;
+  entry.xact_start = WallTime::none();
+  is_in_block_ = has_transaction_ = false;
+}
+
+void SimulatedSession::fail() {
+  if (!is_explicit_) {
+    end_block(TransactionEnd::kRolledBack);
+    show_idle(SessionState::kIdle);
+    return;
+  }
+  if (has_transaction_ && !has_savepoint_) {
+    backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
+    entry.xact_start = WallTime::none();
+    has_transaction_ = false;
+  }
+  is_failed_ = true;
+  show_idle(SessionState::kIdleInTransactionAborted);
+}
+
+void SimulatedSession::show_idle(SessionState state) {
+  entry.state = state;
+  entry.state_start = machine_.time.wall();
+  idle.start(machine_);
+}
+
+void SimulatedSession::hold_something() {
+  held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000};
+  Random& random = machine_.random;
+  if (!has_transaction_) return;
+  if (random.chance(50)) held.locks = random.below(5);
+  if (random.chance(40)) held.xid = 900;
+  if (random.chance(40)) held.xmin = 890;
+  if (random.chance(20)) held.blocked = 1 + random.below(3);
+  if (held.blocked > 0) held.blocked_since = machine_.time.wall();
+}
+
+}  // namespace pgleak

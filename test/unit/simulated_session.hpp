@@ -1,0 +1,189 @@
+// A simulated machine for lives of leaks: its clocks, its random numbers, and the backends on it.
+//
+// A simulated backend publishes through the real BackendSlot and answers through the real ActionSlot and
+// MessageGate. What it shows of itself in its status entry, and in which order, follows the server. Beside
+// that it keeps the truth, which no scanner can see: how each of its transactions really ended.
+#ifndef PGLEAK_TEST_UNIT_SIMULATED_SESSION_HPP
+#define PGLEAK_TEST_UNIT_SIMULATED_SESSION_HPP
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "core/handshake.hpp"
+#include "samples.hpp"
+#include "shmem/action_request.hpp"
+#include "shmem/backend_slot.hpp"
+
+namespace pgleak {
+
+// The same numbers from the same seed on every machine, which the distributions of <random> do not promise.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+
+  std::uint64_t next();
+  int below(int bound) { return static_cast<int>(next() % static_cast<std::uint64_t>(bound)); }
+  bool chance(int percent) { return below(100) < percent; }
+  // From 1 us to `longest`, short ones as often as long ones.
+  Micros duration(Micros longest);
+
+ private:
+  std::uint64_t state_;
+};
+
+// What was written down about an action, or done to a session, in the order of time.
+struct LogEntry {
+  enum class Kind : std::uint8_t { kEvidence, kDeed };
+  Kind kind;
+  Action action;
+  std::int64_t leak_id;
+  bool is_meant;  // a deed: it hits the transaction and the state that were judged
+};
+
+// What all simulated sessions share.
+struct Machine {
+  explicit Machine(std::uint64_t seed) : random(seed) {}
+
+  FakeTime time;
+  Random random;
+  int clock_changes = 0;  // how often somebody set the wall clock
+  std::int32_t last_pid = 1000;
+  std::vector<LogEntry> log;
+  bool is_scanner_woken = false;  // a backend has answered
+};
+
+// How long a thing has really lasted, and how exactly a scanner can know it.
+struct TrueClock {
+  MonotonicTime since;
+  int clock_changes;  // of the machine at `since`
+
+  // When a scan first measured it, and between which bounds its age may have been found then.
+  bool is_seen;
+  MonotonicTime first_seen;
+  Micros at_least;
+  Micros at_most;
+
+  void start(const Machine& machine);
+  // A scan measures it at `now`; `previous` is when the last complete one of those that would have seen it
+  // was.
+  void see(Now now, int changes_now, MonotonicTime previous);
+  Micros lower_bound(MonotonicTime now) const { return at_least + (now - first_seen); }
+  Micros upper_bound(MonotonicTime now) const { return at_most + (now - first_seen); }
+};
+
+// What really happened to one transaction of a slot.
+struct TrueTransaction {
+  TransactionEnd end = TransactionEnd::kNone;  // of its block
+  bool is_cancelled = false;                   // pgleak rolled it back or cancelled its query
+  bool is_terminated = false;                  // pgleak ended its session
+  // Its session left while a statement of an aborted block was running, or left it to another session
+  // between two scans: what can be seen afterwards does not tell how it ended.
+  bool is_ambiguous = false;
+};
+
+class SimulatedSession {
+ public:
+  explicit SimulatedSession(Machine* machine) : machine_(*machine), client_at_(after(10 * kSecond)) {}
+
+  // --- what a scanner can see and write ---
+  BackendSlot backend{};
+  ActionSlot action{};
+  ManualRequest manual{};
+  StatusEntry entry{};
+  HeldResources held{};
+  bool is_asleep() const;
+
+  // --- what reaches the backend ---
+  void send_message(std::uint32_t nonce);
+  void send_interrupt() { interrupt_at_ = after(kDeliveryTime); }
+  void send_terminate() { terminate_at_ = after(kDeliveryTime); }
+
+  // --- its life ---
+  MonotonicTime next_at() const;  // when it next does something
+  void step();                    // does it
+  void leave();                   // the client disconnects now, and nobody takes the slot again
+
+  // --- the truth ---
+  bool is_in_block() const { return is_in_block_ && !is_exiting_; }
+  // The transaction and the state that `request` is about are what the session is in now.
+  bool is_meant(const ActionRequest& request) const;
+  XactSeq xact_seq() const { return xact_seq_; }
+  TrueTransaction& transaction(XactSeq xact_seq) { return transactions_[xact_seq]; }
+  TrueClock idle{};
+  TrueClock open{};  // since the transaction began
+  int changes = 0;   // counts whatever happens to the session
+  bool is_superuser = false;
+
+ private:
+  static constexpr Micros kDeliveryTime = 50 * kMillisecond;
+
+  enum class Command {
+    kStatement,
+    kFail,
+    kSavepoint,
+    kRollbackTo,
+    kBegin,
+    kCommit,
+    kRollback,
+    kPrepare,
+    kCommitAndBegin,    // one message
+    kBeginCommitBegin,  // one message
+  };
+
+  MonotonicTime after(Micros longest) {
+    return machine_.time.monotonic() + machine_.random.duration(longest);
+  }
+  bool is_plain_aborted() const { return is_in_block_ && !has_transaction_; }
+  void connect();
+  void exit();
+  void act_as_client();
+  Command choose_command();
+  void start(Command command);
+  void finish();
+  void finish_in_block();
+  void begin_transaction();
+  void end_block(TransactionEnd how);
+  void fail();
+  void show_idle(SessionState state);
+  void handle_message();
+  bool may_act(const ActionRequest& request) const;
+  void act_on(const ActionRequest& request);
+  void go_on_acting();
+  void roll_back_in_place();
+  void show_rollback();
+  void note_deed(const ActionRequest& request);
+  void hold_something();
+  void set_up();
+
+  Machine& machine_;
+  std::vector<TrueTransaction> transactions_;  // by their number
+
+  bool is_left_ = false;          // for good
+  bool is_claimed_ = false;       // the backend has taken its slot
+  bool is_exiting_ = false;       // still in its entry
+  bool is_in_block_ = false;      // or in a transaction of a single statement
+  bool is_explicit_ = false;      // BEGIN was said
+  bool has_transaction_ = false;  // not in a plain aborted block
+  bool has_savepoint_ = false;
+  bool is_failed_ = false;  // inside of the savepoint, or as a whole
+  XactSeq xact_seq_ = 0;
+  Command command_ = Command::kStatement;
+  TrueClock command_clock_{};
+
+  MonotonicTime client_at_;
+  MonotonicTime message_at_ = MonotonicTime::none();
+  MonotonicTime interrupt_at_ = MonotonicTime::none();
+  MonotonicTime terminate_at_ = MonotonicTime::none();
+  MonotonicTime acting_at_ = MonotonicTime::none();
+  std::uint32_t message_nonce_ = 0;
+
+  MessageGate gate_{};
+  std::uint64_t message_position_ = 0;
+  ActionRequest acting_{};
+  bool has_rolled_back_ = false;  // the first step of acting
+};
+
+}  // namespace pgleak
+
+#endif

@@ -1,0 +1,97 @@
+// What pgleak does to a simulated backend from within; as backend/in_place does.
+#include "simulated_session.hpp"
+
+namespace pgleak {
+
+bool SimulatedSession::is_asleep() const {
+  return entry.id.pid > 0 && !is_exiting_ && !acting_at_.is_set() && !is_active(entry.state);
+}
+
+void SimulatedSession::send_message(std::uint32_t nonce) {
+  message_nonce_ = nonce;
+  // Some are stopped, or do not read, for longer than anybody waits.
+  message_at_ = after(machine_.random.chance(90) ? kDeliveryTime : 4 * kSecond);
+}
+
+bool SimulatedSession::is_meant(const ActionRequest& request) const {
+  return entry.id == request.session && is_in_block() && xact_seq_ == request.xact_seq &&
+         entry.state_start == request.state_start;
+}
+
+void SimulatedSession::note_deed(const ActionRequest& request) {
+  machine_.log.push_back(
+      LogEntry{LogEntry::Kind::kDeed, request.action, request.reason.leak_id, is_meant(request)});
+}
+
+void SimulatedSession::handle_message() {
+  if (machine_.random.chance(20)) message_position_++;  // another one, of the server
+  gate_.note_message(++message_position_);
+  const ActionRequest& request = action.request.current();
+  if (request.nonce != message_nonce_) return;
+  machine_.is_scanner_woken = true;
+  act_on(request);
+}
+
+bool SimulatedSession::may_act(const ActionRequest& request) const {
+  return is_meant(request) && is_idle_in_transaction(entry.state) &&
+         machine_.time.monotonic() <= request.expires_at;
+}
+
+void SimulatedSession::act_on(const ActionRequest& request) {
+  if (!may_act(request)) {
+    action.reply(request.nonce, Reply::kRefused);
+    return;
+  }
+  if (request.action == Action::kTerminate) {
+    action.reply(request.nonce, Reply::kDone);
+    note_deed(request);
+    transactions_[xact_seq_].is_terminated = true;
+    exit();
+    return;
+  }
+  if (!gate_.is_open(request.probed)) {
+    gate_.note_probe(request.nonce);
+    action.reply(request.nonce, Reply::kProbed);
+    return;
+  }
+  action.reply(request.nonce, Reply::kActing);
+  acting_ = request;
+  has_rolled_back_ = false;
+  acting_at_ = after(kDeliveryTime);
+}
+
+void SimulatedSession::go_on_acting() {
+  acting_at_ = MonotonicTime::none();
+  machine_.is_scanner_woken = true;
+  if (has_rolled_back_ && is_failed_) {
+    action.reply(acting_.nonce, Reply::kDone);
+  } else if (has_rolled_back_) {
+    show_rollback();
+  } else if (machine_.random.chance(3)) {
+    exit();  // it could not be rolled back
+  } else {
+    roll_back_in_place();
+  }
+}
+
+void SimulatedSession::roll_back_in_place() {
+  note_deed(acting_);
+  transactions_[xact_seq_].is_cancelled = true;
+  if (has_transaction_) backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
+  has_transaction_ = has_savepoint_ = is_failed_ = false;
+  entry.xact_start = WallTime::none();
+  has_rolled_back_ = true;
+  acting_at_ = after(kDeliveryTime);
+}
+
+// Until now it has shown a state that no client can bring about. Its client is as silent as before: the true
+// time that it has been idle goes on.
+void SimulatedSession::show_rollback() {
+  is_failed_ = true;
+  entry.state = SessionState::kIdleInTransactionAborted;
+  entry.state_start = machine_.time.wall();
+  action.aborted_at.store(entry.state_start, std::memory_order_relaxed);
+  acting_at_ = after(kDeliveryTime);
+}
+
+}  // namespace pgleak

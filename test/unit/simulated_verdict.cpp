@@ -1,0 +1,144 @@
+// What the witness says of whole episodes, actions and requests.
+#include <set>
+
+#include "simulated_witness.hpp"
+
+namespace pgleak {
+
+namespace {
+
+Outcome expected_outcome(const TrueTransaction& truth) {
+  switch (truth.end) {
+    case TransactionEnd::kNone:
+      return Outcome::kNone;
+    case TransactionEnd::kCommitted:
+      return Outcome::kCommitted;
+    case TransactionEnd::kPrepared:
+      return Outcome::kPrepared;
+    case TransactionEnd::kRolledBack:
+      return truth.is_cancelled ? Outcome::kCancelled : Outcome::kRolledBack;
+    case TransactionEnd::kDisconnected:
+      return truth.is_terminated  ? Outcome::kTerminated
+             : truth.is_cancelled ? Outcome::kCancelled
+                                  : Outcome::kDisconnected;
+  }
+  return Outcome::kNone;
+}
+
+const char* name_of(Outcome outcome) { return outcome == Outcome::kNone ? "none" : to_string(outcome); }
+const char* name_of(Action action) { return action == Action::kNone ? "none" : to_string(action); }
+const char* name_of(ActionResult result) {
+  return result == ActionResult::kNone ? "none" : to_string(result);
+}
+
+bool is_no_success(Outcome outcome) {
+  return outcome == Outcome::kRolledBack || outcome == Outcome::kDisconnected ||
+         outcome == Outcome::kCancelled || outcome == Outcome::kTerminated;
+}
+
+}  // namespace
+
+void Witness::opened(int slot, const Episode& episode) {
+  expect(ever_opened_.emplace(slot, episode.xact_seq).second, "a transaction leaks at most once");
+  open_leaks_.insert(episode.leak_id);
+}
+
+void Witness::closed(const TrueTransaction& truth, const Episode& episode, Outcome outcome) {
+  expect(open_leaks_.erase(episode.leak_id) == 1, "an episode closes once");
+  coverage_.add(std::string("outcome: ") + name_of(outcome));
+  const Outcome expected = expected_outcome(truth);
+  expect(expected != Outcome::kNone, "no episode closes while its transaction goes on");
+  const bool is_true =
+      outcome == expected || (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
+  const std::string promise = std::string("the outcome is what happened; it says ") + name_of(outcome) +
+                              " instead of " + name_of(expected);
+  expect(is_true, promise.c_str());
+}
+
+void Witness::noted_evidence(const Episode& episode, const Decision& decision) {
+  const ActionState& state = episode.progress.action;
+  const bool is_dry = decision.step == Decision::ActionStep::kDryRun;
+  expect(state.last == decision.action &&
+             state.result == (is_dry ? ActionResult::kDryRun : ActionResult::kRequested),
+         "the evidence names the action that begins");
+}
+
+void Witness::closes(bool is_open) { expect(is_open, "only what is open closes"); }
+
+void Witness::tried_signal(bool is_open) { expect(is_open, "no signal without an open episode"); }
+
+void Witness::finished(bool is_open, const ActionState& state) {
+  expect(is_open, "an action is over before its episode is");
+  coverage_.add(std::string("result: ") + name_of(state.last) + " " + name_of(state.result));
+  expect(state.result != ActionResult::kRequested && state.result != ActionResult::kNone,
+         "an action that is over has a result");
+}
+
+void Witness::answered(std::uint64_t request_id, ActionResult result) {
+  expect(open_requests_.erase(request_id) == 1, "a request gets one answer");
+  coverage_.add(std::string("answer: ") + name_of(result));
+  expect(result == ActionResult::kDone || result == ActionResult::kSkipped || result == ActionResult::kUnsafe,
+         "an answer says how it ended");
+}
+
+void Witness::scanned(int slot, SimulatedSession* session, const Episode* open, const ScanInputs& inputs) {
+  Books& books = books_[slot];
+  books.promised = books.next_promise;
+  // What changed while it was read is for the next scan.
+  if (session->changes != books.changes || !session->is_in_block()) return;
+  if (!session->entry.is_client_backend) return;
+  LimitFacts facts{session->backend.own_limits(), session->backend.own_action_min_impact(), {}, kEndOfTime};
+  for (int i = 0; i < inputs.rules->count; i++) facts.matches.add(i);
+  const Limits limits =
+      choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, grade(session->held));
+  if (open == nullptr) {
+    expect(!has_passed(*session, limits, LimitKind::kLeak, inputs.previous),
+           "the first scan after its limit finds a leak");
+  } else if (has_passed(*session, limits, LimitKind::kTerminate, inputs.previous) &&
+             may_be_acted_on(slot, session, *open, facts, inputs)) {
+    coverage_.add("an action is due");
+    expect(open->progress.action.last == Action::kTerminate,
+           "the first scan after its limit begins an action that nothing holds off");
+  }
+}
+
+// For certain; what the wall clock has made uncertain has not.
+bool Witness::has_passed(const SimulatedSession& session, const Limits& limits, LimitKind kind,
+                         PreviousScan previous) const {
+  const auto has = [&](Clock clock, TrueClock true_clock, MonotonicTime previous_at) {
+    const Micros limit = limits.after(clock, kind);
+    true_clock.see(Now{machine_.time.wall(), scan_now_}, machine_.clock_changes, previous_at);
+    return limit != kNever && true_clock.lower_bound(scan_now_) >= limit;
+  };
+  const bool is_idle = is_idle_in_transaction(session.entry.state);
+  // When an aborted block began is not to be seen while it refuses a statement.
+  const bool shows_begin = is_idle || session.entry.xact_start.is_set();
+  return (is_idle && has(Clock::kIdle, session.idle, previous.at_idle)) ||
+         (shows_begin && has(Clock::kTransaction, session.open, previous.at_transaction));
+}
+
+bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode& open,
+                              const LimitFacts& facts, const ScanInputs& inputs) {
+  if (books_[slot].was_busy || open.progress.action.result == ActionResult::kRequested) return false;
+  if (session->is_superuser && !inputs.act_on_superusers) return false;
+  const bool is_resting = warned_about_rate_.is_set() && scan_now_ - warned_about_rate_ < kMinute;
+  return inputs.rules_are_loaded && !is_resting &&
+         grade(session->held) >= facts.own_min_impact.value_or(inputs.server_min_impact);
+}
+
+void Witness::ended() {
+  expect(open_leaks_.empty(), "every episode closes");
+  expect(open_requests_.empty(), "every request gets an answer");
+  std::set<std::pair<std::int64_t, Action>> proven;
+  for (const LogEntry& entry : machine_.log) {
+    if (entry.kind == LogEntry::Kind::kEvidence) {
+      proven.emplace(entry.leak_id, entry.action);
+      continue;
+    }
+    coverage_.add(std::string("deed: ") + name_of(entry.action));
+    expect(proven.count({entry.leak_id, entry.action}) == 1, "no deed without evidence before it");
+    expect(entry.is_meant, "no deed hits anything but what was judged");
+  }
+}
+
+}  // namespace pgleak

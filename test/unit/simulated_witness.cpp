@@ -1,0 +1,250 @@
+#include "simulated_witness.hpp"
+
+#include <algorithm>
+
+namespace pgleak {
+
+namespace {
+
+using EpisodeStep = Decision::EpisodeStep;
+using ActionStep = Decision::ActionStep;
+
+Limits limits_of(const LimitFacts& facts, const ScanInputs& inputs, const HeldResources& held) {
+  return choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, grade(held));
+}
+
+bool shows_same_idle(const SimulatedSession& session, const SessionStatus& status) {
+  return session.entry.id == status.id && session.entry.state_start == status.state_start;
+}
+
+bool shows_same_transaction(const SimulatedSession& session, const SessionStatus& status) {
+  return session.entry.id == status.id && session.is_in_block() &&
+         session.xact_seq() == current_block(status).xact_seq;
+}
+
+// The longest that `clock` may show at `now` by rights; nothing if the session has gone on since.
+std::optional<Micros> longest_age(const SimulatedSession& session, const SessionStatus& status, Clock clock,
+                                  MonotonicTime now) {
+  if (!shows_same_transaction(session, status)) return std::nullopt;
+  if (clock == Clock::kIdle && !shows_same_idle(session, status)) return std::nullopt;
+  const TrueClock& true_clock = clock == Clock::kIdle ? session.idle : session.open;
+  if (!true_clock.is_seen) return std::nullopt;
+  return true_clock.upper_bound(now);
+}
+
+}  // namespace
+
+void Witness::expect(bool holds, const char* promise) {
+  if (!holds && first_violation_.empty())
+    first_violation_ = std::string(promise) + ", after " +
+                       std::to_string((machine_.time.monotonic() - born_).us) + " us of the life";
+}
+
+void Witness::scan_begins(int slot, const SimulatedSession& session) {
+  scan_now_ = machine_.time.monotonic();
+  Books& books = books_[slot];
+  if (books.changes != session.changes) books.promised = MonotonicTime::none();
+  books.changes = session.changes;
+  books.was_busy = false;
+  books.next_promise = MonotonicTime::none();
+}
+
+void Witness::decided_twice(const Decision& a, const Decision& b) {
+  expect(a.needs_held == b.needs_held && a.needs_details == b.needs_details && a.episode == b.episode &&
+             a.step == b.step && a.action == b.action && a.outcome == b.outcome &&
+             a.next_due_in == b.next_due_in && a.decide_again == b.decide_again && a.finished == b.finished &&
+             a.ages.idle == b.ages.idle && a.ages.transaction == b.ages.transaction &&
+             a.refuses_manual == b.refuses_manual && a.warns_about_rate == b.warns_about_rate &&
+             a.warns_about_rules == b.warns_about_rules,
+         "the same snapshot twice is the same decision");
+}
+
+void Witness::asked_for_more(const SessionSnapshot& snapshot, const Decision& decision) {
+  expect(!(decision.needs_held && snapshot.held) && !(decision.needs_details && snapshot.details),
+         "a decision asks only for what it has not got");
+}
+
+void Witness::asked_for_nothing_more(const Decision& decision) {
+  expect(!decision.needs_more(), "what a decision asks for is enough");
+}
+
+void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot& snapshot,
+                      const Episode* open, const ScanInputs& inputs, const Decision& decision) {
+  Books& books = books_[slot];
+  if (session->changes != books.changes) books.promised = MonotonicTime::none();
+  books.was_busy |= snapshot.manual.has_value() || decision.step == ActionStep::kSend ||
+                    decision.step == ActionStep::kTerminate;
+  check_clocks(&books, session, snapshot, inputs, decision);
+  if (decision.warns_about_rules) coverage_.add("warns about rules");
+  if (decision.warns_about_rules) rules_warnings_++;
+  expect(rules_warnings_ <= 1, "limits that act without the rules are warned about once");
+
+  expect((decision.episode == EpisodeStep::kOpen) <= (open == nullptr), "only what is not open opens");
+  const bool is_followed = decision.episode == EpisodeStep::kKeep || decision.episode == EpisodeStep::kClose;
+  expect(is_followed <= (open != nullptr), "only what is open is kept or closed");
+  if (decision.episode == EpisodeStep::kOpen) check_opening(books, *session, snapshot, inputs, decision);
+  if (decision.episode == EpisodeStep::kKeep && open != nullptr) check_progress(*open, decision);
+  check_step(*session, snapshot, open, inputs, decision);
+  if (decision.refuses_manual) coverage_.add("refuses a request");
+  expect(decision.refuses_manual <= snapshot.manual.has_value(), "only a request is refused");
+  books.next_promise = MonotonicTime::none();
+  if (decision.decide_again || session->changes != books.changes) return;
+  books.next_promise = decision.next_due_in == kForever ? MonotonicTime{INT64_MAX}
+                                                        : snapshot.now.monotonic + decision.next_due_in;
+}
+
+void Witness::check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
+                           const ScanInputs& inputs, const Decision& decision) {
+  if (!decision.clocks) return;
+  const SessionStatus& status = snapshot.status;
+  expect(decision.ages.idle.has_value() == is_idle_in_transaction(status.state),
+         "the idle clock runs while a session is idle in "
+         "its transaction");
+  check_pace(&books->idle, snapshot, status.state_start, decision.ages.idle);
+  check_pace(&books->transaction, snapshot, current_block(status).xact_start, decision.ages.transaction);
+  if (!shows_same_transaction(*session, status)) return;
+  if (decision.ages.transaction)
+    session->open.see(snapshot.now, machine_.clock_changes, inputs.previous.at_transaction);
+  if (decision.ages.idle && shows_same_idle(*session, status))
+    session->idle.see(snapshot.now, machine_.clock_changes, inputs.previous.at_idle);
+}
+
+void Witness::check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
+                         std::optional<Micros> age) {
+  if (!age) return;
+  expect(*age >= Micros{0}, "no age is negative");
+  if (measured->started_at == started_at && measured->session == snapshot.status.id)
+    expect(*age - measured->age == snapshot.now.monotonic - measured->at,
+           "a clock that has begun to run goes on at the "
+           "pace of the machine");
+  *measured = Measured{started_at, snapshot.status.id, snapshot.now.monotonic, *age};
+}
+
+void Witness::check_opening(const Books& books, const SimulatedSession& session,
+                            const SessionSnapshot& snapshot, const ScanInputs& inputs,
+                            const Decision& decision) {
+  const Detection& detection = decision.detection;
+  expect(snapshot.is_present && snapshot.is_client_backend && current_block(snapshot.status).exists,
+         "only a client that is in a transaction block "
+         "leaks");
+  expect(snapshot.held && snapshot.details, "what the episode shows has been read");
+  expect(decision.block.xact_seq == current_block(snapshot.status).xact_seq, "the block that was read opens");
+  coverage_.add(detection.source == LimitSource::kManual ? "opens by hand"
+                : detection.clock == Clock::kIdle        ? "opens by the idle clock"
+                                                         : "opens by the transaction clock");
+  if (detection.source == LimitSource::kManual) {
+    expect(snapshot.manual && snapshot.manual->session == snapshot.status.id &&
+               snapshot.manual->xact_seq == decision.block.xact_seq,
+           "by hand only the transaction that was meant "
+           "opens");
+    return;
+  }
+  const Limits limits = limits_of(*snapshot.limits, inputs, *snapshot.held);
+  expect(detection.limit == limits.after(detection.clock, LimitKind::kLeak), "the limit is that in force");
+  expect(detection.age >= detection.limit, "no leak is younger than its limit");
+  const std::optional<Micros> longest =
+      longest_age(session, snapshot.status, detection.clock, snapshot.now.monotonic);
+  expect(!longest || *longest >= detection.limit, "no leak opens before its limit has really passed");
+  // What rules demand may change with the impact, at any
+  // moment.
+  if (inputs.rules->count == 0 && books.promised.is_set())
+    expect(snapshot.now.monotonic - (detection.age - detection.limit) >= books.promised,
+           "the next scan is asked for before a leak "
+           "becomes due");
+}
+
+void Witness::check_progress(const Episode& open, const Decision& decision) {
+  const EpisodeProgress& before = open.progress;
+  const EpisodeProgress& after = decision.progress;
+  expect(!(after.longest_idle < before.longest_idle),
+         "the longest idle time of an episode never "
+         "shrinks");
+  expect(!(after.transaction_age < before.transaction_age), "an episode never grows younger");
+  expect(after.worst.impact >= before.worst.impact && after.worst.blocked >= before.worst.blocked,
+         "the worst impact of an episode never improves");
+  expect(after.is_cancelled >= before.is_cancelled && after.terminate_sent >= before.terminate_sent,
+         "what was done to an episode is not forgotten");
+}
+
+void Witness::check_step(const SimulatedSession& session, const SessionSnapshot& snapshot,
+                         const Episode* open, const ScanInputs& inputs, const Decision& decision) {
+  const bool begins = decision.step == ActionStep::kBegin || decision.step == ActionStep::kDryRun;
+  if (decision.warns_about_rate) {
+    coverage_.add("warns about the rate");
+    const MonotonicTime minute_ago = snapshot.now.monotonic - kMinute;
+    expect(std::count_if(limit_actions_.begin(), limit_actions_.end(),
+                         [minute_ago](MonotonicTime at) { return at >= minute_ago; }) >=
+               inputs.max_actions_per_minute,
+           "the rate is warned about when it is reached");
+    expect(!warned_about_rate_.is_set() || snapshot.now.monotonic - warned_about_rate_ >= kMinute,
+           "the rate is warned about once");
+    warned_about_rate_ = snapshot.now.monotonic;
+  }
+  if (decision.step == ActionStep::kNone) return;
+  expect(open != nullptr && decision.episode != EpisodeStep::kClose, "only an open episode is acted on");
+  if (open == nullptr) return;
+  const TransactionBlock block = current_block(snapshot.status);
+  expect(snapshot.is_present && snapshot.status.id == open->session && block.exists &&
+             block.xact_seq == open->xact_seq,
+         "nothing is done to a session that moved on");
+  if (!begins) return;
+  expect(decision.episode == EpisodeStep::kKeep, "an action that begins is written down");
+  expect(snapshot.action.action == Action::kNone, "one action at a time");
+  if (decision.is_manual) {
+    expect(snapshot.manual && decision.action == snapshot.manual->action &&
+               snapshot.manual->session == open->session && snapshot.manual->xact_seq == open->xact_seq &&
+               decision.step == ActionStep::kBegin,
+           "a request does what was asked to the "
+           "transaction that was meant");
+    coverage_.add("acts by hand");
+  } else {
+    check_limit_action(session, snapshot, *open, inputs, decision);
+  }
+}
+
+void Witness::check_limit_action(const SimulatedSession& session, const SessionSnapshot& snapshot,
+                                 const Episode& open, const ScanInputs& inputs, const Decision& decision) {
+  const MonotonicTime now = snapshot.now.monotonic;
+  coverage_.add(decision.step == ActionStep::kDryRun ? "dry run"
+                                                     : std::string("acts: ") + to_string(decision.action));
+  expect((decision.step == ActionStep::kDryRun) == inputs.dry_run, "a dry run does nothing");
+  expect(!session.is_superuser || inputs.act_on_superusers || !shows_same_idle(session, snapshot.status),
+         "limits leave superusers alone");
+  expect(inputs.rules_are_loaded || (now - born_ >= kMinute && rules_warnings_ == 1),
+         "limits wait a minute for the rules, and say so "
+         "when they act without");
+  expect(grade(*snapshot.held) >= snapshot.limits->own_min_impact.value_or(inputs.server_min_impact),
+         "limits act on nothing that hurts less than it "
+         "must");
+  const LimitKind kind = decision.action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
+  const Limits limits = limits_of(*snapshot.limits, inputs, *snapshot.held);
+  const ActionReason& reason = decision.reason;
+  expect(reason.leak_id == open.leak_id && reason.limit == limits.after(reason.clock, kind) &&
+             reason.limit != kNever && reason.lasted >= reason.limit,
+         "the reason of an action is true");
+  const std::optional<Micros> longest = longest_age(session, snapshot.status, reason.clock, now);
+  expect(!longest || *longest >= reason.limit,
+         "no action comes before its limit has really "
+         "passed");
+  expect(decision.action == Action::kTerminate || snapshot.status.xact_start.is_set(),
+         "what is rolled back already is not cancelled");
+  const ActionState& last = open.progress.action;
+  if (last.last == decision.action && last.result != ActionResult::kDryRun)
+    expect(now >= last.retry_at, "an action is repeated after its pause");
+  expect(last.last != decision.action || last.result != ActionResult::kDryRun || !inputs.dry_run,
+         "a dry run is told once");
+  check_rate(now, inputs.max_actions_per_minute);
+}
+
+void Witness::check_rate(MonotonicTime now, std::int32_t most) {
+  expect(!warned_about_rate_.is_set() || now - warned_about_rate_ >= kMinute,
+         "after the warning limits do nothing for a minute");
+  limit_actions_.push_back(now);
+  const auto first = std::find_if(limit_actions_.begin(), limit_actions_.end(),
+                                  [now](MonotonicTime at) { return now - at < kMinute; });
+  // A minute of the limiter is one that begins with an
+  // action: two of them may meet.
+  expect(limit_actions_.end() - first <= 2 * most, "no action is beyond the rate");
+}
+
+}  // namespace pgleak

@@ -1,0 +1,117 @@
+// What must hold in every life of a leak, checked against the truth that the simulation knows.
+//
+// The simulated scanner tells the witness of each decision and of each thing that it does. The witness keeps
+// its own books and repeats no rule of core/decision in the form in which it stands there: an episode is
+// judged by what really happened to its transaction, an action by the log, a time by the true clocks.
+#ifndef PGLEAK_TEST_UNIT_SIMULATED_WITNESS_HPP
+#define PGLEAK_TEST_UNIT_SIMULATED_WITNESS_HPP
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/decision.hpp"
+#include "simulated_session.hpp"
+
+namespace pgleak {
+
+// How often the lives came to something, so that no promise is kept because it was never put to the test.
+struct Coverage {
+  std::map<std::string, int> count;
+  void add(const std::string& what) { count[what]++; }
+  int count_of(const std::string& what) const {
+    const auto found = count.find(what);
+    return found != count.end() ? found->second : 0;
+  }
+};
+
+class Witness {
+ public:
+  explicit Witness(Machine* machine) : machine_(*machine), born_(machine->time.monotonic()) {}
+
+  // Empty while everything that must hold does.
+  const std::string& first_violation() const { return first_violation_; }
+  const Coverage& coverage() const { return coverage_; }
+
+  // --- a scan ---
+  void scan_begins(int slot, const SimulatedSession& session);
+  void decided_twice(const Decision& first, const Decision& second);
+  void asked_for_more(const SessionSnapshot& snapshot, const Decision& decision);
+  void asked_for_nothing_more(const Decision& decision);
+  void decided(int slot, SimulatedSession* session, const SessionSnapshot& snapshot, const Episode* open,
+               const ScanInputs& inputs, const Decision& decision);
+  // A scan that deferred nothing is over.
+  void scanned(int slot, SimulatedSession* session, const Episode* open, const ScanInputs& inputs);
+
+  // --- what follows from decisions ---
+  void opened(int slot, const Episode& episode);
+  void closes(bool is_open);
+  void closed(const TrueTransaction& truth, const Episode& episode, Outcome outcome);
+  void noted_evidence(const Episode& episode, const Decision& decision);
+  void tried_signal(bool is_open);
+  void finished(bool is_open, const ActionState& state);
+
+  // --- requests by hand ---
+  void asked(std::uint64_t request_id) { open_requests_.insert(request_id); }
+  void withdrew(std::uint64_t request_id) { open_requests_.erase(request_id); }
+  void answered(std::uint64_t request_id, ActionResult result);
+
+  // The life is over: nothing may be left.
+  void ended();
+
+ private:
+  // One thing that a clock measured, and what it showed last.
+  struct Measured {
+    WallTime started_at;
+    SessionId session;
+    MonotonicTime at;
+    Micros age;
+  };
+  struct Books {
+    int changes;  // of the session, when the scan began
+    Measured transaction;
+    Measured idle;
+    bool was_busy;               // by hand, or with an action that had begun before
+    MonotonicTime promised;      // no leak before that, unless the session changes
+    MonotonicTime next_promise;  // if the scan defers nothing
+  };
+
+  void expect(bool holds, const char* promise);
+  void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
+                    const ScanInputs& inputs, const Decision& decision);
+  void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
+                  std::optional<Micros> age);
+  void check_opening(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
+                     const ScanInputs& inputs, const Decision& decision);
+  void check_progress(const Episode& open, const Decision& decision);
+  void check_step(const SimulatedSession& session, const SessionSnapshot& snapshot, const Episode* open,
+                  const ScanInputs& inputs, const Decision& decision);
+  void check_limit_action(const SimulatedSession& session, const SessionSnapshot& snapshot,
+                          const Episode& open, const ScanInputs& inputs, const Decision& decision);
+  bool has_passed(const SimulatedSession& session, const Limits& limits, LimitKind kind,
+                  PreviousScan previous) const;
+  bool may_be_acted_on(int slot, SimulatedSession* session, const Episode& open, const LimitFacts& facts,
+                       const ScanInputs& inputs);
+  void check_rate(MonotonicTime now, std::int32_t most);
+
+  Machine& machine_;
+  MonotonicTime born_;
+  std::string first_violation_;
+  Coverage coverage_;
+  std::map<int, Books> books_;
+  MonotonicTime scan_now_ = MonotonicTime::none();
+
+  std::set<std::pair<int, XactSeq>> ever_opened_;
+  std::set<std::int64_t> open_leaks_;
+  std::set<std::uint64_t> open_requests_;
+  std::vector<MonotonicTime> limit_actions_;
+  MonotonicTime warned_about_rate_ = MonotonicTime::none();
+  int rules_warnings_ = 0;
+};
+
+}  // namespace pgleak
+
+#endif

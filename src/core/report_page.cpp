@@ -123,7 +123,7 @@ void write_statement(HtmlWriter* html, const char* query) {
 }
 
 void write_number_or_dash(HtmlWriter* html, std::int64_t number, const char* unit) {
-  if (number == kUnknown)
+  if (number == kNoNumber)
     html->markup("-");
   else
     html->number(number).markup(unit);

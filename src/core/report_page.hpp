@@ -12,7 +12,7 @@
 namespace pgleak {
 
 inline constexpr int kMostTableRows = 20;
-inline constexpr std::int64_t kUnknown = -1;  // a number or a duration that there is none of
+inline constexpr std::int64_t kNoNumber = -1;  // a number or a duration that there is none of
 
 // All texts below are untrusted, belong to the caller, and may be nullptr where that is said.
 
@@ -20,7 +20,7 @@ struct ReportTotals {
   std::int64_t episodes;
   std::int64_t open;
   std::int64_t applications;
-  Micros longest_idle;  // or kUnknown
+  Micros longest_idle;  // or kNoNumber
   std::int64_t blocked;
   Micros blocked_for;
   std::int64_t stopped;
@@ -33,7 +33,7 @@ struct OffenderRow {
   const char* route;  // or nullptr
   const char* query;  // or nullptr
   std::int64_t episodes;
-  Micros longest_idle;  // or kUnknown
+  Micros longest_idle;  // or kNoNumber
   std::int64_t blocked;
   Micros blocked_for;
   WallTime last_seen;
@@ -47,9 +47,9 @@ struct PoolRow {
   const char* database;
   const char* client_address;  // or nullptr
   std::int64_t connections;
-  std::int64_t in_use_percent;  // or kUnknown
+  std::int64_t in_use_percent;  // or kNoNumber
   std::int64_t leaked;
-  std::int64_t capacity;  // or kUnknown
+  std::int64_t capacity;  // or kNoNumber
   const char* verdict;    // or nullptr
   const char* advice;     // or nullptr
 };

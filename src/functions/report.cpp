@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/report_page.hpp"
+#include "functions/functions.hpp"
 #include "functions/report_data.hpp"
 #include "pg/clock.hpp"
 #include "pg/postgres.hpp"
@@ -104,6 +105,7 @@ ReportPeriod checked_period(const Interval* length) {
 }  // namespace pgleak
 
 Datum pgleak_render_report(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();  // the page shows the pools, which live in shared memory
   const pgleak::ReportPeriod period =
       pgleak::checked_period(PG_ARGISNULL(0) ? nullptr : PG_GETARG_INTERVAL_P(0));
   StringInfoData out;

@@ -208,7 +208,7 @@ void fill_totals(ReportTotals* totals) {
   const ResultRow row = result_row(0);
   totals->episodes = row.number(1, 0);
   totals->open = row.number(2, 0);
-  totals->longest_idle = row.duration(3, Micros{kUnknown});
+  totals->longest_idle = row.duration(3, Micros{kNoNumber});
   totals->blocked = row.number(4, 0);
   totals->blocked_for = row.duration(5, Micros{0});
   totals->stopped = row.number(6, 0);
@@ -288,7 +288,7 @@ void fill_offenders(TableRows<OffenderRow>* offenders) {
                             row.string(4),
                             row.string(5),
                             row.number(6, 0),
-                            row.duration(7, Micros{kUnknown}),
+                            row.duration(7, Micros{kNoNumber}),
                             row.number(8, 0),
                             row.duration(9, Micros{0}),
                             row.time(10, WallTime::none())};
@@ -308,9 +308,9 @@ void fill_pools(TableRows<PoolRow>* pools) {
                     row.name(4),
                     row.string(5),
                     row.number(6, 0),
-                    row.number(7, kUnknown),
+                    row.number(7, kNoNumber),
                     row.number(8, 0),
-                    row.number(9, kUnknown),
+                    row.number(9, kNoNumber),
                     row.string(10),
                     row.string(11)};
   });

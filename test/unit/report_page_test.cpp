@@ -25,7 +25,7 @@ class ReportPageTest : public testing::Test {
     page_->cluster_name = "";
     page_->server_version = "15.4 (Debian 15.4-1)";
     page_->time_zone = "Etc/UTC";
-    page_->totals.longest_idle = Micros{kUnknown};
+    page_->totals.longest_idle = Micros{kNoNumber};
     page_->timeline.period = ReportPeriod{at(2026, 1, 30), at(2026, 1, 31)};
   }
 
@@ -128,10 +128,10 @@ TEST_F(ReportPageTest, TilesCountInTheirNumber) {
 
 TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
   page_->pools.rows[0] = PoolRow{
-      PoolRow::Scope::kPool, "", "shop", "orders", nullptr, 15, kUnknown, 0, kUnknown, nullptr, nullptr};
+      PoolRow::Scope::kPool, "", "shop", "orders", nullptr, 15, kNoNumber, 0, kNoNumber, nullptr, nullptr};
   page_->pools.count = 1;
   page_->offenders.rows[0] =
-      OffenderRow{"", "shop", "orders", nullptr, nullptr, 1, Micros{kUnknown}, 0, Micros{0}, at(2026, 1, 30)};
+      OffenderRow{"", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
   page_->offenders.count = 1;
   const std::string page = shown();
   EXPECT_NE(page.find("<td data-label=\"In use\" class=\"number\"><div>-</div></td>"), std::string::npos);

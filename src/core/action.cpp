@@ -106,6 +106,40 @@ RateLimiter::Answer RateLimiter::ask(std::int32_t most, MonotonicTime now) {
   return Answer::kNoAndSayIt;
 }
 
+void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]) {
+  TextBuffer out(text, sizeof(text));
+  switch (hold.reason) {
+    case HoldReason::kNone:
+      break;
+    case HoldReason::kSuperuser:
+      out.append("superuser");
+      break;
+    case HoldReason::kDeclared:
+      out.append("declared idle on purpose");
+      break;
+    case HoldReason::kStandby:
+      out.append("synchronous standby");
+      break;
+    case HoldReason::kWaitsBehind:
+      out.append(hold.root_pid != 0 ? "waits behind pid " : "waits behind a prepared transaction");
+      if (hold.root_pid != 0) out.append_number(hold.root_pid);
+      break;
+    case HoldReason::kRulesNotLoaded:
+      out.append("rules not loaded");
+      break;
+    case HoldReason::kImpact:
+      out.append("impact below ");
+      out.append(to_string(hold.min_impact));
+      break;
+    case HoldReason::kDryRun:
+      out.append("dry run");
+      break;
+    case HoldReason::kRateLimit:
+      out.append("rate limit until ");
+      break;
+  }
+}
+
 void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
   TextBuffer out(text, sizeof(text));
   out.append(reason.clock == Clock::kIdle ? "it was idle for " : "it was open for ");

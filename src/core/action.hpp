@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "core/detection.hpp"
+#include "core/impact.hpp"
 #include "core/limits.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -70,6 +71,32 @@ struct ManualRequest {
   char by_role[kNameSize];  // who requests it, in the encoding of the caller's database
 };
 
+// What keeps limits from acting on a session.
+enum class HoldReason : std::uint8_t {
+  kNone,
+  kSuperuser,
+  kDeclared,     // idle in its transaction on purpose, and says so
+  kStandby,      // it waits for a synchronous standby
+  kWaitsBehind,  // it waits for a lock itself: a victim
+  kRulesNotLoaded,
+  kImpact,  // less than the action needs
+  kDryRun,
+  kRateLimit,
+};
+
+struct ActionHold {
+  HoldReason reason;
+  Impact min_impact;      // of kImpact
+  std::int32_t root_pid;  // of kWaitsBehind; 0: a prepared transaction, or not known
+  WallTime until;         // of kRateLimit
+};
+
+inline constexpr int kHoldSize = 64;
+
+// Writes the hold as pgleak.leaks.action_held_by shows it, but for the time of kRateLimit, which follows the
+// text; an empty string for kNone.
+void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]);
+
 // The action that is due for a leak, or the next one that will be.
 struct Plan {
   Action due;      // kNone: none is due now
@@ -98,6 +125,11 @@ struct RateLimiter {
   std::int32_t count;
   MonotonicTime closed_until;
   std::int32_t most_before;  // a changed limit starts a new minute
+
+  // True while no more actions are allowed; asking uses nothing up.
+  bool is_closed(std::int32_t most, MonotonicTime now) const {
+    return closed_until > now && most == most_before;
+  }
 
   enum class Answer : std::uint8_t { kYes, kNo, kNoAndSayIt };
   Answer ask(std::int32_t most, MonotonicTime now);

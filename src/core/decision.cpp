@@ -183,25 +183,60 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   return decision;
 }
 
-bool limits_may_act(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
-                    Decision* decision) {
-  if (snapshot.is_superuser && !inputs.act_on_superusers) return false;
-  if (snapshot.is_declared && !inputs.act_on_declared) return false;
-  decision->spares_exported = !inputs.act_on_declared;
-  if (inputs.rules_are_loaded) return true;
+bool are_rules_missing(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
+                       Decision* decision) {
+  if (inputs.rules_are_loaded) return false;
   if (!budgets->rules_wanted_since.is_set()) budgets->rules_wanted_since = snapshot.now.monotonic;
-  if (snapshot.now.monotonic - budgets->rules_wanted_since < kRulesTimeout) return false;
+  if (snapshot.now.monotonic - budgets->rules_wanted_since < kRulesTimeout) return true;
   decision->warns_about_rules = !budgets->has_warned_about_rules;
   budgets->has_warned_about_rules = true;
-  return true;
+  return false;
 }
 
-void show_plan(const Plan& plan, Now now, Decision* decision) {
+// The end of the pause after too many actions.
+ActionHold hold_of_rate_limit(const Budgets& budgets, Now now) {
+  return ActionHold{HoldReason::kRateLimit, Impact::kNone, 0,
+                    now.wall + (budgets.rate.closed_until - now.monotonic)};
+}
+
+// What keeps limits from acting on the session, the most lasting reason first.
+ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
+                     Decision* decision) {
+  ActionHold hold{};
+  const Impact needed = snapshot.limits->own_min_impact.value_or(inputs.server_min_impact);
+  if (snapshot.is_superuser && !inputs.act_on_superusers) {
+    hold.reason = HoldReason::kSuperuser;
+  } else if (snapshot.is_declared && !inputs.act_on_declared) {
+    hold.reason = HoldReason::kDeclared;
+  } else if (snapshot.wait == SessionWait::kSyncRep) {
+    // Its transaction is committed here; a cancel would report it to the client before any standby has it.
+    hold.reason = HoldReason::kStandby;
+  } else if (snapshot.held->waits) {
+    // A victim. The session at the root of the chain is the one to act on.
+    hold.reason = HoldReason::kWaitsBehind;
+    hold.root_pid = snapshot.held->root_pid;
+  } else if (are_rules_missing(snapshot, inputs, budgets, decision)) {
+    hold.reason = HoldReason::kRulesNotLoaded;
+  } else if (decision->impact.impact < needed) {
+    hold.reason = HoldReason::kImpact;
+    hold.min_impact = needed;
+  } else if (inputs.dry_run) {
+    hold.reason = HoldReason::kDryRun;
+  } else if (budgets->rate.is_closed(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
+    hold = hold_of_rate_limit(*budgets, snapshot.now);
+  }
+  return hold;
+}
+
+void show_plan(const Plan& plan, const ActionHold& hold, Now now, Decision* decision) {
   decision->has_plan = true;
+  decision->hold = hold;
+  if (hold.reason != HoldReason::kNone) return;
   decision->next_action = plan.due != Action::kNone ? plan.due : plan.next;
-  decision->next_action_at = plan.due != Action::kNone    ? now.wall
-                             : plan.next != Action::kNone ? now.wall + plan.next_in
-                                                          : WallTime::none();
+  if (plan.due != Action::kNone)
+    decision->next_action_at = now.wall;
+  else if (plan.next != Action::kNone)
+    decision->next_action_at = now.wall + plan.next_in;
 }
 
 // True if `action` is neither done already nor on hold.
@@ -250,37 +285,32 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   const std::optional<Limits> limits = find_limits(snapshot, inputs, decision->ages, &decision->next_due_in);
   if (!limits) return;
   const Plan plan = plan_action(decision->ages, *limits, snapshot.status);
-  // Its transaction is committed here; a cancel would report it to the client before any standby has it.
-  if (snapshot.wait == SessionWait::kSyncRep || !limits_may_act(snapshot, inputs, budgets, decision)) {
-    show_plan(Plan{Action::kNone, Action::kNone, kForever}, snapshot.now, decision);
-    return;
-  }
-  show_plan(plan, snapshot.now, decision);
+  const bool has_plan = plan.due != Action::kNone || plan.next != Action::kNone;
+  const ActionHold hold = has_plan ? find_hold(snapshot, inputs, budgets, decision) : ActionHold{};
+  show_plan(plan, hold, snapshot.now, decision);
+  decision->spares_exported = !inputs.act_on_declared;
   lower(&decision->next_due_in, plan.next_in);
   if (plan.due == Action::kNone) return;
+  // What holds an action off may change by itself; the next regular scan checks that.
+  if (hold.reason != HoldReason::kNone && hold.reason != HoldReason::kDryRun) return;
   if (!may_try(episode.progress.action, plan.due, inputs, snapshot.now, &decision->next_due_in)) return;
-  // The impact may reach the minimum later; the next regular scan checks that.
-  if (decision->impact.impact < snapshot.limits->own_min_impact.value_or(inputs.server_min_impact)) return;
   if (!budgets->actions.allows(snapshot.slot)) return;
   // A retry after no effect is paid by the first attempt, or it would use up the actions that other leaks
-  // need.
+  // need. A dry run takes none.
   const ActionState& state = episode.progress.action;
-  if (state.last == plan.due && had_no_effect(state.result)) {
-    begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run,
-          decision);
-    return;
+  const bool is_paid = inputs.dry_run || (state.last == plan.due && had_no_effect(state.result));
+  if (!is_paid) {
+    const RateLimiter::Answer answer =
+        budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic);
+    decision->warns_about_rate = answer == RateLimiter::Answer::kNoAndSayIt;
+    if (answer != RateLimiter::Answer::kYes) {
+      show_plan(Plan{Action::kNone, Action::kNone, kForever}, hold_of_rate_limit(*budgets, snapshot.now),
+                snapshot.now, decision);
+      decision->next_action = Action::kNone;
+      return;
+    }
   }
-  switch (budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
-    case RateLimiter::Answer::kYes:
-      begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run,
-            decision);
-      break;
-    case RateLimiter::Answer::kNoAndSayIt:
-      decision->warns_about_rate = true;
-      break;
-    case RateLimiter::Answer::kNo:
-      break;
-  }
+  begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, decision);
 }
 
 void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decision* decision) {

@@ -132,8 +132,9 @@ struct Decision {
   bool has_impact;          // `impact` was measured
   bool has_begun_to_block;  // log it, and queue an event
   bool has_plan;            // show `next_action`
-  Action next_action;
+  Action next_action;       // kNone: none, or held
   WallTime next_action_at;
+  ActionHold hold;  // what keeps the next action from being taken
 
   // --- kClose ---
   Outcome outcome;

@@ -26,6 +26,9 @@ struct HeldResources {
   std::int32_t blocked;    // sessions that wait for one of its locks, directly or through others
   WallTime blocked_since;  // when the longest of these waits started; none: unknown
   std::uint32_t next_xid;  // the next xid that the server will assign
+  bool waits;              // for a lock of another session
+  std::int32_t
+      root_pid;  // which waits for nobody, at the end of the chain; 0: a prepared transaction, or not known
 };
 
 inline Impact grade(const HeldResources& held) {

@@ -52,7 +52,7 @@ void WaitGraph::begin_lock() {
     return;
   }
   current_lock_ = lock_count_++;
-  locks_[current_lock_] = Lock{wait_count_, wait_count_, 0, {}};
+  locks_[current_lock_] = Lock{wait_count_, wait_count_, hold_count_, hold_count_, 0, {}};
 }
 
 void WaitGraph::add_waiter(int node, int mode, LockModes conflicting, WallTime since) {
@@ -74,6 +74,7 @@ void WaitGraph::add_holder(int node, LockModes modes) {
   }
   holds_[hold_count_] = Hold{node, current_lock_, nodes_[node].first_hold, modes};
   nodes_[node].first_hold = hold_count_++;
+  locks_[current_lock_].end_hold = hold_count_;
 }
 
 void WaitGraph::see(std::int32_t node) {
@@ -118,6 +119,26 @@ Blocked WaitGraph::blocked_behind(int node) {
   }
   blocked.sessions = found_count_ - 1;
   return blocked;
+}
+
+// Breadth first, so that the nearest root is found.
+int WaitGraph::root_of(int node) {
+  question_++;
+  found_count_ = 0;
+  see(node);
+  for (int i = 0; i < found_count_; i++) {
+    const std::int32_t first_wait = nodes_[found_[i]].first_wait;
+    if (first_wait == kNone && i > 0) return found_[i];
+    for (std::int32_t w = first_wait; w != kNone; w = waits_[w].next_of_node) {
+      const Wait& wait = waits_[w];
+      const Lock& lock = locks_[wait.lock];
+      for (std::int32_t h = lock.first_hold; h < lock.end_hold; h++)
+        if (holds_[h].node != found_[i] && (holds_[h].modes & wait.conflicting) != 0) see(holds_[h].node);
+      for (std::int32_t ahead = lock.first_wait; ahead < w; ahead++)
+        if (wait.conflicting >> waits_[ahead].mode & 1) see(waits_[ahead].node);
+    }
+  }
+  return kNone;
 }
 
 }  // namespace pgleak

@@ -56,6 +56,10 @@ class WaitGraph {
   // root of the chain, each for all that wait behind it.
   Blocked blocked_behind(int node);
 
+  // The node at the end of a chain that starts at `node`, which waits: it keeps others waiting and waits for
+  // nobody. The nearest one if there are several; -1 if `node` does not wait, or in a deadlock.
+  int root_of(int node);
+
  private:
   static constexpr std::int32_t kNone = -1;
 
@@ -81,6 +85,8 @@ class WaitGraph {
   struct Lock {
     std::int32_t first_wait;  // its queue is waits_[first_wait .. end_wait)
     std::int32_t end_wait;
+    std::int32_t first_hold;  // its holders are holds_[first_hold .. end_hold)
+    std::int32_t end_hold;
     std::uint32_t seen_by;
     std::int32_t swept_from[kLockModes];  // from here to the end, the queue was searched for that mode
   };

@@ -23,6 +23,7 @@ extern "C" {
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -179,6 +180,18 @@ void add_impact(Row* row, const ImpactSample& impact) {
   row->add_text(to_string(impact.impact));
 }
 
+void add_hold(Row* row, const ActionHold& hold) {
+  char text[kHoldSize];
+  describe_hold(hold, text);
+  if (hold.reason == HoldReason::kRateLimit) {
+    const pg_time_t until = timestamptz_to_time_t(to_timestamp(hold.until));
+    const pg_tm* const local = pg_localtime(&until, session_timezone);
+    const std::size_t length = strlen(text);
+    if (local != nullptr) pg_strftime(text + length, sizeof(text) - length, "%H:%M:%S", local);
+  }
+  row->add_text(text[0] != '\0' ? text : nullptr);
+}
+
 // The columns of pgleak.read_leaks(), in its order.
 void add_leak(Row* row, const LiveLeak& leak) {
   const Episode& episode = leak.record.episode;
@@ -191,7 +204,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(24);
+    row->add_nulls(25);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -214,6 +227,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_impact(row, leak.record.impact);
   row->add_text(to_string(leak.record.next_action));
   row->add_time(leak.record.next_action_at);
+  add_hold(row, leak.record.hold);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
   row->add_text(to_string(episode.progress.action.result));

@@ -119,6 +119,18 @@ Blocked blocked_behind(int proc_index) {
   return graph.is_empty() ? kNobodyBlocked : graph.blocked_behind(proc_index);
 }
 
+// The process id of the session that `proc` waits for in the end; 0 for a prepared transaction, or if it
+// cannot be told.
+std::int32_t root_pid_of(const PGPROC* proc) {
+  if (waiters == nullptr) return 0;
+  if (!is_current) {
+    read_lock_table();
+    is_current = true;
+  }
+  const int root = graph.is_empty() ? kNoProc : graph.root_of(node_of(proc));
+  return root == kNoProc ? 0 : ProcGlobal->allProcs[root].pid;
+}
+
 bool is_own_virtual_lock(const PROCLOCK* held) {
   return static_cast<LockTagType>(held->tag.myLock->tag.locktag_type) == LOCKTAG_VIRTUALTRANSACTION;
 }
@@ -169,8 +181,11 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   // Read the next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
   const TransactionId xmin = *const_cast<volatile TransactionId*>(&proc->xmin);
-  *held =
-      HeldResources{xid, xmin, locks.count, blocked.sessions, blocked.since, compat::next_transaction_id()};
+  const bool waits = *const_cast<LOCK* volatile*>(&proc->waitLock) != nullptr;
+  *held = HeldResources{xid,           xmin,
+                        locks.count,   blocked.sessions,
+                        blocked.since, compat::next_transaction_id(),
+                        waits,         waits ? root_pid_of(proc) : 0};
   // The process id is set first and cleared last: if it is unchanged, the rest was the session's.
   return proc->pid == pid;
 }

@@ -94,6 +94,7 @@ void keep_episode(TrackedSession session, const Decision& decision) {
     if (!decision.has_plan) return;
     record->next_action = decision.next_action;
     record->next_action_at = decision.next_action_at;
+    record->hold = decision.hold;
   });
   if (!decision.has_begun_to_block) return;
   // A leak that starts to block others is reported immediately, not only when it ends.

@@ -59,6 +59,8 @@ void TrackedSession::open(const Episode& episode, const ImpactSample& impact, in
     record->is_open = true;
     record->episode = episode;
     record->impact = impact;
+    record->next_action = Action::kNone;
+    record->hold = ActionHold{};
   });
   has_episode[index_] = true;
   proc_of[index_] = proc_index;

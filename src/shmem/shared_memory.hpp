@@ -35,6 +35,7 @@ struct SessionRecord {
   ImpactSample impact;  // of the open episode, as of the last scan
   Action next_action;   // of the open episode; kNone: no action limit applies
   WallTime next_action_at;
+  ActionHold hold;     // what keeps it from being taken
   Ending pending_end;  // of `episode`, which is closed; waiting until the queue has room
 };
 

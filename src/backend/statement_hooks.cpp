@@ -73,14 +73,62 @@ bool ends_unwatched(const PlannedStmt* statement) {
   if (has_cancelled_block) guard_commit(statement);
 }
 
-// Keeps track of SET idle_in_transaction_session_timeout = 0. Whatever takes it back ends the declaration.
-[[gnu::noinline]] void note_declaration(const VariableSetStmt* set) {
-  if (my_slot == nullptr) return;
-  const bool is_reset_all = set->kind == VAR_RESET_ALL;
-  if (!is_reset_all &&
-      (set->name == nullptr || strcmp(set->name, "idle_in_transaction_session_timeout") != 0))
-    return;
-  my_slot->backend.publish_declared(set->kind == VAR_SET_VALUE && IdleInTransactionSessionTimeout == 0);
+bool is_concurrent_detach(const AlterTableStmt* alter) {
+  ListCell* cell = nullptr;
+  foreach (cell, alter->cmds) {
+    const AlterTableCmd* const command = static_cast<const AlterTableCmd*>(lfirst(cell));
+    if (command->subtype == AT_DetachPartition)
+      return reinterpret_cast<const PartitionCmd*>(command->def)->concurrent;
+  }
+  return false;
+}
+
+bool is_concurrent_reindex(const ReindexStmt* reindex) {
+  ListCell* cell = nullptr;
+  foreach (cell, reindex->params) {
+    if (strcmp(static_cast<const DefElem*>(lfirst(cell))->defname, "concurrently") == 0) return true;
+  }
+  return false;
+}
+
+// Whether a cancel of this command leaves an invalid object behind, which somebody has to remove.
+bool leaves_debris(const Node* statement) {
+  switch (nodeTag(statement)) {
+    case T_IndexStmt:
+      return reinterpret_cast<const IndexStmt*>(statement)->concurrent;
+    case T_DropStmt:
+      return reinterpret_cast<const DropStmt*>(statement)->concurrent;
+    case T_ReindexStmt:
+      return is_concurrent_reindex(reinterpret_cast<const ReindexStmt*>(statement));
+    case T_AlterTableStmt:
+      return is_concurrent_detach(reinterpret_cast<const AlterTableStmt*>(statement));
+    default:
+      return false;
+  }
+}
+
+// A declaration is SET idle_in_transaction_session_timeout = 0; whatever takes that back ends it.
+void note_set(const VariableSetStmt* set) {
+  const bool is_meant =
+      set->kind == VAR_RESET_ALL ||
+      (set->name != nullptr && strcmp(set->name, "idle_in_transaction_session_timeout") == 0);
+  if (is_meant)
+    my_slot->backend.publish_declared(set->kind == VAR_SET_VALUE && IdleInTransactionSessionTimeout == 0);
+}
+
+// What the statement says about the session as a target of actions.
+enum class Meaning { kNothing, kSet, kDiscard, kDebris };
+
+[[gnu::noinline]] Meaning meaning_of(const Node* statement) {
+  if (IsA(statement, VariableSetStmt)) return Meaning::kSet;
+  if (IsA(statement, DiscardStmt)) return Meaning::kDiscard;
+  return leaves_debris(statement) ? Meaning::kDebris : Meaning::kNothing;
+}
+
+[[gnu::noinline]] void after_utility(Meaning meaning, const Node* statement) {
+  if (meaning == Meaning::kSet) note_set(reinterpret_cast<const VariableSetStmt*>(statement));
+  if (meaning == Meaning::kDiscard) my_slot->backend.publish_declared(false);
+  if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(false);
 }
 
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
@@ -89,14 +137,17 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
   // Without a trail and without a cancelled block, this costs two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
-  // Statements that end a transaction may free what they were called with; SET does not.
-  const VariableSetStmt* const set =
-      context == PROCESS_UTILITY_TOPLEVEL && IsA(statement->utilityStmt, VariableSetStmt)
-          ? reinterpret_cast<const VariableSetStmt*>(statement->utilityStmt)
-          : nullptr;
+  // Most statements by far begin or end a transaction and mean nothing here. One that does not may be looked
+  // at again afterwards: only the end of a transaction can free it.
+  const Node* const inner = statement->utilityStmt;
+  const Meaning meaning =
+      context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && !IsA(inner, TransactionStmt)
+          ? meaning_of(inner)
+          : Meaning::kNothing;
+  if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
   next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
                completion);
-  if (set != nullptr) note_declaration(set);
+  if (meaning != Meaning::kNothing) after_utility(meaning, inner);
 }
 
 void executor_start(QueryDesc* query, int flags) {

@@ -120,6 +120,9 @@ void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]) {
     case HoldReason::kStandby:
       out.append("synchronous standby");
       break;
+    case HoldReason::kDebris:
+      out.append("would leave an invalid object");
+      break;
     case HoldReason::kWaitsBehind:
       out.append(hold.root_pid != 0 ? "waits behind pid " : "waits behind a prepared transaction");
       if (hold.root_pid != 0) out.append_number(hold.root_pid);

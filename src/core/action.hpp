@@ -77,6 +77,7 @@ enum class HoldReason : std::uint8_t {
   kSuperuser,
   kDeclared,     // idle in its transaction on purpose, and says so
   kStandby,      // it waits for a synchronous standby
+  kDebris,       // a cancel would leave an invalid index or partition behind
   kWaitsBehind,  // it waits for a lock itself: a victim
   kRulesNotLoaded,
   kImpact,  // less than the action needs

@@ -211,6 +211,8 @@ ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, 
   } else if (snapshot.wait == SessionWait::kSyncRep) {
     // Its transaction is committed here; a cancel would report it to the client before any standby has it.
     hold.reason = HoldReason::kStandby;
+  } else if (snapshot.leaves_debris) {
+    hold.reason = HoldReason::kDebris;
   } else if (snapshot.held->waits) {
     // A victim. The session at the root of the chain is the one to act on.
     hold.reason = HoldReason::kWaitsBehind;

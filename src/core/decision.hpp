@@ -65,6 +65,7 @@ struct SessionSnapshot {
   TransactionEnd watched_end;  // how the transaction of the open episode ended
   bool is_declared;            // idle in its transaction on purpose: see BackendSlot::publish_declared()
   bool is_superuser;           // the login role is; only with an open episode
+  bool leaves_debris;          // see BackendSlot::publish_debris()
   WallTime aborted_at;         // see ActionSlot::aborted_at
   std::optional<LimitFacts> limits;  // nothing if the session cannot be identified now
 

@@ -5,6 +5,8 @@
 #ifndef PGLEAK_FUNCTIONS_FUNCTIONS_HPP
 #define PGLEAK_FUNCTIONS_FUNCTIONS_HPP
 
+#include <optional>
+
 #include "pg/backend_status.hpp"
 #include "pg/postgres.hpp"
 
@@ -12,6 +14,10 @@ namespace pgleak {
 
 // Raises an ERROR if the library was not preloaded, because then there is no shared memory.
 void require_preloading();
+
+// Finds the slot of the client backend `pid` and copies its status entry; nothing if there is none. Never
+// ereports.
+std::optional<int> find_session(int pid, StatusEntry* entry);
 
 // Returns the slot of the client backend `pid` and fills `entry`. Raises an ERROR if there is no such client
 // backend.

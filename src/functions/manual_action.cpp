@@ -133,7 +133,15 @@ ActionResult wait_or_withdraw(int index, std::uint64_t request_id) {
 
 bool request_action(int pid, Action action) {
   StatusEntry entry{};
-  const int index = find_client_backend(pid, &entry);
+  const std::optional<int> found = find_session(pid, &entry);
+  if (!found) {
+    // A query over many sessions goes on, as with pg_cancel_backend().
+    ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
+                      errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
+    return false;
+  }
+  const int index = *found;
+  const bool leaves_debris = session_slot(index).backend.leaves_debris();
   check_permission(entry.role_oid, action);
   const TransactionBlock block = find_block(index, entry);
   if (!makes_sense(pid, entry, block, action)) return false;
@@ -155,6 +163,13 @@ bool request_action(int pid, Action action) {
                           ? errdetail("It waits for its client in the middle of a command.")
                           : 0,
                       errhint("pgleak.terminate(%d) ends its connection.", pid)));
+  if (result == ActionResult::kDone && leaves_debris)
+    ereport(
+        WARNING,
+        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+         errmsg("the command that was stopped may have left an invalid index or a detached partition"),
+         errhint("Look for pg_index.indisvalid = false, or finish with ALTER TABLE ... DETACH PARTITION ... "
+                 "FINALIZE.")));
   if (result == ActionResult::kStandby)
     ereport(WARNING,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -17,13 +17,19 @@ void require_preloading() {
          errhint("Add pgleak to \"shared_preload_libraries\" in postgresql.conf and restart the server.")));
 }
 
-int find_client_backend(int pid, StatusEntry* entry) {
+std::optional<int> find_session(int pid, StatusEntry* entry) {
   for (int i = 0; i < shared->slot_count; i++)
     if (read_status(i, entry) == StatusRead::kDone && entry->id.pid == pid && entry->is_client_backend)
       return i;
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
-                  errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
-  pg_unreachable();
+  return std::nullopt;
+}
+
+int find_client_backend(int pid, StatusEntry* entry) {
+  const std::optional<int> index = find_session(pid, entry);
+  if (!index)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
+                    errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
+  return *index;
 }
 
 bool may_see_details(Oid role) {

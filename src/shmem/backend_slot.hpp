@@ -48,6 +48,7 @@ class BackendSlot {
     owner_.write([&owner](BackendOwner* value) { *value = owner; });
     publish_limits(own_limits, own_action_min_impact);
     publish_declared(false);
+    publish_debris(false);
   }
 
   // Publishes the session's own values; unset where the session follows the server.
@@ -72,6 +73,10 @@ class BackendSlot {
   // Publishes whether the session has set idle_in_transaction_session_timeout to 0 itself, as pg_dump and
   // other tools do that are idle in a transaction on purpose.
   void publish_declared(bool is_declared) { is_declared_.store(is_declared, std::memory_order_relaxed); }
+
+  // Publishes whether a command runs that leaves an invalid object behind when it is cancelled, such as
+  // CREATE INDEX CONCURRENTLY.
+  void publish_debris(bool leaves_debris) { leaves_debris_.store(leaves_debris, std::memory_order_relaxed); }
 
   // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
@@ -118,6 +123,7 @@ class BackendSlot {
   }
 
   bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
+  bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
 
  private:
   // The count and kind of the last end share one word, so that readers always get both from the same moment.
@@ -138,6 +144,7 @@ class BackendSlot {
   std::atomic<std::optional<Impact>> own_action_min_impact_;
   static_assert(std::atomic<std::optional<Impact>>::is_always_lock_free, "processes share it");
   std::atomic<bool> is_declared_;
+  std::atomic<bool> leaves_debris_;
   SeqLock<BackendOwner> owner_;
 };
 

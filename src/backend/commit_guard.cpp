@@ -18,6 +18,23 @@ bool wants_to_commit(const PlannedStmt* statement) {
   return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_PREPARE;
 }
 
+// Names what had a part in it: a setting, a rule, or nobody but the one who asked.
+int hint_retry(const ActionReason& reason) {
+  switch (reason.source.kind) {
+    case LimitSource::kManual:
+      return errhint("Retry the whole transaction.");
+    case LimitSource::kRule:
+      return errhint(
+          "Retry the whole transaction. Avoid idle time before COMMIT, or raise the limit in rule %d of "
+          "pgleak.rules.",
+          reason.source.rule_id);
+    default:
+      return errhint(
+          "Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
+          reason.clock == Clock::kIdle ? "pgleak.idle_cancel_after" : "pgleak.transaction_cancel_after");
+  }
+}
+
 // The server would answer COMMIT in an aborted block with the tag ROLLBACK. No driver checks that tag, so the
 // application would believe that its rows were saved.
 void refuse_commit(const CancelledBlock& block) {
@@ -30,9 +47,7 @@ void refuse_commit(const CancelledBlock& block) {
           (errcode(ERRCODE_TRANSACTION_ROLLBACK), errmsg("transaction was rolled back by pgleak: %s", why),
            errdetail("The transaction was rolled back at %s; none of its changes were committed.",
                      timestamptz_to_str(to_timestamp(block.at))),
-           errhint("Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
-                   block.reason.clock == Clock::kIdle ? "pgleak.idle_cancel_after"
-                                                      : "pgleak.transaction_cancel_after")));
+           hint_retry(block.reason)));
 }
 
 }  // namespace

@@ -105,7 +105,9 @@ void roll_back_in_place(const ActionRequest& request) {
   ereport(FATAL,
           (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
            errmsg("terminating connection due to pgleak: %s", why),
-           errhint("End transactions and return connections to the pool sooner, or raise the limit.")));
+           reason.source.kind == LimitSource::kManual
+               ? 0
+               : errhint("End transactions and return connections to the pool sooner, or raise the limit.")));
   pg_unreachable();
 }
 

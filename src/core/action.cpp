@@ -143,6 +143,23 @@ void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]) {
   }
 }
 
+void describe_source(const ActionSource& source, char (&text)[kActionSourceSize]) {
+  TextBuffer out(text, sizeof(text));
+  out.append(name_of(source.kind, source.rule_id).text);
+  if (source.kind != LimitSource::kManual) return;
+  out.append(" by ");
+  out.append_escaped(source.by_login, false);
+}
+
+void describe_result(const ActionState& state, char (&text)[kResultSize]) {
+  TextBuffer out(text, sizeof(text));
+  const char* const result = to_string(state.result);
+  if (result != nullptr) out.append(result);
+  if (state.result != ActionResult::kDone || state.still_blocks == 0) return;
+  out.append(", still blocks ");
+  out.append_number(state.still_blocks);
+}
+
 void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
   TextBuffer out(text, sizeof(text));
   out.append(reason.clock == Clock::kIdle ? "it was idle for " : "it was open for ");
@@ -151,9 +168,9 @@ void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
     out.append(", the limit is ");
     out.append_seconds(reason.limit);
   }
-  if (reason.by_role[0] != '\0') {
+  if (reason.source.kind == LimitSource::kManual) {
     out.append(", at the request of role \"");
-    out.append_escaped(reason.by_role, true);
+    out.append_escaped(reason.source.by_login, true);
     out.append("\"");
   }
 }

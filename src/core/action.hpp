@@ -34,13 +34,27 @@ enum class ActionResult : std::uint8_t {
 const char* to_string(Action action);
 const char* to_string(ActionResult result);
 
-// Why an action is taken, for the messages to the client and in the log.
+// Who or what demands an action.
+struct ActionSource {
+  LimitSource kind;
+  std::int32_t rule_id;      // of kRule
+  std::int32_t encoding;     // of by_login: that of the asking session's database
+  char by_login[kNameSize];  // of kManual: who asked
+};
+
+inline constexpr int kActionSourceSize = 4 * kNameSize + 16;
+
+// Writes the source as pgleak.leaks.action_source shows it: "server", "session", "rule 3", "by hand by
+// alice".
+void describe_source(const ActionSource& source, char (&text)[kActionSourceSize]);
+
+// Why an action is taken, for the messages that the client and the log get.
 struct ActionReason {
   std::int64_t leak_id;
   Clock clock;
-  Micros lasted;            // the age on the clock
-  Micros limit;             // kNever: requested manually, not due to a limit
-  char by_role[kNameSize];  // who requested it manually; empty otherwise
+  Micros lasted;  // what the clock showed
+  Micros limit;   // kNever: no limit, a manual action
+  ActionSource source;
 };
 
 inline constexpr int kReasonSize = 256;
@@ -56,7 +70,15 @@ struct ActionState {
   WallTime at;             // of `last`
   std::uint8_t failures;   // of `last` in a row
   MonotonicTime retry_at;  // no attempt before that
+  ActionSource source;     // of `last`
+  std::int32_t
+      still_blocks;  // after a cancel that is done: sessions that go on waiting for what it did not free
 };
+
+inline constexpr int kResultSize = 48;
+
+// Writes the result as pgleak.leaks.last_action_result shows it: to_string(), and "done, still blocks 3".
+void describe_result(const ActionState& state, char (&text)[kResultSize]);
 
 // An action requested with pgleak.cancel() or pgleak.terminate(), in the slot of the target session.
 struct ManualRequest {
@@ -67,8 +89,9 @@ struct ManualRequest {
   Action action;
   std::uint64_t request_id;  // under which the caller finds the answer
   SessionId session;
-  XactSeq xact_seq;         // of the transaction to act on
-  char by_role[kNameSize];  // who requests it, in the encoding of the caller's database
+  XactSeq xact_seq;          // of the transaction to act on
+  std::int32_t encoding;     // of by_login: that of the caller's database
+  char by_login[kNameSize];  // the login of the caller
 };
 
 // What keeps limits from acting on a session.

@@ -265,6 +265,8 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
     reason.clock = clock;
     reason.lasted = *age;
     reason.limit = limit;
+    reason.source.kind = limits.source[limit_index(clock, kind)];
+    reason.source.rule_id = limits.rule_id;
   }
   return reason;
 }
@@ -276,6 +278,7 @@ void begin(const SessionSnapshot& snapshot, Action action, const ActionReason& r
   decision->reason = reason;
   record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested,
                 snapshot.now);
+  decision->progress.action.source = reason.source;
   // An idle session is asked, and need not answer.
   if (!is_dry && is_idle_in_transaction(snapshot.status.state))
     lower(&decision->next_due_in, kActionPollInterval);
@@ -329,7 +332,9 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   reason.leak_id = episode.leak_id;
   reason.clock = clock_of(snapshot.status.state);
   reason.lasted = decision->ages.of(reason.clock).value_or(Micros{0});
-  for (int i = 0; i < kNameSize; i++) reason.by_role[i] = request.by_role[i];
+  reason.source.kind = LimitSource::kManual;
+  reason.source.encoding = request.encoding;
+  for (int i = 0; i < kNameSize; i++) reason.source.by_login[i] = request.by_login[i];
   decision->is_manual = true;
   begin(snapshot, request.action, reason, false, decision);
 }
@@ -343,6 +348,11 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
     progress.aborted_since = status.state_start;
   if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;
   if (decision->ages.transaction) progress.transaction_age = decision->ages.transaction;
+  // A rollback does not free session-level locks.
+  ActionState& action = progress.action;
+  const bool is_cancelled = action.last == Action::kCancel && action.result == ActionResult::kDone;
+  decision->has_left_locks = is_cancelled && decision->impact.blocked > 0 && action.still_blocks == 0;
+  action.still_blocks = is_cancelled ? decision->impact.blocked : 0;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }

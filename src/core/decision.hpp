@@ -131,6 +131,7 @@ struct Decision {
   EpisodeProgress progress;
   ImpactSample impact;      // its impact now
   bool has_impact;          // `impact` was measured
+  bool has_left_locks;      // the cancel is done, and somebody still waits: log it once
   bool has_begun_to_block;  // log it, and queue an event
   bool has_plan;            // show `next_action`
   Action next_action;       // kNone: none, or held

@@ -180,6 +180,15 @@ void add_impact(Row* row, const ImpactSample& impact) {
   row->add_text(to_string(impact.impact));
 }
 
+void add_source(Row* row, const ActionState& action) {
+  char text[kActionSourceSize];
+  describe_source(action.source, text);
+  if (action.last == Action::kNone)
+    row->add_null();
+  else
+    row->add_foreign_text(text, action.source.encoding);
+}
+
 void add_hold(Row* row, const ActionHold& hold) {
   char text[kHoldSize];
   describe_hold(hold, text);
@@ -204,7 +213,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(25);
+    row->add_nulls(26);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -230,7 +239,10 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_hold(row, leak.record.hold);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
-  row->add_text(to_string(episode.progress.action.result));
+  char result[kResultSize];
+  describe_result(episode.progress.action, result);
+  row->add_text(result[0] != '\0' ? result : nullptr);
+  add_source(row, episode.progress.action);
   row->add_foreign_text(leak.statement, encoding);
   if (leak.entry.query_id == 0)
     row->add_null();

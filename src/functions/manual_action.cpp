@@ -9,6 +9,7 @@
 
 extern "C" {
 #include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
 #include "utils/acl.h"
 
 PG_FUNCTION_INFO_V1(pgleak_cancel_session);
@@ -58,7 +59,7 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
 
 // Puts the request into the session's slot. Returns the request_id under which the answer will appear.
 std::uint64_t put_request(int index, SessionId session, const TransactionBlock& block, Action action) {
-  const char* const role = GetUserNameFromId(GetUserId(), false);
+  const char* const login = GetUserNameFromId(GetSessionUserId(), false);
   ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
   if (request.phase != ManualRequest::Phase::kFree) {
@@ -73,7 +74,8 @@ std::uint64_t put_request(int index, SessionId session, const TransactionBlock& 
   request.request_id = request_id;
   request.session = session;
   request.xact_seq = block.xact_seq;
-  strlcpy(request.by_role, role, kNameSize);
+  request.encoding = GetDatabaseEncoding();
+  strlcpy(request.by_login, login, kNameSize);
   shared->manual_requests++;
   LWLockRelease(shared->manual_lock);
   return request_id;

@@ -46,6 +46,7 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "last_action",
                                                      "last_action_at",
                                                      "last_action_result",
+                                                     "action_source",
                                                      "tags",
                                                      "holds_xid",
                                                      "holds_xmin",
@@ -93,11 +94,12 @@ struct Values {
 }  // namespace
 
 const Oid kHistoryTypes[kHistoryColumnCount] = {
-    INT8OID,     INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,     INETOID,
-    INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, INTERVALOID,
-    TEXTOID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,        TEXTOID,        INT8OID,     TIMESTAMPTZOID,
-    INTERVALOID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        JSONBOID,    XIDOID,
-    XIDOID,      INT8OID,        INT4OID,        INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID};
+    INT8OID,        INT8OID,     INT4OID,        TEXTOID,        TEXTOID,     TEXTOID,
+    INETOID,        INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,     TIMESTAMPTZOID,
+    INTERVALOID,    INTERVALOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, TEXTOID,
+    TEXTOID,        INT8OID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,     TEXTOID,
+    TIMESTAMPTZOID, TEXTOID,     TEXTOID,        JSONBOID,       XIDOID,      XIDOID,
+    INT8OID,        INT4OID,     INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -155,7 +157,15 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_text(to_string(event.ending.outcome));
   values.add_text(to_string(episode.progress.action.last));
   values.add_time(episode.progress.action.at);
-  values.add_text(to_string(episode.progress.action.result));
+  char result[kResultSize];
+  describe_result(episode.progress.action, result);
+  values.add_text(result[0] != '\0' ? result : nullptr);
+  char source[kActionSourceSize];
+  describe_source(episode.progress.action.source, source);
+  values.add_text(episode.progress.action.last == Action::kNone
+                      ? nullptr
+                      : to_database_encoding(source, static_cast<int>(strlen(source)),
+                                             episode.progress.action.source.encoding));
   values.add_json(tags_json(event.statement(), event.statement_length, who.encoding));
   values.add_xid(episode.progress.worst.xid);
   values.add_xid(episode.progress.worst.xmin);

@@ -96,6 +96,10 @@ void keep_episode(TrackedSession session, const Decision& decision) {
     record->next_action_at = decision.next_action_at;
     record->hold = decision.hold;
   });
+  if (decision.has_left_locks) {
+    log_locks_left(session.record().episode, decision.impact);
+    queue_event(EventKind::kActed, session.index(), session.record().episode, "");
+  }
   if (!decision.has_begun_to_block) return;
   // A leak that starts to block others is reported immediately, not only when it ends.
   log_episode_blocking(session.record().episode, decision.impact);

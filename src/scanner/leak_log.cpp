@@ -146,12 +146,14 @@ void log_action(const Episode& episode, const ImpactSample& impact_now, Action a
   append_identity(&line, episode);
   append_seconds_pair(&line, "for", reason.lasted);
   line.append(" ");
-  append_seconds_pair(&line, "limit", reason.limit);
-  line.append(" ");
-  if (reason.by_role[0] != '\0') {
-    line.append_pair("by", reason.by_role);
+  if (reason.limit != kNever) {
+    append_seconds_pair(&line, "limit", reason.limit);
     line.append(" ");
   }
+  char source[kActionSourceSize];
+  describe_source(reason.source, source);
+  line.append_pair("source", source);
+  line.append(" ");
   append_impact(&line, impact_now);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: %s %s: %s", is_dry ? "would" : "will", to_string(action), line.c_str())));
@@ -166,6 +168,16 @@ void log_action_result(const Episode& episode, Action action, ActionResult resul
   // A skipped session has become active or has ended, which is no cause for concern.
   const int level = result == ActionResult::kSkipped ? DEBUG1 : LOG;
   ereport(level, (errmsg("pgleak: %s: %s", to_string(action), line.c_str())));
+}
+
+void log_locks_left(const Episode& episode, const ImpactSample& impact_now) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_identity(&line, episode);
+  append_impact(&line, impact_now);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: session still blocks others after the cancel: %s", line.c_str()),
+                errdetail("A rollback does not free session-level advisory locks."),
+                errhint("pgleak.terminate(%d) ends the connection and frees them.", episode.session.pid)));
 }
 
 }  // namespace pgleak

@@ -143,7 +143,7 @@ void warn_about_rules() {
 }  // namespace
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (decision.refuses_manual && session.take_manual_request())
+  if (decision.refuses_manual && session.take_manual_request(snapshot.manual->request_id))
     answer_manual_request(session, ActionResult::kSkipped);
   if (decision.episode == Decision::EpisodeStep::kClose) {
     drop_request(session);

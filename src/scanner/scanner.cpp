@@ -71,7 +71,8 @@ void scan_sessions(int from, int to, ScanContext* scan) {
     return next_candidate(after, to, scan->watches_transactions, open_episodes());
   };
   prefetch_next_episode(from);
-  for (int i = next(from); i < to; i = next(i + 1)) {
+  // Once the server stops, sessions disappear because of that, not because their clients left.
+  for (int i = next(from); i < to && !worker_should_stop(); i = next(i + 1)) {
     if (open_episodes()[i]) prefetch_next_episode(i + 1);
     process_session(TrackedSession(i), scan);
   }

@@ -43,9 +43,10 @@ void resume_action(TrackedSession session, MonotonicTime now) {
 
 RunningAction& TrackedSession::running_action() const { return running_actions[index_]; }
 
-bool TrackedSession::take_manual_request() const {
+bool TrackedSession::take_manual_request(std::uint64_t request_id) const {
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
-  const bool is_asked = slot_->manual.phase == ManualRequest::Phase::kAsked;
+  const bool is_asked =
+      slot_->manual.phase == ManualRequest::Phase::kAsked && slot_->manual.request_id == request_id;
   if (is_asked) {
     enter_phase(&slot_->manual, ManualRequest::Phase::kTaken);
     shared->manual_requests--;

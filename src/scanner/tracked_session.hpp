@@ -23,8 +23,9 @@ class TrackedSession {
   ManualRequest& manual_request() const { return slot_->manual; }
   RunningAction& running_action() const;
 
-  // Marks the manual request as taken. Returns false if the caller has withdrawn it.
-  bool take_manual_request() const;
+  // Marks the manual request with this id as taken. Returns false if its caller has withdrawn it, even if
+  // another request has taken its place.
+  bool take_manual_request(std::uint64_t request_id) const;
 
   // Asks the backend to publish how transaction `xact_seq` ends. Returns false if it ended too long ago to
   // tell.

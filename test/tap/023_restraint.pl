@@ -528,6 +528,30 @@ sub test_withdrawn_request
 	$_->close for $session, $actor;
 }
 
+# A request can be withdrawn at any moment. Whether the scanner has served it by then or not, the log tells of the action that
+# is taken in the end.
+sub test_request_withdrawn_at_any_moment
+{
+	my ($withdrawn, @silent) = (0);
+	my $administrator = session($node);
+	for my $wait (1 .. 20)
+	{
+		my $session = leaking_wire($node, query => 'INSERT INTO t VALUES (1)');
+		my $mark = log_mark($node);
+		my $actor = wire($node);
+		$actor->do("SET statement_timeout = '${wait}ms'");
+		$actor->ask("SELECT pgleak.cancel($session->{pid})");
+		$withdrawn++ if $actor->{sqlstate} eq '57014';
+		$administrator->do('SELECT pgleak.scan()') for 1 .. 2;
+		cancel($node, $session);
+		push @silent, $wait unless log_count($node, qr/pgleak: will cancel: pid=$session->{pid} /, $mark);
+		$_->close for $session, $actor;
+	}
+	note("withdrawn request: $withdrawn of 20 were withdrawn");
+	is("@silent", '', 'withdrawn request: the log tells of the action that is taken later');
+	$administrator->close;
+}
+
 # The client comes back to life after the judgement: its session is stopped while the request is under way, and the client's
 # next statement is there when it goes on.
 sub test_sign_of_life
@@ -697,6 +721,7 @@ test_next_transaction();
 test_gone_session();
 test_replaced_session();
 test_withdrawn_request();
+test_request_withdrawn_at_any_moment();
 test_sign_of_life();
 test_race();
 finish_rate_limit(@rate_limit);

@@ -52,7 +52,7 @@ class Witness {
   void closed(const TrueTransaction& truth, const Episode& episode, Outcome outcome);
   void noted_evidence(const Episode& episode, const Decision& decision);
   void tried_signal(bool is_open);
-  void finished(bool is_open, const ActionState& state);
+  void finished(bool is_open, const Episode& episode);
 
   // --- requests by hand ---
   void asked(std::uint64_t request_id) { open_requests_.insert(request_id); }
@@ -79,6 +79,12 @@ class Witness {
     MonotonicTime next_promise;  // if the scan defers nothing
   };
 
+  // The attempts of one action on one leak that had no effect, since any other result.
+  struct NoEffects {
+    int in_a_row = 0;
+    MonotonicTime last = MonotonicTime::none();
+  };
+
   void expect(bool holds, const char* promise);
   void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                     const ScanInputs& inputs, const Decision& decision);
@@ -86,6 +92,8 @@ class Witness {
                   std::optional<Micros> age);
   void check_opening(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
                      const ScanInputs& inputs, const Decision& decision);
+  void check_finished(SimulatedSession& session, const SessionSnapshot& snapshot, const Episode& open,
+                      ActionResult result);
   void check_progress(const Episode& open, const Decision& decision);
   void check_step(const SimulatedSession& session, const SessionSnapshot& snapshot, const Episode* open,
                   const ScanInputs& inputs, const Decision& decision);
@@ -108,6 +116,7 @@ class Witness {
   std::set<std::int64_t> open_leaks_;
   std::set<std::uint64_t> open_requests_;
   std::vector<MonotonicTime> limit_actions_;
+  std::map<std::pair<std::int64_t, Action>, NoEffects> no_effects_;
   MonotonicTime warned_about_rate_ = MonotonicTime::none();
   int rules_warnings_ = 0;
 };

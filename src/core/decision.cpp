@@ -169,7 +169,14 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
-  const ActionResult result = check_action(snapshot, &decision.step);
+  ActionResult result = check_action(snapshot, &decision.step);
+  // It is on its way out, but the transaction that was judged is over: a second signal might hit the next
+  // one.
+  if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
+      judge(snapshot, episode) != Outcome::kNone) {
+    decision.step = Decision::ActionStep::kNone;
+    result = ActionResult::kSkipped;
+  }
   if (result != ActionResult::kRequested) {
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;

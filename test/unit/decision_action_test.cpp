@@ -318,6 +318,16 @@ TEST_F(DecisionActionTest, ASignalThatDoesNotEndASessionIsFollowedBySigterm) {
   }
 }
 
+TEST_F(DecisionActionTest, ASessionThatHasMovedOnGetsNoSigterm) {
+  run_signal(Action::kTerminate, Reply::kActing);
+  snapshot_.watched_end = TransactionEnd::kCommitted;
+  be(active_in_transaction(time_.wall(), time_.wall(), kSeq + 1));
+  EXPECT_FALSE(follow().finished.has_value());
+  pass(2 * kSecond);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+}
+
 // --- an action under way in an idle session ---
 
 TEST_F(DecisionActionTest, ACancelThatWasProbedAsleepGetsItsSecondMessage) {

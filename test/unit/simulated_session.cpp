@@ -26,7 +26,9 @@ Micros Random::duration(Micros longest) {
 }
 
 void TrueClock::start(const Machine& machine) {
-  *this = TrueClock{machine.time.monotonic(), machine.clock_changes, false, MonotonicTime::none(), {}, {}};
+  *this = TrueClock{};
+  since = shown_since = machine.time.monotonic();
+  clock_changes = machine.clock_changes;
 }
 
 void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
@@ -37,7 +39,10 @@ void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
   const bool was_missed = previous.is_set() && previous > since;
   const bool is_exact = changes_now == clock_changes && !was_missed;
   at_least = is_exact ? age : Micros{0};
-  at_most = is_exact ? age : previous.is_set() ? std::max(age, now.monotonic - previous) : kHour * 1000;
+  at_most = is_exact            ? std::max(age, now.monotonic - shown_since)
+            : previous.is_set() ? std::max(age, now.monotonic - previous)
+                                : kHour * 1000;
+  if (is_exact && previous.is_set()) at_most = std::min(at_most, now.monotonic - previous);
 }
 
 MonotonicTime SimulatedSession::next_at() const {
@@ -107,6 +112,8 @@ void SimulatedSession::exit() {
   if (entry.state == SessionState::kIdleInTransactionAborted)
     for (XactSeq seq = 0; seq < xact_seq_; seq++) transactions_[seq].is_ambiguous = true;
   if (is_in_block_) {
+    // Whatever ends it now, it has been told to.
+    if (is_terminate_pending_) transactions_[xact_seq_].is_terminated = true;
     transactions_[xact_seq_].is_ambiguous = is_plain_aborted() && is_active(entry.state);
     const WallTime shown = entry.xact_start;
     end_block(TransactionEnd::kDisconnected);
@@ -275,14 +282,16 @@ void SimulatedSession::finish_in_block() {
                           : SessionState::kIdleInTransaction);
 }
 
-// All that one message begins, begins when the message came.
+// All that one message begins is shown to have begun when the message came.
 void SimulatedSession::begin_transaction() {
   is_in_block_ = has_transaction_ = true;
   is_explicit_ = has_savepoint_ = is_failed_ = false;
   xact_seq_ = backend.report().ended_count;
   transactions_.resize(xact_seq_ + 1);
   entry.xact_start = entry.state_start;
-  if (open.since != command_clock_.since) open = command_clock_;
+  open.start(machine_);
+  open.shown_since = command_clock_.since;
+  if (command_clock_.clock_changes != machine_.clock_changes) open.clock_changes = -1;
 }
 
 // As begin_transaction_end() of backend/active_action: from here on the commit is let go.

@@ -58,6 +58,8 @@ struct Machine {
 struct TrueClock {
   MonotonicTime since;
   int clock_changes;  // of the machine at `since`
+  // What the server shows as the start: that of the message, for each transaction in it.
+  MonotonicTime shown_since;
 
   // When a scan first measured it, and between which bounds its age may have been found then.
   bool is_seen;

@@ -74,8 +74,10 @@ void Witness::tried_signal(bool is_open) { expect(is_open, "no signal without an
 
 void Witness::finished(bool is_open, const Episode& episode) {
   const ActionState& state = episode.progress.action;
+  // Another action starts the count again.
+  no_effects_[{episode.leak_id, state.last == Action::kCancel ? Action::kTerminate : Action::kCancel}] = {};
   NoEffects& vain = no_effects_[{episode.leak_id, state.last}];
-  vain = had_no_effect(state.result) ? NoEffects{vain.in_a_row + 1, machine_.time.monotonic()} : NoEffects{};
+  vain = had_no_effect(state.result) ? NoEffects{vain.in_a_row + 1, scan_now_} : NoEffects{};
   if (vain.in_a_row > 1) expect(!is_reported(episode.progress), "no effect is reported once");
   expect(is_open, "an action is over before its episode is");
   coverage_.add(std::string("result: ") + name_of(state.last) + " " + name_of(state.result));

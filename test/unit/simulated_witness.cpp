@@ -101,8 +101,9 @@ void Witness::check_clocks(Books* books, SimulatedSession* session, const Sessio
   expect(decision.ages.idle.has_value() == is_idle_in_transaction(status.state),
          "the idle clock runs while a session is idle in "
          "its transaction");
-  check_pace(&books->idle, snapshot, status.state_start, decision.ages.idle);
-  check_pace(&books->transaction, snapshot, current_block(status).xact_start, decision.ages.transaction);
+  check_pace(&books->idle, snapshot, status.state_start, 0, decision.ages.idle);
+  check_pace(&books->transaction, snapshot, current_block(status).xact_start, current_block(status).xact_seq,
+             decision.ages.transaction);
   if (!shows_same_transaction(*session, status)) return;
   if (decision.ages.transaction)
     session->open.see(snapshot.now, machine_.clock_changes, inputs.previous.at_transaction);
@@ -111,14 +112,15 @@ void Witness::check_clocks(Books* books, SimulatedSession* session, const Sessio
 }
 
 void Witness::check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
-                         std::optional<Micros> age) {
+                         XactSeq xact_seq, std::optional<Micros> age) {
   if (!age) return;
   expect(*age >= Micros{0}, "no age is negative");
-  if (measured->started_at == started_at && measured->session == snapshot.status.id)
+  if (measured->started_at == started_at && measured->xact_seq == xact_seq &&
+      measured->session == snapshot.status.id)
     expect(*age - measured->age == snapshot.now.monotonic - measured->at,
            "a clock that has begun to run goes on at the "
            "pace of the machine");
-  *measured = Measured{started_at, snapshot.status.id, snapshot.now.monotonic, *age};
+  *measured = Measured{started_at, xact_seq, snapshot.status.id, snapshot.now.monotonic, *age};
 }
 
 void Witness::check_opening(const Books& books, const SimulatedSession& session,
@@ -255,13 +257,14 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
     expect(now >= last.retry_at, "an action is repeated after its pause");
   expect(last.last != decision.action || last.result != ActionResult::kDryRun || !inputs.dry_run,
          "a dry run is told once");
-  const NoEffects& vain = no_effects_[{open.leak_id, decision.action}];
+  NoEffects& vain = no_effects_[{open.leak_id, decision.action}];
   if (vain.in_a_row > 0) {
     const Micros pause = vain.in_a_row > 6 ? kMinute : kSecond * (1 << (vain.in_a_row - 1));
     expect(now - vain.last >= std::min(pause, kMinute), "what had no effect rests from 1 s to 1 min");
     coverage_.add("tries again after no effect");
   }
   if (vain.in_a_row == 0 && !inputs.dry_run) check_rate(now, inputs.max_actions_per_minute);
+  if (inputs.dry_run) vain = NoEffects{};
 }
 
 void Witness::check_rate(MonotonicTime now, std::int32_t most) {

@@ -66,6 +66,7 @@ class Witness {
   // One thing that a clock measured, and what it showed last.
   struct Measured {
     WallTime started_at;
+    XactSeq xact_seq;  // if it is a transaction
     SessionId session;
     MonotonicTime at;
     Micros age;
@@ -88,7 +89,7 @@ class Witness {
   void expect(bool holds, const char* promise);
   void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                     const ScanInputs& inputs, const Decision& decision);
-  void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
+  void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at, XactSeq xact_seq,
                   std::optional<Micros> age);
   void check_opening(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
                      const ScanInputs& inputs, const Decision& decision);

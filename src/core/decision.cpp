@@ -127,12 +127,15 @@ ActionResult check_signal(const SessionSnapshot& snapshot, Decision::ActionStep*
   const Micros elapsed = snapshot.now.monotonic - action.started_at;
   const bool has_accepted = snapshot.reply == Reply::kActing;
   if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
+  // A transaction that committed after all was not cancelled, even if its session has left since.
+  const bool has_committed =
+      snapshot.watched_end == TransactionEnd::kCommitted || snapshot.watched_end == TransactionEnd::kPrepared;
+  if (action.action == Action::kCancel && has_committed) return ActionResult::kSkipped;
   if (!snapshot.is_present) return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
   if (action.action == Action::kTerminate) {
     if (elapsed >= kGracePeriod) *step = Decision::ActionStep::kTerminate;
     return ActionResult::kRequested;
   }
-  // A transaction that committed after all was not cancelled.
   if (snapshot.watched_end != TransactionEnd::kNone)
     return has_accepted && snapshot.watched_end == TransactionEnd::kRolledBack ? ActionResult::kDone
                                                                                : ActionResult::kSkipped;
@@ -166,7 +169,14 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
-  const ActionResult result = check_action(snapshot, &decision.step);
+  ActionResult result = check_action(snapshot, &decision.step);
+  // It is on its way out, but the transaction that was judged is over: a second signal might hit the next
+  // one.
+  if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
+      judge(snapshot, episode) != Outcome::kNone) {
+    decision.step = Decision::ActionStep::kNone;
+    result = ActionResult::kSkipped;
+  }
   if (result != ActionResult::kRequested) {
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
@@ -279,9 +289,8 @@ void begin(const SessionSnapshot& snapshot, Action action, const ActionReason& r
   record_result(&decision->progress, action, is_dry ? ActionResult::kDryRun : ActionResult::kRequested,
                 snapshot.now);
   decision->progress.action.source = reason.source;
-  // An idle session is asked, and need not answer.
-  if (!is_dry && is_idle_in_transaction(snapshot.status.state))
-    lower(&decision->next_due_in, kActionPollInterval);
+  // Nothing wakes the scanner if the session does not answer, nor when a signal has its effect.
+  if (!is_dry) lower(&decision->next_due_in, kActionPollInterval);
 }
 
 void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,

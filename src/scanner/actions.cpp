@@ -151,6 +151,7 @@ void warn_about_rules() {
 
 void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
   if (decision.manual_answer && session.take_manual_request(snapshot.manual->request_id))
+    answer_manual_request(session, *decision.manual_answer);
   if (decision.episode == Decision::EpisodeStep::kClose) {
     drop_request(session);
     answer_manual_request(session, ActionResult::kSkipped);

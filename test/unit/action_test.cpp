@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "samples.hpp"
 
 namespace pgleak {
@@ -94,15 +96,41 @@ TEST(PlanActionTest, AStatementInAnAbortedBlockIsNotCancelled) {
 }
 
 TEST(RetryPauseTest, GrowsAndStaysBounded) {
-  Micros last{0};
-  for (int failures = 1; failures <= 255; failures++) {
-    const Micros pause = retry_pause(static_cast<std::uint8_t>(failures));
-    EXPECT_GE(pause, last);
-    EXPECT_GT(pause, 0_us);
-    EXPECT_LE(pause, 30 * kSecond);
-    last = pause;
+  for (const ActionResult result : {ActionResult::kSkipped, ActionResult::kUnsafe, ActionResult::kNoEffect,
+                                    ActionResult::kNoEffectOnClientWait}) {
+    const Micros longest = had_no_effect(result) ? kMinute : 30 * kSecond;
+    Micros last{0};
+    for (int failures = 1; failures <= 255; failures++) {
+      const Micros pause = retry_pause(result, static_cast<std::uint8_t>(failures));
+      EXPECT_GE(pause, last);
+      EXPECT_GT(pause, 0_us);
+      EXPECT_LE(pause, longest);
+      last = pause;
+    }
+    EXPECT_EQ(last, longest);
   }
-  EXPECT_EQ(last, 30 * kSecond);
+}
+
+TEST(RetryPauseTest, NoEffectWaitsASecondAtFirstAndTwiceAsLongEachTime) {
+  Micros pause = kSecond;
+  for (std::uint8_t failures = 1; failures <= 6; failures++) {
+    EXPECT_EQ(retry_pause(ActionResult::kNoEffect, failures), pause);
+    EXPECT_EQ(retry_pause(ActionResult::kNoEffectOnClientWait, failures), pause);
+    pause *= 2;
+  }
+  EXPECT_EQ(retry_pause(ActionResult::kNoEffect, 7), kMinute);
+  EXPECT_EQ(retry_pause(ActionResult::kUnsafe, 1), 50 * kMillisecond);
+}
+
+TEST(ActionResultTest, WhatLeftTheSessionAsItWasHasFailed) {
+  for (const ActionResult result : {ActionResult::kSkipped, ActionResult::kUnsafe, ActionResult::kNoEffect,
+                                    ActionResult::kNoEffectOnClientWait})
+    EXPECT_TRUE(has_failed(result)) << to_string(result);
+  for (const ActionResult result : {ActionResult::kNone, ActionResult::kRequested, ActionResult::kDone,
+                                    ActionResult::kDryRun, ActionResult::kStandby})
+    EXPECT_FALSE(has_failed(result));
+  EXPECT_FALSE(had_no_effect(ActionResult::kSkipped));
+  EXPECT_FALSE(had_no_effect(ActionResult::kUnsafe));
 }
 
 TEST(RateLimiterTest, LetsThroughAsManyAsAllowedThenSaysItOnceAndClosesForAMinute) {
@@ -135,10 +163,44 @@ TEST(RateLimiterTest, SlowActionsAreNeverStopped) {
   }
 }
 
-TEST(RateLimiterTest, ALowerAllowanceHoldsAtOnce) {
+TEST(RateLimiterTest, ARaisedLimitEndsThePause) {
   RateLimiter limiter{};
-  for (int i = 0; i < 10; i++) limiter.ask(30, monotonic_at(1000 * kSecond));
-  EXPECT_EQ(limiter.ask(5, monotonic_at(1000 * kSecond)), RateLimiter::Answer::kNoAndSayIt);
+  const MonotonicTime now = monotonic_at(1000 * kSecond);
+  for (int i = 0; i < 3; i++) limiter.ask(2, now);
+  EXPECT_TRUE(limiter.is_closed(2, now));
+  EXPECT_EQ(limiter.ask(2, now), RateLimiter::Answer::kNo);
+  EXPECT_FALSE(limiter.is_closed(4, now));
+  EXPECT_EQ(limiter.ask(4, now), RateLimiter::Answer::kYes);
+  EXPECT_EQ(limiter.ask(4, now), RateLimiter::Answer::kYes);
+}
+
+TEST(RateLimiterTest, AChangedLimitStartsANewMinute) {
+  RateLimiter limiter{};
+  const MonotonicTime now = monotonic_at(1000 * kSecond);
+  for (int i = 0; i < 10; i++) limiter.ask(30, now);
+  for (int i = 0; i < 5; i++) EXPECT_EQ(limiter.ask(5, now), RateLimiter::Answer::kYes);
+  EXPECT_EQ(limiter.ask(5, now), RateLimiter::Answer::kNoAndSayIt);
+  EXPECT_EQ(limiter.ask(0, now), RateLimiter::Answer::kNoAndSayIt);
+}
+
+TEST(ActionHoldTest, IsNamedAsInTheView) {
+  const std::pair<ActionHold, const char*> cases[] = {
+      {{HoldReason::kNone, Impact::kNone, 0, {}}, ""},
+      {{HoldReason::kSuperuser, Impact::kNone, 0, {}}, "superuser"},
+      {{HoldReason::kDeclared, Impact::kNone, 0, {}}, "declared idle on purpose"},
+      {{HoldReason::kStandby, Impact::kNone, 0, {}}, "synchronous standby"},
+      {{HoldReason::kWaitsBehind, Impact::kNone, 4711, {}}, "waits behind pid 4711"},
+      {{HoldReason::kWaitsBehind, Impact::kNone, 0, {}}, "waits behind a prepared transaction"},
+      {{HoldReason::kRulesNotLoaded, Impact::kNone, 0, {}}, "rules not loaded"},
+      {{HoldReason::kImpact, Impact::kBlocking, 0, {}}, "impact below blocking"},
+      {{HoldReason::kDryRun, Impact::kNone, 0, {}}, "dry run"},
+      {{HoldReason::kRateLimit, Impact::kNone, 0, {}}, "rate limit until "},
+  };
+  for (const auto& [hold, expected] : cases) {
+    char text[kHoldSize];
+    describe_hold(hold, text);
+    EXPECT_STREQ(text, expected);
+  }
 }
 
 TEST(ActionNameTest, AreThoseOfTheViews) {
@@ -151,6 +213,9 @@ TEST(ActionNameTest, AreThoseOfTheViews) {
   EXPECT_STREQ(to_string(ActionResult::kDryRun), "dry run");
   EXPECT_STREQ(to_string(ActionResult::kSkipped), "skipped");
   EXPECT_STREQ(to_string(ActionResult::kUnsafe), "not possible safely");
+  EXPECT_STREQ(to_string(ActionResult::kNoEffect), "no effect");
+  EXPECT_STREQ(to_string(ActionResult::kNoEffectOnClientWait), "no effect: waits for its client");
+  EXPECT_STREQ(to_string(ActionResult::kStandby), "waits for a synchronous standby");
 }
 
 }  // namespace

@@ -30,19 +30,21 @@ TEST_F(DecisionActionTest, AnActionThatBeginsIsPolledThoughNothingWakesTheScanne
   EXPECT_EQ(follow().next_due_in, kActionPollInterval);
 }
 
-// Its signal has been sent by then.
-TEST_F(DecisionActionTest, AnActionOnAnActiveSessionIsNotPolled) {
-  be(active_in_transaction(time_.wall() - 2 * kMinute, time_.wall() - kMinute, kSeq));
-  ask(Action::kTerminate);
+TEST_F(DecisionActionTest, SoIsOneOnAnActiveSession) {
+  be_active();
   const Decision decision = follow();
   EXPECT_EQ(decision.step, ActionStep::kBegin);
-  EXPECT_EQ(decision.next_due_in, kForever);
+  EXPECT_EQ(decision.action, Action::kCancel);
+  EXPECT_EQ(decision.reason.clock, Clock::kTransaction);
+  EXPECT_EQ(decision.next_due_in, kActionPollInterval);
 }
 
 TEST_F(DecisionActionTest, ADryRunIsWrittenDownOnce) {
   inputs_.dry_run = true;
   const Decision decision = follow_and_keep();
   EXPECT_EQ(decision.step, ActionStep::kDryRun);
+  EXPECT_EQ(decision.hold.reason, HoldReason::kDryRun);
+  EXPECT_EQ(budgets_.rate.count, 0);
   EXPECT_EQ(decision.progress.action.result, ActionResult::kDryRun);
   pass(kSecond);
   EXPECT_EQ(follow_and_keep().step, ActionStep::kNone);
@@ -106,8 +108,8 @@ TEST_F(DecisionActionTest, AFailedActionIsTriedAgainAfterItsPause) {
   record_result(&open_.progress, Action::kCancel, ActionResult::kUnsafe, time_.now());
   const Decision waiting = follow();
   EXPECT_EQ(waiting.step, ActionStep::kNone);
-  EXPECT_EQ(waiting.next_due_in, retry_pause(1));
-  pass(retry_pause(1));
+  EXPECT_EQ(waiting.next_due_in, retry_pause(ActionResult::kUnsafe, 1));
+  pass(retry_pause(ActionResult::kUnsafe, 1));
   EXPECT_EQ(follow().step, ActionStep::kBegin);
 }
 
@@ -118,7 +120,215 @@ TEST_F(DecisionActionTest, ASevererActionWaitsForNoPause) {
   EXPECT_EQ(follow().action, Action::kTerminate);
 }
 
-// --- an action under way ---
+// --- what holds limits off, and says so ---
+
+TEST_F(DecisionActionTest, ADeclaredSessionIsActedOnOnlyIfLimitsMay) {
+  snapshot_.is_declared = true;
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kNone);
+  EXPECT_EQ(decision.next_action, Action::kNone);
+  EXPECT_EQ(decision.hold.reason, HoldReason::kDeclared);
+  inputs_.act_on_declared = true;
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+  EXPECT_FALSE(follow().spares_exported);
+}
+
+// Only the target knows.
+TEST_F(DecisionActionTest, TheTargetSparesATransactionThatHasExportedItsSnapshot) {
+  EXPECT_TRUE(follow().spares_exported);
+  ask(Action::kCancel);
+  EXPECT_FALSE(follow().spares_exported);
+}
+
+TEST_F(DecisionActionTest, ASessionThatWaitsForAStandbyHasNoPlan) {
+  be_active();
+  snapshot_.wait = SessionWait::kSyncRep;
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kNone);
+  EXPECT_TRUE(decision.has_plan);
+  EXPECT_EQ(decision.next_action, Action::kNone);
+  EXPECT_FALSE(decision.next_action_at.is_set());
+  EXPECT_EQ(decision.hold.reason, HoldReason::kStandby);
+  EXPECT_EQ(budgets_.rate.count, 0);
+}
+
+TEST_F(DecisionActionTest, AVictimIsSparedAndItsRootNamed) {
+  be_active();
+  snapshot_.held->waits = true;
+  snapshot_.held->root_pid = 99;
+  const Decision decision = follow();
+  EXPECT_EQ(decision.step, ActionStep::kNone);
+  EXPECT_EQ(decision.next_action, Action::kNone);
+  EXPECT_EQ(decision.hold.reason, HoldReason::kWaitsBehind);
+  EXPECT_EQ(decision.hold.root_pid, 99);
+  ask(Action::kCancel);
+  EXPECT_EQ(follow().step, ActionStep::kBegin);
+}
+
+TEST_F(DecisionActionTest, WhatHoldsAnActionOffIsSaid) {
+  snapshot_.is_superuser = true;
+  EXPECT_EQ(follow().hold.reason, HoldReason::kSuperuser);
+  snapshot_.is_superuser = false;
+  inputs_.rules_are_loaded = false;
+  EXPECT_EQ(follow().hold.reason, HoldReason::kRulesNotLoaded);
+  inputs_.rules_are_loaded = true;
+  inputs_.server_min_impact = Impact::kBlocking;
+  EXPECT_EQ(follow().hold.reason, HoldReason::kImpact);
+  EXPECT_EQ(follow().hold.min_impact, Impact::kBlocking);
+  inputs_.server_min_impact = Impact::kNone;
+  inputs_.max_actions_per_minute = 0;
+  for (int i = 0; i < 2; i++) {
+    EXPECT_EQ(follow().hold.reason, HoldReason::kRateLimit);
+    EXPECT_EQ(follow().hold.until, time_.wall() + kMinute);
+    EXPECT_EQ(follow().next_action, Action::kNone);
+  }
+  inputs_.max_actions_per_minute = 1;
+  EXPECT_EQ(follow().hold.reason, HoldReason::kNone);
+}
+
+TEST_F(DecisionActionTest, WithoutALimitThatActsNothingIsHeldOff) {
+  limit(LimitKind::kCancel, kNever);
+  limit(LimitKind::kTerminate, kNever);
+  snapshot_.is_superuser = true;
+  EXPECT_EQ(follow().hold.reason, HoldReason::kNone);
+}
+
+TEST_F(DecisionActionTest, ARetryAfterNoEffectUsesNoRate) {
+  for (const ActionResult result : {ActionResult::kNoEffect, ActionResult::kNoEffectOnClientWait}) {
+    inputs_.max_actions_per_minute = 1;
+    budgets_ = Budgets{};
+    open_.progress = EpisodeProgress{};
+    EXPECT_EQ(follow_and_keep().step, ActionStep::kBegin);
+    EXPECT_EQ(budgets_.rate.count, 1);
+    record_result(&open_.progress, Action::kCancel, result, time_.now());
+    EXPECT_EQ(follow().step, ActionStep::kNone);
+    EXPECT_EQ(follow().next_due_in, kSecond);
+    pass(kSecond);
+    EXPECT_EQ(follow().step, ActionStep::kBegin);
+    EXPECT_FALSE(is_reported(follow().progress));
+    EXPECT_EQ(budgets_.rate.count, 1);
+    record_result(&open_.progress, Action::kCancel, ActionResult::kUnsafe, time_.now());
+    pass(kSecond);
+    EXPECT_EQ(follow().step, ActionStep::kNone);  // any other retry is paid
+  }
+}
+
+// --- a signal under way to an active session ---
+
+TEST_F(DecisionActionTest, ASignalIsDoneWhenItsEffectIsSeen) {
+  run_signal(Action::kCancel, Reply::kActing);
+  EXPECT_FALSE(follow().finished.has_value());
+  EXPECT_EQ(follow().next_due_in, kActionPollInterval);
+  snapshot_.watched_end = TransactionEnd::kRolledBack;
+  const Decision decision = follow();
+  EXPECT_EQ(decision.finished, ActionResult::kDone);
+  EXPECT_TRUE(decision.progress.is_cancelled);
+  EXPECT_TRUE(decision.decide_again);
+}
+
+TEST_F(DecisionActionTest, ASignalIsDoneWhenTheQueryHasEnded) {
+  run_signal(Action::kCancel, Reply::kActing);
+  SampleOf aborted = idle_in_transaction(time_.wall() - 2 * kMinute, time_.wall(), kSeq);
+  aborted.state = SessionState::kIdleInTransactionAborted;  // in a savepoint
+  be(aborted);
+  EXPECT_EQ(follow().finished, ActionResult::kDone);
+}
+
+TEST_F(DecisionActionTest, WhatTheHandlerRefusedIsSkipped) {
+  for (const Action action : {Action::kCancel, Action::kTerminate}) {
+    run_signal(action, Reply::kRefused);
+    EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+    snapshot_.watched_end = TransactionEnd::kRolledBack;
+    EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+    snapshot_.watched_end = TransactionEnd::kNone;
+  }
+}
+
+TEST_F(DecisionActionTest, WhatEndedWithoutTheHandlersConsentIsSkipped) {
+  run_signal(Action::kCancel, Reply::kNone);
+  snapshot_.watched_end = TransactionEnd::kRolledBack;
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+  snapshot_.watched_end = TransactionEnd::kNone;
+  be(idle_in_transaction(time_.wall() - 2 * kMinute, time_.wall(), kSeq));
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+  be_gone();
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+}
+
+TEST_F(DecisionActionTest, ATransactionThatCommittedWasNotCancelled) {
+  for (const TransactionEnd end : {TransactionEnd::kCommitted, TransactionEnd::kPrepared}) {
+    run_signal(Action::kCancel, Reply::kActing);
+    snapshot_.watched_end = end;
+    EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+    EXPECT_FALSE(follow().progress.is_cancelled);
+    be_gone();  // and its session left after that
+    EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+    EXPECT_FALSE(follow().progress.is_cancelled);
+    snapshot_.is_present = true;
+  }
+}
+
+TEST_F(DecisionActionTest, ASignalWithoutEffectIsGivenUp) {
+  const std::tuple<SessionWait, Micros, ActionResult> cases[] = {
+      {SessionWait::kOther, 10 * kSecond, ActionResult::kNoEffect},
+      {SessionWait::kSyncRep, 10 * kSecond, ActionResult::kNoEffect},
+      {SessionWait::kClientRead, kSecond, ActionResult::kNoEffectOnClientWait},
+      {SessionWait::kClientWrite, kSecond, ActionResult::kNoEffectOnClientWait},
+  };
+  for (const auto& [wait, timeout, result] : cases) {
+    for (const Reply reply : {Reply::kNone, Reply::kActing}) {
+      open_.progress = EpisodeProgress{};
+      run_signal(Action::kCancel, reply);
+      snapshot_.wait = wait;
+      pass(timeout - 1_us);
+      EXPECT_FALSE(follow().finished.has_value());
+      pass(1_us);
+      const Decision decision = follow();
+      EXPECT_EQ(decision.finished, result);
+      EXPECT_FALSE(decision.progress.is_cancelled);
+      EXPECT_EQ(decision.progress.action.failures, 1);
+      EXPECT_EQ(decision.progress.action.retry_at, time_.monotonic() + kSecond);
+    }
+  }
+}
+
+TEST_F(DecisionActionTest, ATerminateIsDoneWhenTheBackendIsGone) {
+  run_signal(Action::kTerminate, Reply::kActing);
+  EXPECT_FALSE(follow().finished.has_value());
+  snapshot_.watched_end = TransactionEnd::kDisconnected;
+  EXPECT_FALSE(follow().finished.has_value());
+  EXPECT_EQ(follow().episode, EpisodeStep::kNone);
+  be_gone();
+  const Decision decision = follow();
+  EXPECT_EQ(decision.finished, ActionResult::kDone);
+  EXPECT_TRUE(decision.progress.terminate_sent);
+  open_.progress = decision.progress;
+  snapshot_.action.action = Action::kNone;
+  EXPECT_EQ(follow().outcome, Outcome::kTerminated);
+}
+
+TEST_F(DecisionActionTest, ASignalThatDoesNotEndASessionIsFollowedBySigterm) {
+  for (const Reply reply : {Reply::kNone, Reply::kActing}) {
+    run_signal(Action::kTerminate, reply);
+    pass(2 * kSecond - 1_us);
+    EXPECT_EQ(follow().step, ActionStep::kNone);
+    pass(1_us);
+    EXPECT_EQ(follow().step, ActionStep::kTerminate);
+    EXPECT_FALSE(follow().finished.has_value());
+  }
+}
+
+TEST_F(DecisionActionTest, ASessionThatHasMovedOnGetsNoSigterm) {
+  run_signal(Action::kTerminate, Reply::kActing);
+  snapshot_.watched_end = TransactionEnd::kCommitted;
+  be(active_in_transaction(time_.wall(), time_.wall(), kSeq + 1));
+  EXPECT_FALSE(follow().finished.has_value());
+  pass(2 * kSecond);
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+}
+
+// --- an action under way in an idle session ---
 
 TEST_F(DecisionActionTest, ACancelThatWasProbedAsleepGetsItsSecondMessage) {
   run(Action::kCancel, Reply::kNone);
@@ -191,19 +401,19 @@ TEST_F(DecisionActionTest, ARequestOpensWhatNoLimitWould) {
   const Decision decision = consider();
   EXPECT_EQ(decision.episode, EpisodeStep::kOpen);
   EXPECT_EQ(decision.detection.source, LimitSource::kManual);
-  EXPECT_FALSE(decision.refuses_manual);
+  EXPECT_FALSE(decision.manual_answer.has_value());
   EXPECT_TRUE(decision.decide_again);
 }
 
 TEST_F(DecisionActionTest, ARequestForAnotherTransactionIsRefused) {
   ask(Action::kCancel, kSeq - 1);
-  EXPECT_TRUE(consider().refuses_manual);
+  EXPECT_EQ(consider().manual_answer, ActionResult::kSkipped);
   EXPECT_EQ(consider().episode, EpisodeStep::kOpen);  // by its limit
   const Decision followed = follow();
-  EXPECT_TRUE(followed.refuses_manual);
+  EXPECT_EQ(followed.manual_answer, ActionResult::kSkipped);
   EXPECT_EQ(followed.step, ActionStep::kNone);
   be_gone();
-  EXPECT_TRUE(consider().refuses_manual);
+  EXPECT_EQ(consider().manual_answer, ActionResult::kSkipped);
 }
 
 TEST_F(DecisionActionTest, ARequestActsWhateverHoldsLimitsOff) {
@@ -212,6 +422,8 @@ TEST_F(DecisionActionTest, ARequestActsWhateverHoldsLimitsOff) {
   inputs_.rules_are_loaded = false;
   inputs_.server_min_impact = Impact::kBlocking;
   snapshot_.is_superuser = true;
+  snapshot_.is_declared = true;
+  snapshot_.held->waits = true;
   use_up(&budgets_.actions);
   ask(Action::kTerminate);
   const Decision decision = follow();
@@ -219,8 +431,20 @@ TEST_F(DecisionActionTest, ARequestActsWhateverHoldsLimitsOff) {
   EXPECT_EQ(decision.action, Action::kTerminate);
   EXPECT_TRUE(decision.is_manual);
   EXPECT_EQ(decision.reason.limit, kNever);
-  EXPECT_STREQ(decision.reason.by_role, "dba");
+  EXPECT_STREQ(decision.reason.source.by_login, "dba");
   EXPECT_EQ(decision.progress.action.result, ActionResult::kRequested);
+}
+
+TEST_F(DecisionActionTest, ARequestNeverTouchesASessionThatWaitsForAStandby) {
+  be_active();
+  snapshot_.wait = SessionWait::kSyncRep;
+  for (const Action action : {Action::kCancel, Action::kTerminate}) {
+    ask(action);
+    const Decision decision = follow();
+    EXPECT_EQ(decision.step, ActionStep::kNone);
+    EXPECT_EQ(decision.manual_answer, ActionResult::kStandby);
+    EXPECT_FALSE(decision.is_manual);
+  }
 }
 
 TEST_F(DecisionActionTest, ARequestWaitsForTheActionUnderWay) {
@@ -228,7 +452,7 @@ TEST_F(DecisionActionTest, ARequestWaitsForTheActionUnderWay) {
   ask(Action::kTerminate);
   const Decision decision = follow();
   EXPECT_EQ(decision.step, ActionStep::kNone);
-  EXPECT_FALSE(decision.refuses_manual);
+  EXPECT_FALSE(decision.manual_answer.has_value());
 }
 
 }  // namespace

@@ -16,9 +16,9 @@ using EpisodeStep = Decision::EpisodeStep;
 using ActionStep = Decision::ActionStep;
 
 inline constexpr XactSeq kSeq = 5;
-inline constexpr HeldResources kHarmless{0, 0, 0, 0, WallTime::none(), 1000};
-inline constexpr HeldResources kLocking{0, 0, 3, 0, WallTime::none(), 1000};
-inline constexpr HeldResources kBlocking{900, 0, 3, 2, WallTime::none(), 1000};
+inline constexpr HeldResources kHarmless{0, 0, 0, 0, WallTime::none(), 1000, false, 0};
+inline constexpr HeldResources kLocking{0, 0, 3, 0, WallTime::none(), 1000, false, 0};
+inline constexpr HeldResources kBlocking{900, 0, 3, 2, WallTime::none(), 1000, false, 0};
 
 // A session that has been idle in its transaction for a minute; limits are a leak after 10 s, a cancel after
 // 20 s, a terminate after an hour. No scan has seen it before.
@@ -29,7 +29,7 @@ class DecisionTest : public testing::Test {
     server = with(server, Clock::kIdle, LimitKind::kLeak, 10 * kSecond);
     server = with(server, Clock::kIdle, LimitKind::kCancel, 20 * kSecond);
     server = with(server, Clock::kIdle, LimitKind::kTerminate, kHour);
-    inputs_ = ScanInputs{server, Impact::kNone, rules_.get(), true, {}, false, false, 100};
+    inputs_ = ScanInputs{server, Impact::kNone, rules_.get(), true, {}, false, false, false, 100};
     be(idle_in_transaction(time_.wall() - 2 * kMinute, time_.wall() - kMinute, kSeq));
     snapshot_.slot = 7;
     snapshot_.is_present = snapshot_.is_client_backend = true;
@@ -60,16 +60,31 @@ class DecisionTest : public testing::Test {
     snapshot_.manual->action = action;
     snapshot_.manual->session = kSomeSession;
     snapshot_.manual->xact_seq = xact_seq;
-    std::strcpy(snapshot_.manual->by_role, "dba");
+    std::strcpy(snapshot_.manual->by_login, "dba");
   }
   void use_up(TimeBudget* budget) { budget->spend(TimeBudget::kTime); }
+  void be_active() {
+    be(active_in_transaction(time_.wall() - 2 * kMinute, time_.wall() - kMinute, kSeq));
+    inputs_.server_limits = with(inputs_.server_limits, Clock::kTransaction, LimitKind::kLeak, 10 * kSecond);
+    inputs_.server_limits =
+        with(inputs_.server_limits, Clock::kTransaction, LimitKind::kCancel, 20 * kSecond);
+  }
   // An action is under way, and its first message has been answered by `reply`.
   void run(Action action, Reply reply, bool is_asleep = true) {
-    snapshot_.action = RunningAction{action, time_.monotonic(), 1, Handshake{}};
+    run(RunningAction{action, false, snapshot_.status.state_start, time_.monotonic(), 1, Handshake{}}, reply);
     note_sent(&snapshot_.action.handshake, time_.monotonic());
+    snapshot_.wait = is_asleep ? SessionWait::kClientRead : SessionWait::kOther;
+  }
+  // A signal is under way to an active session, whose handler has answered `reply`.
+  void run_signal(Action action, Reply reply) {
+    be_active();
+    run(RunningAction{action, true, snapshot_.status.state_start, time_.monotonic(), 1, Handshake{}}, reply);
+    snapshot_.wait = SessionWait::kOther;
+  }
+  void run(const RunningAction& action, Reply reply) {
+    snapshot_.action = action;
     snapshot_.reply = reply;
-    snapshot_.is_asleep = is_asleep;
-    open_.progress.action.last = action;
+    open_.progress.action.last = action.action;
     open_.progress.action.result = ActionResult::kRequested;
   }
 

@@ -124,6 +124,29 @@ TEST_F(ReadClocksTest, TheNextTransactionStartsTheTransactionClockAnew) {
   EXPECT_EQ(look(idle_in_transaction(second, second, 1)).transaction, 100 * kMillisecond);
 }
 
+// One message, one CALL, one VACUUM: the server shows the start of the statement for all of them.
+TEST_F(ReadClocksTest, TransactionsOfOneMessageHaveTheirOwnAges) {
+  const WallTime message = time_.wall();
+  time_.pass(kHour);
+  EXPECT_EQ(look(active_in_transaction(message, message, 3)).transaction, kHour);
+  for (XactSeq seq = 4; seq < 10; seq++) {
+    time_.pass(kSecond);
+    EXPECT_EQ(look(active_in_transaction(message, message, seq)).transaction, kSecond) << seq;
+    time_.pass(2 * kSecond);
+    EXPECT_EQ(look(active_in_transaction(message, message, seq)).transaction, 3 * kSecond) << seq;
+  }
+}
+
+TEST_F(ReadClocksTest, AnAbortedBlockIsAsOldAsItsTransactionInOneMessage) {
+  const WallTime message = time_.wall();
+  time_.pass(kMinute);
+  look(active_in_transaction(message, message, 3));
+  time_.pass(kSecond);
+  EXPECT_EQ(look(active_in_transaction(message, message, 4)).transaction, kSecond);
+  time_.pass(kSecond);
+  EXPECT_EQ(look(plain_aborted(message, time_.wall(), 4)).transaction, 2 * kSecond);
+}
+
 TEST_F(ReadClocksTest, AScannerThatJustStartedBelievesTheServersClock) {
   const WallTime begun = time_.wall();
   time_.pass(2 * kHour);

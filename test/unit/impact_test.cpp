@@ -18,16 +18,16 @@ constexpr std::optional<Micros> kUnknownAge;
 constexpr std::optional<Micros> kNoTime;
 
 HeldResources holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
-  return HeldResources{xid, xmin, locks, blocked, WallTime::none(), 1000};
+  return HeldResources{xid, xmin, locks, blocked, WallTime::none(), 1000, false, 0};
 }
 
 ImpactSample measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
-  return measure(HeldResources{xid, xmin, 0, 0, WallTime::none(), next_xid}, kNow, kUnknownAge);
+  return measure(HeldResources{xid, xmin, 0, 0, WallTime::none(), next_xid, false, 0}, kNow, kUnknownAge);
 }
 
 std::optional<Micros> blocked_for(std::int32_t blocked, WallTime since,
                                   std::optional<Micros> transaction_age) {
-  return measure(HeldResources{0, 0, 1, blocked, since, 1000}, kNow, transaction_age).blocked_for;
+  return measure(HeldResources{0, 0, 1, blocked, since, 1000, false, 0}, kNow, transaction_age).blocked_for;
 }
 
 TEST(GradeTest, FollowsTheWorstThatASessionHolds) {

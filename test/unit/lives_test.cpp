@@ -40,6 +40,7 @@ SimulatedSettings random_settings(Random* random) {
   settings.rules_are_loaded = random->chance(80);
   settings.dry_run = random->chance(15);
   settings.act_on_superusers = random->chance(30);
+  settings.act_on_declared = random->chance(30);
   settings.max_actions_per_minute = random->chance(50) ? 100 : random->below(4);
   settings.is_slow = random->chance(30);
   settings.changes_in_a_scan = random->chance(50);

@@ -5,10 +5,10 @@ namespace pgleak {
 
 void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const Decision& decision,
                              Scan* scan) {
+  // It has been withdrawn: nothing has begun, and nothing has failed.
+  if (decision.is_manual && !take_manual_request(slot)) return;
   if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
   if (decision.clocks) record(slot).clocks = *decision.clocks;
-  if (decision.refuses_manual && take_manual_request(slot))
-    answer_manual_request(slot, ActionResult::kSkipped);
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;
@@ -16,7 +16,6 @@ void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const De
       open_episode(slot, snapshot, decision);
       break;
     case Decision::EpisodeStep::kKeep:
-      record(slot).action_before = record(slot).episode.progress.action;
       record(slot).episode.progress = decision.progress;
       break;
     case Decision::EpisodeStep::kClose:
@@ -58,6 +57,8 @@ void SimulatedScanner::close_episode(int slot, Outcome outcome) {
 }
 
 void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
+  if (decision.manual_answer && take_manual_request(slot))
+    answer_manual_request(slot, *decision.manual_answer);
   if (decision.finished) report_result(slot);
   switch (decision.step) {
     case Decision::ActionStep::kNone:
@@ -72,18 +73,12 @@ void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, c
       send_request(slot, snapshot.now);
       break;
     case Decision::ActionStep::kTerminate:
-      finish(slot, send_signal(slot, Action::kTerminate) ? ActionResult::kDone : ActionResult::kSkipped,
-             snapshot.now);
+      finish(slot, send_terminate(slot) ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
       break;
   }
 }
 
 void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
-  // It has been withdrawn: nothing has begun, and nothing has failed.
-  if (decision.is_manual && !take_manual_request(slot)) {
-    record(slot).episode.progress.action = record(slot).action_before;
-    return;
-  }
   record_evidence(slot, decision);
   const Episode& episode = record(slot).episode;
   session(slot).action.request.write([&](ActionRequest* request) {
@@ -94,16 +89,17 @@ void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const De
                              episode.xact_seq,
                              snapshot.status.state_start,
                              MonotonicTime::none(),
+                             decision.spares_exported,
                              decision.reason};
   });
   let_sessions_go_on();
-  if (!is_idle_in_transaction(snapshot.status.state)) {
-    const bool is_sent = send_signal(slot, decision.action);
-    finish(slot, is_sent ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
-    return;
-  }
-  record(slot).action = RunningAction{decision.action, snapshot.now.monotonic, 0, Handshake{}};
-  send_request(slot, snapshot.now);
+  const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
+  record(slot).action = RunningAction{decision.action,        is_signal, snapshot.status.state_start,
+                                      snapshot.now.monotonic, 0,         Handshake{}};
+  if (is_signal)
+    signal_active(slot, snapshot.now);
+  else
+    send_request(slot, snapshot.now);
 }
 
 // The evidence says what the record says, not the decision.
@@ -133,19 +129,35 @@ void SimulatedScanner::send_request(int slot, Now now) {
     finish(slot, ActionResult::kSkipped, now);
 }
 
-bool SimulatedScanner::send_signal(int slot, Action action) {
-  SimulatedSession& target = session(slot);
-  const ActionRequest& request = target.action.request.current();
-  witness_.tried_signal(record(slot).is_open);
-  if (!target.is_meant(request)) return false;
-  machine_.log.push_back(LogEntry{LogEntry::Kind::kDeed, action, record(slot).episode.leak_id, true});
-  if (action == Action::kCancel) {
-    target.transaction(request.xact_seq).is_cancelled = true;
-    target.send_interrupt();
-  } else {
-    target.transaction(request.xact_seq).is_terminated = true;
-    target.send_terminate();
+void SimulatedScanner::signal_active(int slot, Now now) {
+  RunningAction& action = record(slot).action;
+  ActionSlot& channel = session(slot).action;
+  action.nonce = ++last_nonce_;
+  channel.request.write([&action](ActionRequest* request) { request->nonce = action.nonce; });
+  const ActionRequest request = channel.request.current();
+  channel.arm_signal(ArmedSignal{action.nonce, request.action, request.xact_seq});
+  if (!may_signal(slot)) {
+    finish(slot, ActionResult::kSkipped, now);
+    return;
   }
+  // Between the check and the signal the session may end its transaction and begin another.
+  let_sessions_go_on();
+  session(slot).send_interrupt(request);
+}
+
+bool SimulatedScanner::may_signal(int slot) {
+  const SimulatedSession& target = session(slot);
+  witness_.tried_signal(record(slot).is_open);
+  return target.is_meant(target.action.request.current()) && !target.waits_for_standby();
+}
+
+bool SimulatedScanner::send_terminate(int slot) {
+  if (!may_signal(slot)) return false;
+  SimulatedSession& target = session(slot);
+  machine_.log.push_back(
+      LogEntry{LogEntry::Kind::kDeed, Action::kTerminate, record(slot).episode.leak_id, true});
+  target.transaction(target.action.request.current().xact_seq).is_terminated = true;
+  target.send_terminate();
   return true;
 }
 
@@ -156,15 +168,15 @@ void SimulatedScanner::finish(int slot, ActionResult result, Now now) {
 }
 
 void SimulatedScanner::report_result(int slot) {
-  const ActionState& state = record(slot).episode.progress.action;
   drop_request(slot);
-  witness_.finished(record(slot).is_open, state);
-  answer_manual_request(slot, state.result);
+  witness_.finished(record(slot).is_open, record(slot).episode);
+  answer_manual_request(slot, record(slot).episode.progress.action.result);
 }
 
 void SimulatedScanner::drop_request(int slot) {
   if (record(slot).action.action == Action::kNone) return;
   record(slot).action.action = Action::kNone;
+  session(slot).action.disarm_signal();
   session(slot).action.request.write([](ActionRequest* request) { request->nonce = 0; });
 }
 

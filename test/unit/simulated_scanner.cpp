@@ -56,6 +56,7 @@ Micros SimulatedScanner::scan() {
                            previous_,
                            settings.dry_run,
                            settings.act_on_superusers,
+                           settings.act_on_declared,
                            settings.max_actions_per_minute};
   budgets_.records = TimeBudget{};
   budgets_.actions = TimeBudget{};
@@ -125,7 +126,8 @@ bool SimulatedScanner::read(int slot, const Scan& scan, SessionSnapshot* snapsho
   Random& random = machine_.random;
   // What is not read holds anything.
   snapshot->is_superuser = random.chance(50);
-  snapshot->is_asleep = random.chance(50);
+  snapshot->is_declared = random.chance(50);
+  snapshot->wait = static_cast<SessionWait>(random.below(4));
   snapshot->reply = static_cast<Reply>(random.below(5));
   snapshot->watched_end = static_cast<TransactionEnd>(random.below(5));
 
@@ -161,12 +163,16 @@ void SimulatedScanner::read_action(int slot, SessionSnapshot* snapshot) {
   SimulatedSession& target = session(slot);
   snapshot->watched_end = target.backend.watched_end();
   snapshot->aborted_at = target.action.aborted_at.load(std::memory_order_relaxed);
+  snapshot->is_declared = target.is_declared();
   snapshot->action = record(slot).action;
-  if (snapshot->action.action == Action::kNone) return;
-  let_sessions_go_on();
-  snapshot->reply = target.action.reply_to(snapshot->action.nonce);
-  let_sessions_go_on();
-  snapshot->is_asleep = target.entry.id == record(slot).episode.session && target.is_asleep();
+  if (snapshot->action.action != Action::kNone) {
+    let_sessions_go_on();
+    snapshot->reply = target.action.reply_to(snapshot->action.nonce);
+    let_sessions_go_on();
+  }
+  BackendOwner owner;
+  snapshot->wait = SessionWait::kOther;
+  if (target.backend.read_owner(record(slot).episode.session, &owner)) snapshot->wait = target.wait();
 }
 
 bool SimulatedScanner::read_more(int slot, const Decision& decision, SessionSnapshot* snapshot) {

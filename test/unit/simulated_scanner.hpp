@@ -20,6 +20,7 @@ struct SimulatedSettings {
   bool rules_are_loaded;
   bool dry_run;
   bool act_on_superusers;
+  bool act_on_declared;
   std::int32_t max_actions_per_minute;
   bool is_slow;            // lines in the log take long
   bool changes_in_a_scan;  // sessions go on while a scan reads them
@@ -53,7 +54,6 @@ class SimulatedScanner {
     Episode episode{};
     SessionClocks clocks{};
     RunningAction action{};
-    ActionState action_before{};  // before the last decision
     const Episode* open_episode() const { return is_open ? &episode : nullptr; }
   };
   struct Scan {
@@ -78,7 +78,9 @@ class SimulatedScanner {
   void begin(int slot, const SessionSnapshot& snapshot, const Decision& decision);
   void record_evidence(int slot, const Decision& decision);
   void send_request(int slot, Now now);
-  bool send_signal(int slot, Action action);
+  void signal_active(int slot, Now now);
+  bool may_signal(int slot);
+  bool send_terminate(int slot);
   void finish(int slot, ActionResult result, Now now);
   void report_result(int slot);
   void drop_request(int slot);

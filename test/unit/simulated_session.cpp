@@ -26,7 +26,9 @@ Micros Random::duration(Micros longest) {
 }
 
 void TrueClock::start(const Machine& machine) {
-  *this = TrueClock{machine.time.monotonic(), machine.clock_changes, false, MonotonicTime::none(), {}, {}};
+  *this = TrueClock{};
+  since = shown_since = machine.time.monotonic();
+  clock_changes = machine.clock_changes;
 }
 
 void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
@@ -37,14 +39,19 @@ void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
   const bool was_missed = previous.is_set() && previous > since;
   const bool is_exact = changes_now == clock_changes && !was_missed;
   at_least = is_exact ? age : Micros{0};
-  at_most = is_exact ? age : previous.is_set() ? std::max(age, now.monotonic - previous) : kHour * 1000;
+  at_most = is_exact            ? std::max(age, now.monotonic - shown_since)
+            : previous.is_set() ? std::max(age, now.monotonic - previous)
+                                : kHour * 1000;
+  if (is_exact && previous.is_set()) at_most = std::min(at_most, now.monotonic - previous);
 }
 
 MonotonicTime SimulatedSession::next_at() const {
   MonotonicTime next{INT64_MAX};
   // While it acts, the backend does nothing else.
   if (acting_at_.is_set()) return acting_at_;
-  for (const MonotonicTime at : {client_at_, message_at_, interrupt_at_, terminate_at_})
+  // A process that has been sent a signal does not get on before it handles it.
+  if (interrupt_at_.is_set()) return interrupt_at_;
+  for (const MonotonicTime at : {client_at_, message_at_, terminate_at_, check_at_})
     if (at.is_set() && at < next) next = at;
   return next;
 }
@@ -63,10 +70,14 @@ void SimulatedSession::step() {
   } else if (is_due(&message_at_)) {
     if (entry.id.pid > 0 && !is_exiting_) handle_message();
   } else if (is_due(&interrupt_at_)) {
-    // The server ignores it in an idle session.
-    if (!is_exiting_ && is_active(entry.state) && has_transaction_) fail();
+    if (entry.id.pid > 0 && !is_exiting_) handle_interrupt();
+  } else if (is_due(&check_at_)) {
+    if (entry.id.pid > 0 && !is_exiting_) check_interrupts();
   } else if (is_due(&terminate_at_)) {
-    if (entry.id.pid > 0 && !is_exiting_) exit();
+    if (entry.id.pid > 0 && !is_exiting_) {
+      if (is_ending_) finish_end();
+      exit();
+    }
   } else if (is_due(&client_at_)) {
     act_as_client();
   }
@@ -75,6 +86,8 @@ void SimulatedSession::step() {
 void SimulatedSession::leave() {
   is_left_ = true;
   while (acting_at_.is_set()) go_on_acting();
+  if (is_ending_) finish_end();
+  interrupt_at_ = MonotonicTime::none();
   if (entry.id.pid > 0 && !is_exiting_) exit();
   if (entry.id.pid == 0) client_at_ = MonotonicTime::none();
 }
@@ -89,7 +102,8 @@ void SimulatedSession::connect() {
   entry.state_start = machine_.time.wall();
   is_claimed_ = false;
   is_superuser = machine_.random.chance(15);
-  message_at_ = interrupt_at_ = terminate_at_ = MonotonicTime::none();
+  message_at_ = interrupt_at_ = terminate_at_ = check_at_ = MonotonicTime::none();
+  is_cancel_pending_ = is_terminate_pending_ = false;
   gate_ = MessageGate{};
 }
 
@@ -98,6 +112,8 @@ void SimulatedSession::exit() {
   if (entry.state == SessionState::kIdleInTransactionAborted)
     for (XactSeq seq = 0; seq < xact_seq_; seq++) transactions_[seq].is_ambiguous = true;
   if (is_in_block_) {
+    // Whatever ends it now, it has been told to.
+    if (is_terminate_pending_) transactions_[xact_seq_].is_terminated = true;
     transactions_[xact_seq_].is_ambiguous = is_plain_aborted() && is_active(entry.state);
     const WallTime shown = entry.xact_start;
     end_block(TransactionEnd::kDisconnected);
@@ -144,6 +160,13 @@ void SimulatedSession::act_as_client() {
     connect();
   } else if (!is_claimed_) {
     set_up();
+  } else if (is_ending_) {
+    finish_end();
+  } else if (waits_for_client_ && (is_cancel_pending_ || is_terminate_pending_)) {
+    // What the client has sent at last leads to the next check.
+    waits_for_client_ = false;
+    check_interrupts();
+    if (is_exiting_) return;
   } else if (is_active(entry.state)) {
     finish();
   } else if (machine_.random.chance(8)) {
@@ -152,6 +175,10 @@ void SimulatedSession::act_as_client() {
   } else {
     start(choose_command());
     if (machine_.random.chance(50)) finish();
+  }
+  if (is_terminate_pending_ && !is_active(entry.state)) {
+    exit();
+    return;
   }
   hold_something();
   client_at_ = after(is_active(entry.state) ? kLongestStatement : kLongestPause);
@@ -188,10 +215,18 @@ void SimulatedSession::start(Command command) {
   entry.state = SessionState::kActive;
   entry.state_start = machine_.time.wall();
   command_clock_.start(machine_);
+  waits_for_client_ = command == Command::kStatement && machine_.random.chance(30);
   if (!is_in_block_) begin_transaction();
 }
 
 void SimulatedSession::finish() {
+  waits_for_client_ = false;
+  const bool commits = command_ == Command::kCommit || command_ == Command::kCommitAndBegin;
+  if (commits && is_explicit_ && has_transaction_ && !is_failed_ && !is_ending_ &&
+      machine_.random.chance(40)) {
+    begin_end();
+    return;
+  }
   if (is_in_block_ && (is_failed_ || is_explicit_)) {
     finish_in_block();
     return;
@@ -247,17 +282,37 @@ void SimulatedSession::finish_in_block() {
                           : SessionState::kIdleInTransaction);
 }
 
-// All that one message begins, begins when the message came.
+// All that one message begins is shown to have begun when the message came.
 void SimulatedSession::begin_transaction() {
   is_in_block_ = has_transaction_ = true;
   is_explicit_ = has_savepoint_ = is_failed_ = false;
   xact_seq_ = backend.report().ended_count;
   transactions_.resize(xact_seq_ + 1);
   entry.xact_start = entry.state_start;
-  if (open.since != command_clock_.since) open = command_clock_;
+  open.start(machine_);
+  open.shown_since = command_clock_.since;
+  if (command_clock_.clock_changes != machine_.clock_changes) open.clock_changes = -1;
 }
 
+// As begin_transaction_end() of backend/active_action: from here on the commit is let go.
+void SimulatedSession::begin_end() {
+  is_ending_ = true;
+  is_syncing_ = machine_.random.chance(50);
+  if (accepted_nonce_ != 0) is_cancel_pending_ = false;
+  accepted_nonce_ = 0;
+}
+
+void SimulatedSession::finish_end() {
+  finish_in_block();
+  is_syncing_ = false;
+}
+
+// Withdraws what is pending, as finish_transaction_end() of backend/active_action.
 void SimulatedSession::end_block(TransactionEnd how) {
+  if (has_transaction_ && accepted_nonce_ != 0) is_cancel_pending_ = false;
+  accepted_nonce_ = 0;
+  is_ending_ = false;
+  waits_for_client_ = has_exported_ = false;
   if (has_transaction_) backend.publish_end(how, entry.xact_start);
   transactions_[xact_seq_].end = how;
   entry.xact_start = WallTime::none();
@@ -265,12 +320,15 @@ void SimulatedSession::end_block(TransactionEnd how) {
 }
 
 void SimulatedSession::fail() {
+  waits_for_client_ = false;
   if (!is_explicit_) {
     end_block(TransactionEnd::kRolledBack);
     show_idle(SessionState::kIdle);
     return;
   }
   if (has_transaction_ && !has_savepoint_) {
+    if (accepted_nonce_ != 0) is_cancel_pending_ = false;
+    accepted_nonce_ = 0;
     backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
     entry.xact_start = WallTime::none();
     has_transaction_ = false;
@@ -280,15 +338,20 @@ void SimulatedSession::fail() {
 }
 
 void SimulatedSession::show_idle(SessionState state) {
+  // A cancel that comes while the next command is awaited is ignored.
+  is_cancel_pending_ = false;
   entry.state = state;
   entry.state_start = machine_.time.wall();
   idle.start(machine_);
 }
 
 void SimulatedSession::hold_something() {
-  held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000};
+  held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000, false, 0};
   Random& random = machine_.random;
+  if (is_claimed_ && random.chance(5)) backend.publish_declared(random.chance(50));
   if (!has_transaction_) return;
+  if (random.chance(5)) has_exported_ = true;
+  held.waits = is_active(entry.state) && random.chance(15);
   if (random.chance(50)) held.locks = random.below(5);
   if (random.chance(40)) held.xid = 900;
   if (random.chance(40)) held.xmin = 890;

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/decision.hpp"
 #include "core/handshake.hpp"
 #include "samples.hpp"
 #include "shmem/action_request.hpp"
@@ -38,7 +39,7 @@ struct LogEntry {
   Kind kind;
   Action action;
   std::int64_t leak_id;
-  bool is_meant;  // a deed: it hits the transaction and the state that were judged
+  bool is_meant;  // a deed: it hits the transaction that was judged
 };
 
 // What all simulated sessions share.
@@ -57,6 +58,8 @@ struct Machine {
 struct TrueClock {
   MonotonicTime since;
   int clock_changes;  // of the machine at `since`
+  // What the server shows as the start: that of the message, for each transaction in it.
+  MonotonicTime shown_since;
 
   // When a scan first measured it, and between which bounds its age may have been found then.
   bool is_seen;
@@ -77,6 +80,10 @@ struct TrueTransaction {
   TransactionEnd end = TransactionEnd::kNone;  // of its block
   bool is_cancelled = false;                   // pgleak rolled it back or cancelled its query
   bool is_terminated = false;                  // pgleak ended its session
+  // Its backend has accepted a cancel, which may come too late, or take effect after the scanner gave it up.
+  bool has_accepted_cancel = false;
+  // The same of a terminate.
+  bool has_accepted_terminate = false;
   // Its session left while a statement of an aborted block was running, or left it to another session
   // between two scans: what can be seen afterwards does not tell how it ended.
   bool is_ambiguous = false;
@@ -92,11 +99,12 @@ class SimulatedSession {
   ManualRequest manual{};
   StatusEntry entry{};
   HeldResources held{};
-  bool is_asleep() const;
+  bool is_declared() const { return backend.is_declared(); }
+  SessionWait wait() const;
 
   // --- what reaches the backend ---
   void send_message(std::uint32_t nonce);
-  void send_interrupt() { interrupt_at_ = after(kDeliveryTime); }
+  void send_interrupt(const ActionRequest& request);
   void send_terminate() { terminate_at_ = after(kDeliveryTime); }
 
   // --- its life ---
@@ -105,9 +113,11 @@ class SimulatedSession {
   void leave();                   // the client disconnects now, and nobody takes the slot again
 
   // --- the truth ---
+  bool is_running() const { return entry.id.pid > 0 && !is_exiting_; }
   bool is_in_block() const { return is_in_block_ && !is_exiting_; }
   // The transaction and the state that `request` is about are what the session is in now.
   bool is_meant(const ActionRequest& request) const;
+  bool waits_for_standby() const { return is_ending_ && is_syncing_; }
   XactSeq xact_seq() const { return xact_seq_; }
   TrueTransaction& transaction(XactSeq xact_seq) { return transactions_[xact_seq]; }
   TrueClock idle{};
@@ -144,7 +154,11 @@ class SimulatedSession {
   void finish_in_block();
   void begin_transaction();
   void end_block(TransactionEnd how);
+  void begin_end();
+  void finish_end();
   void fail();
+  void handle_interrupt();
+  void check_interrupts();
   void show_idle(SessionState state);
   void handle_message();
   bool may_act(const ActionRequest& request) const;
@@ -170,13 +184,23 @@ class SimulatedSession {
   XactSeq xact_seq_ = 0;
   Command command_ = Command::kStatement;
   TrueClock command_clock_{};
+  bool waits_for_client_ = false;  // in the middle of a command
+  bool is_ending_ = false;         // its commit has begun
+  bool is_syncing_ = false;        // and waits for a standby
+  bool has_exported_ = false;      // its snapshot
 
   MonotonicTime client_at_;
   MonotonicTime message_at_ = MonotonicTime::none();
   MonotonicTime interrupt_at_ = MonotonicTime::none();
   MonotonicTime terminate_at_ = MonotonicTime::none();
+  MonotonicTime check_at_ = MonotonicTime::none();  // for interrupts
   MonotonicTime acting_at_ = MonotonicTime::none();
   std::uint32_t message_nonce_ = 0;
+
+  ActionRequest signalled_{};         // what the signal under way is about
+  std::uint32_t accepted_nonce_ = 0;  // by the handler, for the transaction that runs
+  bool is_cancel_pending_ = false;
+  bool is_terminate_pending_ = false;
 
   MessageGate gate_{};
   std::uint64_t message_position_ = 0;

@@ -3,8 +3,58 @@
 
 namespace pgleak {
 
-bool SimulatedSession::is_asleep() const {
-  return entry.id.pid > 0 && !is_exiting_ && !acting_at_.is_set() && !is_active(entry.state);
+SessionWait SimulatedSession::wait() const {
+  if (entry.id.pid == 0 || is_exiting_ || acting_at_.is_set()) return SessionWait::kOther;
+  if (waits_for_standby()) return SessionWait::kSyncRep;
+  return waits_for_client_ || !is_active(entry.state) ? SessionWait::kClientRead : SessionWait::kOther;
+}
+
+// --- a signal to an active session, as backend/active_action handles it ---
+
+// It is handled before the scanner looks again.
+void SimulatedSession::send_interrupt(const ActionRequest& request) {
+  signalled_ = request;
+  interrupt_at_ = after(kActionPollInterval);
+}
+
+void SimulatedSession::handle_interrupt() {
+  const ArmedSignal armed = action.armed_signal();
+  if (armed.nonce == 0) {
+    is_cancel_pending_ = true;
+  } else if (action.reply_to(armed.nonce) != Reply::kNone) {
+    return;
+  } else if (is_ending_ || !has_transaction_ || backend.report().ended_count != armed.xact_seq) {
+    action.reply(armed.nonce, Reply::kRefused);
+    return;
+  } else {
+    accepted_nonce_ = armed.nonce;
+    action.reply(armed.nonce, Reply::kActing);
+    TrueTransaction& transaction = transactions_[xact_seq_];
+    (armed.action == Action::kTerminate ? transaction.has_accepted_terminate
+                                        : transaction.has_accepted_cancel) = true;
+    (armed.action == Action::kTerminate ? is_terminate_pending_ : is_cancel_pending_) = true;
+  }
+  // Some code does not check for long.
+  check_at_ = after(machine_.random.chance(80) ? kDeliveryTime : 15 * kSecond);
+}
+
+void SimulatedSession::check_interrupts() {
+  check_at_ = MonotonicTime::none();
+  if (is_ending_) return;
+  if (is_terminate_pending_) {
+    // A wait for the client ends by it too.
+    note_deed(signalled_);
+    transactions_[xact_seq_].is_terminated = true;
+    exit();
+    return;
+  }
+  if (!is_cancel_pending_ || waits_for_client_) return;
+  is_cancel_pending_ = false;
+  if (!is_active(entry.state) || !has_transaction_) return;
+  note_deed(signalled_);
+  if (machine_.random.chance(10)) return;  // a function has caught it and goes on
+  if (!has_savepoint_) transactions_[xact_seq_].is_cancelled = true;
+  fail();
 }
 
 void SimulatedSession::send_message(std::uint32_t nonce) {
@@ -20,7 +70,8 @@ bool SimulatedSession::is_meant(const ActionRequest& request) const {
 
 void SimulatedSession::note_deed(const ActionRequest& request) {
   machine_.log.push_back(
-      LogEntry{LogEntry::Kind::kDeed, request.action, request.reason.leak_id, is_meant(request)});
+      LogEntry{LogEntry::Kind::kDeed, request.action, request.reason.leak_id,
+               entry.id == request.session && is_in_block() && xact_seq_ == request.xact_seq});
 }
 
 void SimulatedSession::handle_message() {
@@ -34,7 +85,7 @@ void SimulatedSession::handle_message() {
 
 bool SimulatedSession::may_act(const ActionRequest& request) const {
   return is_meant(request) && is_idle_in_transaction(entry.state) &&
-         machine_.time.monotonic() <= request.expires_at;
+         machine_.time.monotonic() <= request.expires_at && !(request.spares_exported && has_exported_);
 }
 
 void SimulatedSession::act_on(const ActionRequest& request) {

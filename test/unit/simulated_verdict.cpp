@@ -48,8 +48,13 @@ void Witness::closed(const TrueTransaction& truth, const Episode& episode, Outco
   coverage_.add(std::string("outcome: ") + name_of(outcome));
   const Outcome expected = expected_outcome(truth);
   expect(expected != Outcome::kNone, "no episode closes while its transaction goes on");
+  // A cancel by a signal counts if its effect was seen in time, which only the scanner knows.
+  const bool may_be_cancelled = truth.has_accepted_cancel && outcome == Outcome::kCancelled;
+  const bool is_seen_late = truth.has_accepted_cancel && expected == Outcome::kCancelled;
   const bool is_true =
-      outcome == expected || (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
+      outcome == expected ||
+      ((may_be_cancelled || is_seen_late) && is_no_success(outcome) && is_no_success(expected)) ||
+      (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
   const std::string promise = std::string("the outcome is what happened; it says ") + name_of(outcome) +
                               " instead of " + name_of(expected);
   expect(is_true, promise.c_str());
@@ -67,7 +72,13 @@ void Witness::closes(bool is_open) { expect(is_open, "only what is open closes")
 
 void Witness::tried_signal(bool is_open) { expect(is_open, "no signal without an open episode"); }
 
-void Witness::finished(bool is_open, const ActionState& state) {
+void Witness::finished(bool is_open, const Episode& episode) {
+  const ActionState& state = episode.progress.action;
+  // Another action starts the count again.
+  no_effects_[{episode.leak_id, state.last == Action::kCancel ? Action::kTerminate : Action::kCancel}] = {};
+  NoEffects& vain = no_effects_[{episode.leak_id, state.last}];
+  vain = had_no_effect(state.result) ? NoEffects{vain.in_a_row + 1, scan_now_} : NoEffects{};
+  if (vain.in_a_row > 1) expect(!is_reported(episode.progress), "no effect is reported once");
   expect(is_open, "an action is over before its episode is");
   coverage_.add(std::string("result: ") + name_of(state.last) + " " + name_of(state.result));
   expect(state.result != ActionResult::kRequested && state.result != ActionResult::kNone,
@@ -77,7 +88,7 @@ void Witness::finished(bool is_open, const ActionState& state) {
 void Witness::answered(std::uint64_t request_id, ActionResult result) {
   expect(open_requests_.erase(request_id) == 1, "a request gets one answer");
   coverage_.add(std::string("answer: ") + name_of(result));
-  expect(result == ActionResult::kDone || result == ActionResult::kSkipped || result == ActionResult::kUnsafe,
+  expect(has_failed(result) || result == ActionResult::kDone || result == ActionResult::kStandby,
          "an answer says how it ended");
 }
 
@@ -121,6 +132,8 @@ bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode
                               const LimitFacts& facts, const ScanInputs& inputs) {
   if (books_[slot].was_busy || open.progress.action.result == ActionResult::kRequested) return false;
   if (session->is_superuser && !inputs.act_on_superusers) return false;
+  if (session->is_declared() && !inputs.act_on_declared) return false;
+  if (session->held.waits || session->wait() == SessionWait::kSyncRep) return false;
   const bool is_resting = warned_about_rate_.is_set() && scan_now_ - warned_about_rate_ < kMinute;
   return inputs.rules_are_loaded && !is_resting &&
          grade(session->held) >= facts.own_min_impact.value_or(inputs.server_min_impact);

@@ -54,7 +54,7 @@ void Witness::decided_twice(const Decision& a, const Decision& b) {
              a.step == b.step && a.action == b.action && a.outcome == b.outcome &&
              a.next_due_in == b.next_due_in && a.decide_again == b.decide_again && a.finished == b.finished &&
              a.ages.idle == b.ages.idle && a.ages.transaction == b.ages.transaction &&
-             a.refuses_manual == b.refuses_manual && a.warns_about_rate == b.warns_about_rate &&
+             a.manual_answer == b.manual_answer && a.warns_about_rate == b.warns_about_rate &&
              a.warns_about_rules == b.warns_about_rules,
          "the same snapshot twice is the same decision");
 }
@@ -85,8 +85,9 @@ void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot
   if (decision.episode == EpisodeStep::kOpen) check_opening(books, *session, snapshot, inputs, decision);
   if (decision.episode == EpisodeStep::kKeep && open != nullptr) check_progress(*open, decision);
   check_step(*session, snapshot, open, inputs, decision);
-  if (decision.refuses_manual) coverage_.add("refuses a request");
-  expect(decision.refuses_manual <= snapshot.manual.has_value(), "only a request is refused");
+  if (decision.manual_answer) coverage_.add("refuses a request");
+  expect(decision.manual_answer.has_value() <= snapshot.manual.has_value(), "only a request is refused");
+  if (decision.finished && open != nullptr) check_finished(*session, snapshot, *open, *decision.finished);
   books.next_promise = MonotonicTime::none();
   if (decision.decide_again || session->changes != books.changes) return;
   books.next_promise = decision.next_due_in == kForever ? MonotonicTime{INT64_MAX}
@@ -100,8 +101,9 @@ void Witness::check_clocks(Books* books, SimulatedSession* session, const Sessio
   expect(decision.ages.idle.has_value() == is_idle_in_transaction(status.state),
          "the idle clock runs while a session is idle in "
          "its transaction");
-  check_pace(&books->idle, snapshot, status.state_start, decision.ages.idle);
-  check_pace(&books->transaction, snapshot, current_block(status).xact_start, decision.ages.transaction);
+  check_pace(&books->idle, snapshot, status.state_start, 0, decision.ages.idle);
+  check_pace(&books->transaction, snapshot, current_block(status).xact_start, current_block(status).xact_seq,
+             decision.ages.transaction);
   if (!shows_same_transaction(*session, status)) return;
   if (decision.ages.transaction)
     session->open.see(snapshot.now, machine_.clock_changes, inputs.previous.at_transaction);
@@ -110,14 +112,15 @@ void Witness::check_clocks(Books* books, SimulatedSession* session, const Sessio
 }
 
 void Witness::check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
-                         std::optional<Micros> age) {
+                         XactSeq xact_seq, std::optional<Micros> age) {
   if (!age) return;
   expect(*age >= Micros{0}, "no age is negative");
-  if (measured->started_at == started_at && measured->session == snapshot.status.id)
+  if (measured->started_at == started_at && measured->xact_seq == xact_seq &&
+      measured->session == snapshot.status.id)
     expect(*age - measured->age == snapshot.now.monotonic - measured->at,
            "a clock that has begun to run goes on at the "
            "pace of the machine");
-  *measured = Measured{started_at, snapshot.status.id, snapshot.now.monotonic, *age};
+  *measured = Measured{started_at, xact_seq, snapshot.status.id, snapshot.now.monotonic, *age};
 }
 
 void Witness::check_opening(const Books& books, const SimulatedSession& session,
@@ -151,6 +154,24 @@ void Witness::check_opening(const Books& books, const SimulatedSession& session,
     expect(snapshot.now.monotonic - (detection.age - detection.limit) >= books.promised,
            "the next scan is asked for before a leak "
            "becomes due");
+}
+
+// What the scanner calls done is compared with what really happened, at that moment or before.
+void Witness::check_finished(SimulatedSession& session, const SessionSnapshot& snapshot, const Episode& open,
+                             ActionResult result) {
+  if (!snapshot.action.is_signal || result != ActionResult::kDone) return;
+  const TrueTransaction& truth = session.transaction(open.xact_seq);
+  const bool is_there = session.entry.id == open.session && session.is_running();
+  if (snapshot.action.action == Action::kTerminate) {
+    expect(truth.has_accepted_terminate && !is_there, "a terminate is done when its backend is gone");
+    return;
+  }
+  expect(truth.has_accepted_cancel, "a cancel that is done was accepted by its target");
+  expect(!is_there || session.entry.state_start != snapshot.action.state_start,
+         "a cancel is done when its query has ended");
+  expect(
+      snapshot.watched_end != TransactionEnd::kCommitted && snapshot.watched_end != TransactionEnd::kPrepared,
+      "what has committed is never called cancelled");
 }
 
 void Witness::check_progress(const Episode& open, const Decision& decision) {
@@ -190,6 +211,7 @@ void Witness::check_step(const SimulatedSession& session, const SessionSnapshot&
   if (!begins) return;
   expect(decision.episode == EpisodeStep::kKeep, "an action that begins is written down");
   expect(snapshot.action.action == Action::kNone, "one action at a time");
+  expect(snapshot.wait != SessionWait::kSyncRep, "a session that waits for a standby is never touched");
   if (decision.is_manual) {
     expect(snapshot.manual && decision.action == snapshot.manual->action &&
                snapshot.manual->session == open->session && snapshot.manual->xact_seq == open->xact_seq &&
@@ -210,6 +232,8 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
   expect((decision.step == ActionStep::kDryRun) == inputs.dry_run, "a dry run does nothing");
   expect(!session.is_superuser || inputs.act_on_superusers || !shows_same_idle(session, snapshot.status),
          "limits leave superusers alone");
+  expect(!snapshot.is_declared || inputs.act_on_declared, "limits leave declared sessions alone");
+  expect(!snapshot.held->waits, "limits spare the victims");
   expect(inputs.rules_are_loaded || (now - born_ >= kMinute && rules_warnings_ == 1),
          "limits wait a minute for the rules, and say so "
          "when they act without");
@@ -233,7 +257,14 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
     expect(now >= last.retry_at, "an action is repeated after its pause");
   expect(last.last != decision.action || last.result != ActionResult::kDryRun || !inputs.dry_run,
          "a dry run is told once");
-  check_rate(now, inputs.max_actions_per_minute);
+  NoEffects& vain = no_effects_[{open.leak_id, decision.action}];
+  if (vain.in_a_row > 0) {
+    const Micros pause = vain.in_a_row > 6 ? kMinute : kSecond * (1 << (vain.in_a_row - 1));
+    expect(now - vain.last >= std::min(pause, kMinute), "what had no effect rests from 1 s to 1 min");
+    coverage_.add("tries again after no effect");
+  }
+  if (vain.in_a_row == 0 && !inputs.dry_run) check_rate(now, inputs.max_actions_per_minute);
+  if (inputs.dry_run) vain = NoEffects{};
 }
 
 void Witness::check_rate(MonotonicTime now, std::int32_t most) {

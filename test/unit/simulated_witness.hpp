@@ -52,7 +52,7 @@ class Witness {
   void closed(const TrueTransaction& truth, const Episode& episode, Outcome outcome);
   void noted_evidence(const Episode& episode, const Decision& decision);
   void tried_signal(bool is_open);
-  void finished(bool is_open, const ActionState& state);
+  void finished(bool is_open, const Episode& episode);
 
   // --- requests by hand ---
   void asked(std::uint64_t request_id) { open_requests_.insert(request_id); }
@@ -66,6 +66,7 @@ class Witness {
   // One thing that a clock measured, and what it showed last.
   struct Measured {
     WallTime started_at;
+    XactSeq xact_seq;  // if it is a transaction
     SessionId session;
     MonotonicTime at;
     Micros age;
@@ -79,13 +80,21 @@ class Witness {
     MonotonicTime next_promise;  // if the scan defers nothing
   };
 
+  // The attempts of one action on one leak that had no effect, since any other result.
+  struct NoEffects {
+    int in_a_row = 0;
+    MonotonicTime last = MonotonicTime::none();
+  };
+
   void expect(bool holds, const char* promise);
   void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                     const ScanInputs& inputs, const Decision& decision);
-  void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at,
+  void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at, XactSeq xact_seq,
                   std::optional<Micros> age);
   void check_opening(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
                      const ScanInputs& inputs, const Decision& decision);
+  void check_finished(SimulatedSession& session, const SessionSnapshot& snapshot, const Episode& open,
+                      ActionResult result);
   void check_progress(const Episode& open, const Decision& decision);
   void check_step(const SimulatedSession& session, const SessionSnapshot& snapshot, const Episode* open,
                   const ScanInputs& inputs, const Decision& decision);
@@ -108,6 +117,7 @@ class Witness {
   std::set<std::int64_t> open_leaks_;
   std::set<std::uint64_t> open_requests_;
   std::vector<MonotonicTime> limit_actions_;
+  std::map<std::pair<std::int64_t, Action>, NoEffects> no_effects_;
   MonotonicTime warned_about_rate_ = MonotonicTime::none();
   int rules_warnings_ = 0;
 };

@@ -117,7 +117,7 @@ TEST(LivesTest, TenThousandLivesKeepEveryPromise) { live_all(0, 10'000); }
 
 // Else a promise might be kept because nothing put it to the test.
 TEST(LivesTest, LivesComeToAllThatCanHappen) {
-  const Coverage all = live_all(20'000, 22'000);
+  const Coverage all = live_all(20'000, 45'000);
   for (const char* what : {
            "opens by the idle clock",
            "opens by the transaction clock",
@@ -142,7 +142,27 @@ TEST(LivesTest, LivesComeToAllThatCanHappen) {
            "answer: done",
            "answer: skipped",
            "answer: not possible safely",
+           "answer: waits for a synchronous standby",
            "refuses a request",
+           "result: cancel no effect",
+           "result: cancel no effect: waits for its client",
+           "tries again after no effect",
+           "signal: accepted cancel",
+           "signal: accepted terminate",
+           "signal: refused",
+           "signal: moved on between check and signal",
+           "signal: another transaction runs",
+           "signal: a commit is let go",
+           "signal: caught by a savepoint",
+           "signal: the statement has ended before",
+           "signal: withdrawn with the transaction",
+           "committed after an accepted cancel",
+           "held: superuser",
+           "held: declared idle on purpose",
+           "held: synchronous standby",
+           "held: waits behind pid 99",
+           "held: dry run",
+           "a transaction of one message",
            "warns about rules",
            "warns about the rate",
            "an action is due",

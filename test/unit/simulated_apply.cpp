@@ -5,10 +5,10 @@ namespace pgleak {
 
 void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const Decision& decision,
                              Scan* scan) {
+  if (decision.clocks) record(slot).clocks = *decision.clocks;
   // It has been withdrawn: nothing has begun, and nothing has failed.
   if (decision.is_manual && !take_manual_request(slot)) return;
   if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
-  if (decision.clocks) record(slot).clocks = *decision.clocks;
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;
@@ -142,6 +142,8 @@ void SimulatedScanner::signal_active(int slot, Now now) {
   }
   // Between the check and the signal the session may end its transaction and begin another.
   let_sessions_go_on();
+  if (machine_.random.chance(30)) session(slot).hurry(1 + machine_.random.below(5));
+  if (!session(slot).is_meant(request)) machine_.coverage.add("signal: moved on between check and signal");
   session(slot).send_interrupt(request);
 }
 

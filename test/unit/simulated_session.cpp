@@ -7,7 +7,7 @@ namespace pgleak {
 namespace {
 
 constexpr Micros kLongestPause = 2 * kMinute;
-constexpr Micros kLongestStatement = 20 * kSecond;
+constexpr Micros kLongestStatement = kMinute;
 
 }  // namespace
 
@@ -79,6 +79,14 @@ void SimulatedSession::step() {
       exit();
     }
   } else if (is_due(&client_at_)) {
+    act_as_client();
+  }
+}
+
+void SimulatedSession::hurry(int steps) {
+  for (int i = 0; i < steps && client_at_.is_set() && !acting_at_.is_set(); i++) {
+    changes++;
+    machine_.time.pass(machine_.random.duration(100_us));
     act_as_client();
   }
 }
@@ -158,6 +166,9 @@ void SimulatedSession::act_as_client() {
   }
   if (entry.id.pid == 0) {
     connect();
+  } else if (is_terminate_pending_ && !is_active(entry.state)) {
+    exit();
+    return;
   } else if (!is_claimed_) {
     set_up();
   } else if (is_ending_) {
@@ -175,10 +186,6 @@ void SimulatedSession::act_as_client() {
   } else {
     start(choose_command());
     if (machine_.random.chance(50)) finish();
-  }
-  if (is_terminate_pending_ && !is_active(entry.state)) {
-    exit();
-    return;
   }
   hold_something();
   client_at_ = after(is_active(entry.state) ? kLongestStatement : kLongestPause);
@@ -237,8 +244,8 @@ void SimulatedSession::finish() {
       return;
     case Command::kBeginCommitBegin:
       end_block(TransactionEnd::kCommitted);
-      begin_transaction();
-      is_explicit_ = true;
+      begin_next();
+      if (machine_.random.chance(50)) return;
       break;
     case Command::kBegin:
       is_explicit_ = true;
@@ -261,8 +268,8 @@ void SimulatedSession::finish_in_block() {
                 : command_ == Command::kPrepare ? TransactionEnd::kPrepared
                                                 : TransactionEnd::kCommitted);
       if (command_ != Command::kCommitAndBegin) break;
-      begin_transaction();
-      is_explicit_ = true;
+      begin_next();
+      if (machine_.random.chance(50)) return;
       break;
     }
     case Command::kSavepoint:
@@ -291,6 +298,7 @@ void SimulatedSession::begin_transaction() {
   entry.xact_start = entry.state_start;
   open.start(machine_);
   open.shown_since = command_clock_.since;
+  if (open.since != open.shown_since) machine_.coverage.add("a transaction of one message");
   if (command_clock_.clock_changes != machine_.clock_changes) open.clock_changes = -1;
 }
 
@@ -298,8 +306,7 @@ void SimulatedSession::begin_transaction() {
 void SimulatedSession::begin_end() {
   is_ending_ = true;
   is_syncing_ = machine_.random.chance(50);
-  if (accepted_nonce_ != 0) is_cancel_pending_ = false;
-  accepted_nonce_ = 0;
+  withdraw_cancel();
 }
 
 void SimulatedSession::finish_end() {
@@ -307,10 +314,24 @@ void SimulatedSession::finish_end() {
   is_syncing_ = false;
 }
 
-// Withdraws what is pending, as finish_transaction_end() of backend/active_action.
-void SimulatedSession::end_block(TransactionEnd how) {
-  if (has_transaction_ && accepted_nonce_ != 0) is_cancel_pending_ = false;
+// As backend/active_action does when a transaction begins to commit, or has ended.
+void SimulatedSession::withdraw_cancel() {
+  if (accepted_nonce_ != 0 && is_cancel_pending_) {
+    is_cancel_pending_ = false;
+    machine_.coverage.add("signal: withdrawn with the transaction");
+  }
   accepted_nonce_ = 0;
+}
+
+// The next transaction of the same message, which may go on for a while.
+void SimulatedSession::begin_next() {
+  begin_transaction();
+  is_explicit_ = true;
+  command_ = Command::kStatement;
+}
+
+void SimulatedSession::end_block(TransactionEnd how) {
+  if (has_transaction_) withdraw_cancel();
   is_ending_ = false;
   waits_for_client_ = has_exported_ = false;
   if (has_transaction_) backend.publish_end(how, entry.xact_start);
@@ -327,8 +348,7 @@ void SimulatedSession::fail() {
     return;
   }
   if (has_transaction_ && !has_savepoint_) {
-    if (accepted_nonce_ != 0) is_cancel_pending_ = false;
-    accepted_nonce_ = 0;
+    withdraw_cancel();
     backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
     entry.xact_start = WallTime::none();
     has_transaction_ = false;
@@ -339,6 +359,7 @@ void SimulatedSession::fail() {
 
 void SimulatedSession::show_idle(SessionState state) {
   // A cancel that comes while the next command is awaited is ignored.
+  if (is_cancel_pending_) machine_.coverage.add("signal: the statement has ended before");
   is_cancel_pending_ = false;
   entry.state = state;
   entry.state_start = machine_.time.wall();
@@ -352,6 +373,7 @@ void SimulatedSession::hold_something() {
   if (!has_transaction_) return;
   if (random.chance(5)) has_exported_ = true;
   held.waits = is_active(entry.state) && random.chance(15);
+  if (held.waits) held.root_pid = 99;
   if (random.chance(50)) held.locks = random.below(5);
   if (random.chance(40)) held.xid = 900;
   if (random.chance(40)) held.xmin = 890;

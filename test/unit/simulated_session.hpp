@@ -7,7 +7,9 @@
 #define PGLEAK_TEST_UNIT_SIMULATED_SESSION_HPP
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "core/decision.hpp"
@@ -33,6 +35,16 @@ class Random {
   std::uint64_t state_;
 };
 
+// How often the lives came to something, so that no promise is kept because it was never put to the test.
+struct Coverage {
+  std::map<std::string, int> count;
+  void add(const std::string& what) { count[what]++; }
+  int count_of(const std::string& what) const {
+    const auto found = count.find(what);
+    return found != count.end() ? found->second : 0;
+  }
+};
+
 // What was written down about an action, or done to a session, in the order of time.
 struct LogEntry {
   enum class Kind : std::uint8_t { kEvidence, kDeed };
@@ -51,6 +63,7 @@ struct Machine {
   int clock_changes = 0;  // how often somebody set the wall clock
   std::int32_t last_pid = 1000;
   std::vector<LogEntry> log;
+  Coverage coverage;
   bool is_scanner_woken = false;  // a backend has answered
 };
 
@@ -110,6 +123,7 @@ class SimulatedSession {
   // --- its life ---
   MonotonicTime next_at() const;  // when it next does something
   void step();                    // does it
+  void hurry(int steps);          // its client does what it would do next, now
   void leave();                   // the client disconnects now, and nobody takes the slot again
 
   // --- the truth ---
@@ -153,9 +167,11 @@ class SimulatedSession {
   void finish();
   void finish_in_block();
   void begin_transaction();
+  void begin_next();
   void end_block(TransactionEnd how);
   void begin_end();
   void finish_end();
+  void withdraw_cancel();
   void fail();
   void handle_interrupt();
   void check_interrupts();

@@ -11,10 +11,14 @@ SessionWait SimulatedSession::wait() const {
 
 // --- a signal to an active session, as backend/active_action handles it ---
 
-// It is handled before the scanner looks again.
+// A process that runs handles a signal before it does anything else, and before the scanner's next scan. One
+// that is stopped handles it first when it goes on, here before the scanner gives it up.
 void SimulatedSession::send_interrupt(const ActionRequest& request) {
   signalled_ = request;
-  interrupt_at_ = after(kActionPollInterval);
+  if (is_meant(request) && machine_.random.chance(20))
+    interrupt_at_ = after(900 * kMillisecond);
+  else if (is_running())
+    handle_interrupt();
 }
 
 void SimulatedSession::handle_interrupt() {
@@ -25,9 +29,17 @@ void SimulatedSession::handle_interrupt() {
     return;
   } else if (is_ending_ || !has_transaction_ || backend.report().ended_count != armed.xact_seq) {
     action.reply(armed.nonce, Reply::kRefused);
+    machine_.coverage.add("signal: refused");
+    if (is_ending_) machine_.coverage.add("signal: a commit is let go");
+    if (has_transaction_ && backend.report().ended_count != armed.xact_seq)
+      machine_.coverage.add("signal: another transaction runs");
     return;
   } else {
+    machine_.coverage.add(std::string("signal: accepted ") + to_string(armed.action));
     accepted_nonce_ = armed.nonce;
+    // A terminate is meant for the session, and cannot be withdrawn: it hits what was judged, or that is
+    // over.
+    if (armed.action == Action::kTerminate) note_deed(signalled_);
     action.reply(armed.nonce, Reply::kActing);
     TrueTransaction& transaction = transactions_[xact_seq_];
     (armed.action == Action::kTerminate ? transaction.has_accepted_terminate
@@ -35,15 +47,20 @@ void SimulatedSession::handle_interrupt() {
     (armed.action == Action::kTerminate ? is_terminate_pending_ : is_cancel_pending_) = true;
   }
   // Some code does not check for long.
-  check_at_ = after(machine_.random.chance(80) ? kDeliveryTime : 15 * kSecond);
+  check_at_ = after(machine_.random.chance(80) || !is_active(entry.state) ? kDeliveryTime : 15 * kSecond);
 }
 
 void SimulatedSession::check_interrupts() {
   check_at_ = MonotonicTime::none();
-  if (is_ending_) return;
+  if (is_ending_) {
+    // The server would acknowledge a commit that no standby has.
+    if (is_syncing_ && is_cancel_pending_)
+      machine_.log.push_back(
+          LogEntry{LogEntry::Kind::kDeed, Action::kCancel, signalled_.reason.leak_id, false});
+    return;
+  }
   if (is_terminate_pending_) {
     // A wait for the client ends by it too.
-    note_deed(signalled_);
     transactions_[xact_seq_].is_terminated = true;
     exit();
     return;
@@ -53,6 +70,7 @@ void SimulatedSession::check_interrupts() {
   if (!is_active(entry.state) || !has_transaction_) return;
   note_deed(signalled_);
   if (machine_.random.chance(10)) return;  // a function has caught it and goes on
+  if (has_savepoint_) machine_.coverage.add("signal: caught by a savepoint");
   if (!has_savepoint_) transactions_[xact_seq_].is_cancelled = true;
   fail();
 }

@@ -47,10 +47,13 @@ void Witness::closed(const TrueTransaction& truth, const Episode& episode, Outco
   expect(open_leaks_.erase(episode.leak_id) == 1, "an episode closes once");
   coverage_.add(std::string("outcome: ") + name_of(outcome));
   const Outcome expected = expected_outcome(truth);
+  if (truth.has_accepted_cancel && outcome == Outcome::kCommitted)
+    coverage_.add("committed after an accepted cancel");
   expect(expected != Outcome::kNone, "no episode closes while its transaction goes on");
-  // A cancel by a signal counts if its effect was seen in time, which only the scanner knows.
+  // A signal counts if its effect was seen in time, which only the scanner knows.
   const bool may_be_cancelled = truth.has_accepted_cancel && outcome == Outcome::kCancelled;
-  const bool is_seen_late = truth.has_accepted_cancel && expected == Outcome::kCancelled;
+  const bool is_seen_late = (truth.has_accepted_cancel && expected == Outcome::kCancelled) ||
+                            (truth.has_accepted_terminate && expected == Outcome::kTerminated);
   const bool is_true =
       outcome == expected ||
       ((may_be_cancelled || is_seen_late) && is_no_success(outcome) && is_no_success(expected)) ||

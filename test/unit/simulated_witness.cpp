@@ -85,11 +85,19 @@ void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot
   if (decision.episode == EpisodeStep::kOpen) check_opening(books, *session, snapshot, inputs, decision);
   if (decision.episode == EpisodeStep::kKeep && open != nullptr) check_progress(*open, decision);
   check_step(*session, snapshot, open, inputs, decision);
+  if (decision.hold.reason != HoldReason::kNone) {
+    char hold[kHoldSize];
+    describe_hold(decision.hold, hold);
+    coverage_.add(std::string("held: ") + hold);
+    expect(decision.next_action == Action::kNone, "what is held off is not announced");
+  }
   if (decision.manual_answer) coverage_.add("refuses a request");
   expect(decision.manual_answer.has_value() <= snapshot.manual.has_value(), "only a request is refused");
   if (decision.finished && open != nullptr) check_finished(*session, snapshot, *open, *decision.finished);
   books.next_promise = MonotonicTime::none();
-  if (decision.decide_again || session->changes != books.changes) return;
+  // An action under way asks for the next scan itself.
+  if (decision.decide_again || session->changes != books.changes || snapshot.action.action != Action::kNone)
+    return;
   books.next_promise = decision.next_due_in == kForever ? MonotonicTime{INT64_MAX}
                                                         : snapshot.now.monotonic + decision.next_due_in;
 }
@@ -264,7 +272,9 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
     coverage_.add("tries again after no effect");
   }
   if (vain.in_a_row == 0 && !inputs.dry_run) check_rate(now, inputs.max_actions_per_minute);
-  if (inputs.dry_run) vain = NoEffects{};
+  if (inputs.dry_run)
+    for (const Action action : {Action::kCancel, Action::kTerminate})
+      no_effects_.erase({open.leak_id, action});
 }
 
 void Witness::check_rate(MonotonicTime now, std::int32_t most) {

@@ -18,19 +18,10 @@
 
 namespace pgleak {
 
-// How often the lives came to something, so that no promise is kept because it was never put to the test.
-struct Coverage {
-  std::map<std::string, int> count;
-  void add(const std::string& what) { count[what]++; }
-  int count_of(const std::string& what) const {
-    const auto found = count.find(what);
-    return found != count.end() ? found->second : 0;
-  }
-};
-
 class Witness {
  public:
-  explicit Witness(Machine* machine) : machine_(*machine), born_(machine->time.monotonic()) {}
+  explicit Witness(Machine* machine)
+      : machine_(*machine), born_(machine->time.monotonic()), coverage_(machine->coverage) {}
 
   // Empty while everything that must hold does.
   const std::string& first_violation() const { return first_violation_; }
@@ -108,8 +99,8 @@ class Witness {
 
   Machine& machine_;
   MonotonicTime born_;
+  Coverage& coverage_;
   std::string first_violation_;
-  Coverage coverage_;
   std::map<int, Books> books_;
   MonotonicTime scan_now_ = MonotonicTime::none();
 

@@ -74,8 +74,8 @@ void publish_end(TransactionEnd how) {
   // one back, then runs its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   const XactSeq xact_seq = my_slot->backend.report().ended_count;
-  const std::uint32_t cancelled_by = finish_transaction_end(how == TransactionEnd::kRolledBack);
-  if (cancelled_by != 0) note_cancelled_block(cancelled_by, xact_seq);
+  const ActionReason* const cancelled = finish_transaction_end(how == TransactionEnd::kRolledBack);
+  if (cancelled != nullptr) note_cancelled_block(*cancelled, xact_seq);
   if (how == TransactionEnd::kRolledBack)
     my_slot->backend.publish_debris(false);  // an error has ended the command
   // Only an aborted block needs the start of its transaction; see current_block().

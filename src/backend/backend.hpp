@@ -85,13 +85,20 @@ void install_signal_handler();
 void begin_transaction_end();
 
 // Call when the transaction has ended. Withdraws a cancel that the server has not processed, before the next
-// transaction begins. Returns the nonce of the request that rolled the transaction back, or 0. Never
-// ereports.
-std::uint32_t finish_transaction_end(bool has_rolled_back);
+// transaction begins. Returns why pgleak's cancel rolled the transaction back, or nullptr if it did not.
+// Never ereports.
+const ActionReason* finish_transaction_end(bool has_rolled_back);
 
-// Records that the request with this nonce rolled back the transaction `xact_seq`, for
-// current_cancelled_block(). Never ereports.
-void note_cancelled_block(std::uint32_t nonce, XactSeq xact_seq);
+// True while a cancel of pgleak was accepted and has not ended the transaction.
+bool has_accepted_cancel();
+
+// Call when the next statement of the transaction starts: a cancel that is not pending any more came after
+// the end of the one before, and the server has ignored it. Never ereports.
+void forget_ignored_cancel();
+
+// Records that pgleak's cancel rolled back the transaction `xact_seq`, for current_cancelled_block(). Never
+// ereports.
+void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq);
 
 // --- commit_guard.cpp: makes COMMIT fail after a rollback in place ---
 

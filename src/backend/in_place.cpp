@@ -152,10 +152,8 @@ void install_in_place() {
   CacheRegisterSyscacheCallback(LANGNAME, on_message, Datum{0});
 }
 
-void note_cancelled_block(std::uint32_t nonce, XactSeq xact_seq) {
-  ActionRequest request;
-  if (!my_slot->action.request.read(&request) || request.nonce != nonce) return;
-  cancelled_block = CancelledBlock{xact_seq, from_timestamp(GetCurrentTimestamp()), request.reason};
+void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq) {
+  cancelled_block = CancelledBlock{xact_seq, from_timestamp(GetCurrentTimestamp()), reason};
   has_cancelled_block = true;
 }
 

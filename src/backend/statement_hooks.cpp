@@ -134,6 +134,7 @@ enum class Meaning { kNothing, kSet, kDiscard, kDebris };
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
+  if (has_accepted_cancel()) forget_ignored_cancel();
   // Without a trail and without a cancelled block, this costs two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
@@ -151,6 +152,7 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
 }
 
 void executor_start(QueryDesc* query, int flags) {
+  if (has_accepted_cancel()) forget_ignored_cancel();
   if (my_trail != nullptr && is_clients_statement(query->plannedstmt))
     remember(query->plannedstmt, query->sourceText);
   next_executor_start(query, flags);

@@ -125,20 +125,25 @@ ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionSt
 ActionResult check_signal(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   const RunningAction& action = snapshot.action;
   const Micros elapsed = snapshot.now.monotonic - action.started_at;
-  const bool has_accepted = snapshot.reply == Reply::kActing;
+  // kActing: accepted, and not seen to have an effect yet. kDone: it has rolled the transaction back.
+  const bool has_accepted = snapshot.reply == Reply::kActing || snapshot.reply == Reply::kDone;
   if (snapshot.reply == Reply::kRefused) return ActionResult::kSkipped;
   // A transaction that committed after all was not cancelled, even if its session has left since.
   const bool has_committed =
       snapshot.watched_end == TransactionEnd::kCommitted || snapshot.watched_end == TransactionEnd::kPrepared;
   if (action.action == Action::kCancel && has_committed) return ActionResult::kSkipped;
-  if (!snapshot.is_present) return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
+  if (!snapshot.is_present) {
+    const bool is_seen =
+        snapshot.reply == Reply::kDone || (has_accepted && action.action == Action::kTerminate);
+    return is_seen ? ActionResult::kDone : ActionResult::kSkipped;
+  }
   if (action.action == Action::kTerminate) {
     if (elapsed >= kGracePeriod) *step = Decision::ActionStep::kTerminate;
     return ActionResult::kRequested;
   }
+  // The client may have rolled it back itself.
   if (snapshot.watched_end != TransactionEnd::kNone)
-    return has_accepted && snapshot.watched_end == TransactionEnd::kRolledBack ? ActionResult::kDone
-                                                                               : ActionResult::kSkipped;
+    return snapshot.reply == Reply::kDone ? ActionResult::kDone : ActionResult::kSkipped;
   if (snapshot.status.state_start != action.state_start)
     return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
   const bool waits_for_client =

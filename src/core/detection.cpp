@@ -11,7 +11,7 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   // The transactions of one message, one CALL or one VACUUM all show the start of the statement. So each has
   // a clock of its own, bounded by the scan that still saw the previous one.
-  if (block.exists && block.xact_seq != clocks->xact_seq) {
+  if (block.exists && block.xact_seq > clocks->xact_seq) {
     clocks->transaction = Stopwatch{};
     clocks->xact_seq = block.xact_seq;
   }

@@ -5,6 +5,8 @@
 #ifndef PGLEAK_PG_COMPAT_HPP
 #define PGLEAK_PG_COMPAT_HPP
 
+#include <csignal>
+
 #include "pg/postgres.hpp"
 
 extern "C" {
@@ -61,12 +63,19 @@ inline int my_proc_index() {
 #endif
 }
 
-// The arguments of a signal handler, for passing them on to another one.
+// Calls one of the server's signal handlers from a handler of our own.
+template <typename Handler>
+void call_handler(Handler handler, int signal, const siginfo_t* info) {
 #if PG_VERSION_NUM >= 190000
-#define PGLEAK_PASS_SIGNAL postgres_signal_arg, pg_siginfo
+  pg_signal_info sender{};
+  sender.pid = static_cast<decltype(sender.pid)>(info->si_pid);
+  sender.uid = static_cast<decltype(sender.uid)>(info->si_uid);
+  handler(signal, &sender);
 #else
-#define PGLEAK_PASS_SIGNAL postgres_signal_arg
+  (void)info;
+  handler(signal);
 #endif
+}
 
 // The type of a system cache id in a callback.
 #if PG_VERSION_NUM >= 190000

@@ -96,7 +96,8 @@ void signal_active(TrackedSession session, const Decision& decision, Now now) {
   action.nonce = next_nonce();
   session.action_slot().request.write([&action](ActionRequest* request) { request->nonce = action.nonce; });
   const ActionRequest& request = session.action_slot().request.current();
-  session.action_slot().arm_signal(ArmedSignal{action.nonce, decision.action, request.xact_seq});
+  session.action_slot().arm_signal(
+      ArmedSignal{action.nonce, decision.action, decision.spares_exported, request.xact_seq});
   if (!send_interrupt(session, judged_of(request))) finish(session, ActionResult::kSkipped, now);
 }
 
@@ -173,7 +174,8 @@ void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const
       break;
     case Decision::ActionStep::kTerminate: {
       const ActionRequest& request = session.action_slot().request.current();
-      const bool is_sent = send_terminate(session, judged_of(request));
+      // One that has accepted the signal is on its way out.
+      const bool is_sent = send_terminate(session, judged_of(request)) || snapshot.reply == Reply::kActing;
       finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
       break;
     }

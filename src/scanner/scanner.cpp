@@ -170,6 +170,7 @@ void run_scanner() {
 void install_scanner() { register_worker("pgleak scanner", "pgleak_scanner_main"); }
 
 void scanner_main() {
+  shared->scanner_pid = MyProcPid;
   start_worker(&shared->scanner_proc);
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   prepare_lock_waits();

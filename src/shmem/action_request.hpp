@@ -31,7 +31,8 @@ struct ActionRequest {
 struct ArmedSignal {
   std::uint32_t nonce;  // 0: no signal of the scanner is under way
   Action action;
-  XactSeq xact_seq;  // of the one transaction that is meant
+  bool spares_exported;  // as in ActionRequest
+  XactSeq xact_seq;      // of the one transaction that is meant
 };
 
 class ActionSlot {
@@ -56,7 +57,8 @@ class ActionSlot {
   // Scanner: before it sends SIGINT, and when that is answered or given up.
   void arm_signal(const ArmedSignal& armed) {
     armed_seq_.store(armed.xact_seq, std::memory_order_relaxed);
-    armed_.store((static_cast<std::uint64_t>(armed.nonce) << 8) | static_cast<std::uint64_t>(armed.action),
+    armed_.store((static_cast<std::uint64_t>(armed.nonce) << 8) |
+                     (armed.spares_exported ? kSparesExported : 0) | static_cast<std::uint64_t>(armed.action),
                  std::memory_order_release);
   }
   void disarm_signal() { armed_.store(0, std::memory_order_release); }
@@ -64,12 +66,13 @@ class ActionSlot {
   // Target, in a signal handler.
   ArmedSignal armed_signal() const {
     const std::uint64_t packed = armed_.load(std::memory_order_acquire);
-    return ArmedSignal{static_cast<std::uint32_t>(packed >> 8), static_cast<Action>(packed & 0xFF),
-                       armed_seq_.load(std::memory_order_relaxed)};
+    return ArmedSignal{static_cast<std::uint32_t>(packed >> 8), static_cast<Action>(packed & 0x7F),
+                       (packed & kSparesExported) != 0, armed_seq_.load(std::memory_order_relaxed)};
   }
 
  private:
   std::atomic<std::uint64_t> reply_;
+  static constexpr std::uint64_t kSparesExported = 0x80;
   std::atomic<std::uint64_t> armed_;  // nonce and action; announces armed_seq_
   std::atomic<XactSeq> armed_seq_;
 };

@@ -84,6 +84,8 @@ struct SharedState {
 
   // Position of each worker's PGPROC, to wake it; kNoProcess while it is not running.
   std::atomic<std::int32_t> scanner_proc;
+  std::atomic<std::int32_t>
+      scanner_pid;  // of the last one: its signals are told by it; see backend/active_action.cpp
   std::atomic<std::int32_t> recorder_proc;
 
   // Written by the scanner.

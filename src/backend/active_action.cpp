@@ -21,6 +21,7 @@ extern "C" {
 #include "access/xact.h"
 #include "libpq/pqsignal.h"
 #include "tcop/tcopprot.h"
+#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 }
@@ -41,17 +42,26 @@ bool is_own_timeout() {
   return get_timeout_indicator(STATEMENT_TIMEOUT, false) || get_timeout_indicator(LOCK_TIMEOUT, false);
 }
 
-bool is_meant(const ArmedSignal& armed) {
-  return !is_ending && IsTransactionState() && my_slot->backend.report().ended_count == armed.xact_seq;
+// Other transactions depend on one that has exported its snapshot. Only limits spare it.
+bool is_spared(const ArmedSignal& armed) {
+  ActionRequest request;
+  if (!my_slot->action.request.read(&request) || request.nonce != armed.nonce) return true;
+  return request.spares_exported && XactHasExportedSnapshots();
 }
+
+bool is_meant(const ArmedSignal& armed) {
+  return !is_ending && IsTransactionState() && my_slot->backend.report().ended_count == armed.xact_seq &&
+         !is_spared(armed);
+}
+
+// The scanner sends one signal for each nonce, so one that comes after the answer is somebody else's.
+bool is_answered(const ArmedSignal& armed) { return my_slot->action.reply_to(armed.nonce) != Reply::kNone; }
 
 void handle_sigint(SIGNAL_ARGS) {
   const int saved_errno = errno;
   const ArmedSignal armed = my_slot->action.armed_signal();
-  if (armed.nonce == 0 || is_own_timeout()) {
+  if (armed.nonce == 0 || is_own_timeout() || is_answered(armed)) {
     StatementCancelHandler(PGLEAK_PASS_SIGNAL);
-  } else if (my_slot->action.reply_to(armed.nonce) != Reply::kNone) {
-    // The answer has been given: this is the same request once more.
   } else if (!is_meant(armed)) {
     my_slot->action.reply(armed.nonce, Reply::kRefused);
   } else {

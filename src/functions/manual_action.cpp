@@ -154,7 +154,7 @@ bool request_action(int pid, Action action) {
                       result == ActionResult::kNoEffectOnClientWait
                           ? errdetail("It waits for its client in the middle of a command.")
                           : 0,
-                      errhint("pgleak.terminate(%d) ends its connection.", pid)));
+                      errhint("Use pgleak.terminate(%d) to end its connection.", pid)));
   if (result == ActionResult::kStandby)
     ereport(WARNING,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -47,6 +47,7 @@ ALTER SYSTEM SET pgleak.log_query = 'sometimes';
 ALTER SYSTEM SET pgleak.pool_busy_percent = 0;
 ALTER SYSTEM SET pgleak.pool_busy_percent = 101;
 ALTER SYSTEM SET pgleak.pool_busy_after = '999ms';
+ALTER SYSTEM SET pgleak.act_on_declared = 'sometimes';
 \set VERBOSITY default
 
 -- Ordinary users cannot exempt themselves: not by SET, by a function's SET clause, for their role, for their database, or

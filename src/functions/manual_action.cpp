@@ -164,7 +164,7 @@ bool request_action(int pid, Action action) {
                       result == ActionResult::kNoEffectOnClientWait
                           ? errdetail("It waits for its client in the middle of a command.")
                           : 0,
-                      errhint("pgleak.terminate(%d) ends its connection.", pid)));
+                      errhint("Use pgleak.terminate(%d) to end its connection.", pid)));
   if (result == ActionResult::kDone && leaves_debris)
     ereport(
         WARNING,

@@ -1,4 +1,4 @@
-# Owns: the storm. Many clients of a real driver move money in all the ways transactions can be written, while others
+# The storm. Many clients of a real driver move money in all the ways transactions can be written, while others
 #   cancel them in place and rebuild what the server caches; afterwards every single transfer is accounted for.
 # Called by: test/clients/run, with PGHOST and PGPORT of a throw-away cluster with pgleak.max_actions_per_minute out of
 #   the way, log_line_prefix '%m [%p] %e %x ' and the log file that --log names. Prints "ok - ..." and "not ok - ...";

@@ -16,6 +16,7 @@ namespace pgleak {
 
 // A duration in microseconds.
 struct Micros {
+  // cppcheck-suppress uninitMemberVar ; see above
   Micros() = default;
   constexpr explicit Micros(std::int64_t microseconds) : us(microseconds) {}
 
@@ -46,6 +47,7 @@ constexpr std::int64_t operator/(Micros a, Micros b) { return a.us / b.us; }
 // A point on one of the two clocks below, in microseconds since the clock's zero.
 template <typename Origin>
 struct TimePoint {
+  // cppcheck-suppress uninitMemberVar ; see above
   TimePoint() = default;
   constexpr explicit TimePoint(std::int64_t microseconds) : us(microseconds) {}
 

@@ -48,21 +48,26 @@ void apply_within_budget(TrackedSession session, const SessionSnapshot& snapshot
   if (is_action && !decision.is_manual) scan->budgets.actions.spend(monotonic_now() - began);
 }
 
-// Reads the session, decides and applies; repeats while the session has more for this scan, such as a
-// finished action or an episode that has just opened or ended. A session that needs more than a few rounds
-// changes faster than it can be read.
+// Decides, reads more where the decision asks for it, and applies. Returns true if the session has more for
+// this scan, such as a finished action or an episode that has just opened or ended.
+bool decide_and_apply(TrackedSession session, SessionSnapshot* snapshot, ScanContext* scan) {
+  for (;;) {
+    const Decision decision = decide(*snapshot, session.open_episode(), scan->inputs, &scan->budgets);
+    if (!decision.needs_more()) {
+      apply_within_budget(session, *snapshot, decision, scan);
+      return decision.decide_again;
+    }
+    if (!read_more(session, decision, snapshot)) return false;
+  }
+}
+
+// A session that needs more than a few rounds changes faster than it can be read.
 void process_session(TrackedSession session, ScanContext* scan) {
   constexpr int kMostRounds = 5;
   for (int round = 0; round < kMostRounds; round++) {
     SessionSnapshot snapshot;
     if (!read_session(session, *scan, &snapshot)) return;
-    Decision decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
-    while (decision.needs_more()) {
-      if (!read_more(session, decision, &snapshot)) return;
-      decision = decide(snapshot, session.open_episode(), scan->inputs, &scan->budgets);
-    }
-    apply_within_budget(session, snapshot, decision, scan);
-    if (!decision.decide_again) return;
+    if (!decide_and_apply(session, &snapshot, scan)) return;
   }
 }
 

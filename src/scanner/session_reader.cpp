@@ -116,6 +116,22 @@ void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
+bool read_held(SessionId id, const BackendOwner& owner, SessionSnapshot* snapshot) {
+  HeldResources held;
+  if (!read_held_resources(owner.proc_index, id.pid, &held)) return false;
+  snapshot->is_superuser = owner.is_superuser;
+  snapshot->held = held;
+  return true;
+}
+
+// Nearly every decision about an open episode needs what the session holds. Reading that right away saves a
+// second decision; if it cannot be read, the decision asks for it.
+void read_held_early(TrackedSession session, SessionSnapshot* snapshot) {
+  const SessionId id = snapshot->status.id;
+  BackendOwner owner;
+  if (session.backend().read_owner(id, &owner)) read_held(id, owner, snapshot);
+}
+
 }  // namespace
 
 void prepare_session_reader() {
@@ -167,6 +183,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);
     read_action(session, open->session, snapshot);
+    if (snapshot->is_present && snapshot->action.action == Action::kNone) read_held_early(session, snapshot);
   }
   snapshot->manual = read_manual_request(session);
   return true;
@@ -176,12 +193,7 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
   const SessionId id = snapshot->status.id;
   BackendOwner owner;
   if (!session.backend().read_owner(id, &owner)) return false;
-  snapshot->is_superuser = owner.is_superuser;
-  if (decision.needs_held) {
-    HeldResources held;
-    if (!read_held_resources(owner.proc_index, id.pid, &held)) return false;
-    snapshot->held = held;
-  }
+  if (decision.needs_held && !read_held(id, owner, snapshot)) return false;
   if (decision.needs_details) {
     int length = 0;
     SessionDetails& details = snapshot->details.emplace();

@@ -1,4 +1,4 @@
-# Owns: what several benchmarks put beside what they measure: idle sessions, a client that polls, the CPU time of a process,
+# What several benchmarks put beside what they measure: idle sessions, a client that polls, the CPU time of a process,
 # the time of a query inside the server.
 # Called by: the benchmarks here, with PGHOST and PGPORT of a throw-away cluster.
 
@@ -16,7 +16,7 @@ CLASSIC = """SELECT pid, usename, application_name, state_change, query FROM pg_
 SLOTS = """SELECT (sum(setting::int) + 1)::int FROM pg_settings WHERE name IN ('max_connections', 'max_worker_processes', 'max_wal_senders')
                OR name = CASE WHEN current_setting('autovacuum_worker_slots', true) IS NULL THEN 'autovacuum_max_workers'
                               ELSE 'autovacuum_worker_slots' END"""
-PERIOD = 0.01  # seconds between two polls, as between two looks of the scanner
+PERIOD = 0.01  # seconds between two polls, as between two scans of the scanner
 
 
 def connect_many(count, dsn=""):

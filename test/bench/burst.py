@@ -1,4 +1,4 @@
-# Owns: what it takes to record 1,000 leaks that are detected at the same moment. What is measured: README.md here.
+# What it takes to record 1,000 leaks that are detected at the same moment. What is measured: README.md here.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 
 import statistics
@@ -11,18 +11,18 @@ import rows
 
 SESSIONS, BURSTS = 1000, 5
 
-# Waits until all events are committed; the longest look meanwhile, and the time since the first leak was detected.
+# Waits until all events are committed; the longest scan meanwhile, and the time since the first leak was detected.
 WATCH = """DO $$
-    DECLARE looked bigint := 0; stats record;
+    DECLARE scan_time bigint := 0; stats record;
     BEGIN
         LOOP
             SELECT * INTO stats FROM pgleak.stats;
-            looked := greatest(looked, stats.last_scan_us);
+            scan_time := greatest(scan_time, stats.last_scan_us);
             EXIT WHEN stats.events_queued >= %(events)s AND stats.events_written = stats.events_queued;
             IF clock_timestamp() > now() + interval '1 min' THEN RAISE 'only % of % events are written', stats.events_written, %(events)s; END IF;
             PERFORM pg_sleep(0.001);
         END LOOP;
-        PERFORM set_config('bench.done', clock_timestamp()::text, false), set_config('bench.look', looked::text, false);
+        PERFORM set_config('bench.done', clock_timestamp()::text, false), set_config('bench.scan', scan_time::text, false);
     END $$"""
 
 SETUP = """
@@ -57,7 +57,7 @@ class Burst:
         self.cursor.execute("SELECT pg_reload_conf()")
 
     def record(self):
-        """The bursts as pgleak records it: durable and elapsed ms, recorder's CPU ms, WAL bytes for each, longest look in ms."""
+        """The bursts as pgleak records it: durable and elapsed ms, recorder's CPU ms, WAL bytes for each, longest scan in ms."""
         for session in self.sessions:
             session.cursor().execute("SELECT 1")
         time.sleep(0.2)  # longer than the limit to come
@@ -71,7 +71,7 @@ class Burst:
         assert found == SESSIONS, f"{found} of {SESSIONS} leaks are in the history"
         durable = self.ask("""SELECT extract(epoch FROM current_setting('bench.done')::timestamptz - min(detected_at))::float8 * 1000
                                 FROM pgleak.history WHERE ended_at IS NULL""")
-        return durable, cpu, wal, self.ask("SELECT current_setting('bench.look')::float8 / 1000")
+        return durable, cpu, wal, self.ask("SELECT current_setting('bench.scan')::float8 / 1000")
 
     def record_one_by_one(self):
         """The same rows, one transaction each: elapsed ms, CPU ms."""
@@ -98,7 +98,7 @@ class Burst:
 def main():
     burst = Burst()
     burst.run()
-    durable, cpu, wal, look, single_elapsed, single_cpu = zip(*(burst.run() for _ in range(BURSTS)))
+    durable, cpu, wal, scan, single_elapsed, single_cpu = zip(*(burst.run() for _ in range(BURSTS)))
     name = f"{SESSIONS} leak at once: "
     dropped = burst.ask("SELECT events_dropped FROM pgleak.stats")
     assert dropped == 0, f"{dropped} events are dropped"
@@ -107,7 +107,7 @@ def main():
         met = statistics.median(rows.ratios(ours, theirs)) >= 5
         rows.add(name + kind, "ms", ours, "a transaction for each", theirs, ">= 5x, CPU or time", met)
     rows.add(name + "WAL for each", "bytes", wal, target="<= 600 bytes", met=statistics.median(wal) <= 600)
-    rows.add(name + "longest look", "ms", look, target="<= 5 ms", met=statistics.median(look) <= 5)
+    rows.add(name + "longest scan", "ms", scan, target="<= 5 ms", met=statistics.median(scan) <= 5)
 
 
 if __name__ == "__main__":

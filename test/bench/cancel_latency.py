@@ -1,4 +1,4 @@
-# Owns: how long a cancel in place takes, from the decision until the locks are free.
+# How long a cancel in place takes, from the decision until the locks are free.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 #
 # One session updates a row and stays idle in its transaction; another one waits for that row. Times are of the server's

@@ -1,4 +1,4 @@
-# Owns: how much CPU time pgleak's workers take, beside others that watch sessions.
+# How much CPU time pgleak's workers take, beside others that watch sessions.
 # Called by: test/bench/run, as `cpu.py SESSIONS`, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 #
 # All processes are measured in the same windows, but for the client that polls: its windows come in turn with these, as it

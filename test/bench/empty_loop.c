@@ -1,5 +1,5 @@
 /*
- * Owns: a background worker that does nothing but wait, 10 ms at a time: the least that a scanner can cost.
+ * A background worker that does nothing but wait, 10 ms at a time: the least that a scanner can cost.
  * Built and loaded by: test/bench/run cpu.
  */
 #include "postgres.h"

@@ -1,4 +1,4 @@
-# Owns: what pgleak costs a client backend: instructions for each transaction, counted by callgrind in one backend.
+# What pgleak costs a client backend: instructions for each transaction, counted by callgrind in one backend.
 # Called by: test/bench/run, with the programs' directory and a private directory. Adds rows to the table.
 #
 # A transaction is BEGIN; SELECT 1; END, three simple queries. One server after another runs under callgrind, each with

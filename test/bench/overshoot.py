@@ -1,4 +1,4 @@
-# Owns: how long after its limit a leak is detected, and how long a client that asks pg_stat_activity each second takes.
+# How long after its limit a leak is detected, and how long a client that asks pg_stat_activity each second takes.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 #
 # Both look at the same sessions at the same time; pgleak.scan_interval is the second at which the client asks, and the limit

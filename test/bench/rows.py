@@ -1,4 +1,4 @@
-# Owns: the shape of what the benchmarks find: rows of one table, kept in a file until all have run, printed and written as CSV.
+# The shape of what the benchmarks find: rows of one table, kept in a file until all have run, printed and written as CSV.
 # Called by: each benchmark, which adds its rows to the file $PGLEAK_BENCH_ROWS names; test/bench/run, as `rows.py ROWS CSV`.
 # Must never: judge. Whether a target is met is for the benchmark to say.
 

@@ -1,6 +1,6 @@
-# Owns: how long one look of the scanner takes, beside the query that people run for it.
+# How long one scan takes, beside the query that people run for it.
 # Called by: test/bench/run, as `scan.py PORT_100 PORT_1000 PORT_5000 PORT_16KB`, with PGHOST; the servers run the build for
-# injection, whose scanner times looks of its own, and log into PGHOST. Adds rows to the table.
+# injection, whose scanner times its own scans, and log into PGHOST. Adds rows to the table.
 
 import contextlib
 import os
@@ -53,7 +53,7 @@ class Server:
         self.has_leaks = True
 
     def times(self):
-        """Median ns of a look with warm and with cold caches. The scanner sleeps before that and after it."""
+        """Median ns of a scan with warm and with cold caches. The scanner sleeps before that and after it."""
         before = self.wait_for_times(1)
         self.cursor.execute("SELECT pgleak.scan()")
         return [float(ns) for ns in self.wait_for_times(len(before) + 1)[-1]]
@@ -62,7 +62,7 @@ class Server:
         """What the scanner has logged, as soon as it is so much."""
         deadline = time.monotonic() + 60
         while len(found := TIMES.findall(self.log.read_text())) < least:
-            assert time.monotonic() < deadline, "the scanner has not timed its looks"
+            assert time.monotonic() < deadline, "the scanner has not timed its scans"
             time.sleep(0.1)
         return found
 
@@ -72,7 +72,7 @@ class Server:
 
 
 def name(sessions, caches, leaks="1 % leak"):
-    return f"a look, {sessions} sessions, {leaks}, {caches} caches"
+    return f"a scan, {sessions} sessions, {leaks}, {caches} caches"
 
 
 def measure(server):
@@ -80,13 +80,13 @@ def measure(server):
     quiet = [server.times() for _ in range(REPETITIONS)]
     server.leak()
     pairs = [(server.times(), beside.read_us(server.cursor, QUERY, READS[server.count])) for _ in range(REPETITIONS)]
-    looks, query = zip(*pairs)
+    scans, query = zip(*pairs)
     for i, (caches, (least, most)) in enumerate((("warm", WARM[server.count]), ("cold", COLD))):
-        rows.add(name(server.count, caches, "none leaks"), "us", [look[i] / 1000 for look in quiet])
-        ours = [look[i] / 1000 for look in looks]
+        rows.add(name(server.count, caches, "none leaks"), "us", [scan[i] / 1000 for scan in quiet])
+        ours = [scan[i] / 1000 for scan in scans]
         rows.add(name(server.count, caches), "us", ours, "the query in a warm session", query, f">= {least}x",
                  statistics.median(rows.ratios(ours, query)) >= least)
-        ours = [look[i] / server.slots for look in looks]
+        ours = [scan[i] / server.slots for scan in scans]
         rows.add(f"{name(server.count, caches)}, for each of {server.slots} slots", "ns", ours, target=f"<= {most} ns",
                  met=statistics.median(ours) <= most)
 

@@ -1,4 +1,4 @@
-# Owns: what a scanner that looks each 10 ms takes from the throughput of an application, by pgbench.
+# What a scanner with a scan every 10 ms takes from the throughput of an application, by pgbench.
 # Called by: test/bench/run, as `throughput.py PGBENCH LOADED BARE CONTROL`, the ports of three clusters. Adds rows to the table.
 #
 # A block is a palindrome (ABBA), so that what slowly drifts, as the machine's load does, falls out of its ratio.

@@ -1,4 +1,4 @@
-# Owns: what it costs to read pgleak.leaks and pgleak.pools with 10 leaks among 1,000 sessions, and the size of the shared memory.
+# What it costs to read pgleak.leaks and pgleak.pools with 10 leaks among 1,000 sessions, and the size of the shared memory.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 
 import statistics

@@ -1,4 +1,4 @@
-# Owns: measuring what it costs to know how many sessions wait behind a leak. What is measured: README.md here.
+# Measuring what it costs to know how many sessions wait behind a leak. What is measured: README.md here.
 # Called by: test/bench/run, with PGHOST and PGPORT of a throw-away cluster. Adds rows to the table.
 import argparse
 import statistics
@@ -43,8 +43,8 @@ class Bench:
                 sys.exit(f"{query}: {found}, not {expected}")
             time.sleep(0.1)
 
-    def looks(self):
-        """How long looks of the scanner take, in us."""
+    def scans(self):
+        """How long the scans take, in us."""
         times = []
         for _ in range(LOOKS):
             self.ask("SELECT pgleak.scan()")
@@ -69,13 +69,13 @@ class Bench:
         leak.cursor().execute(leak_statement)
         self.wait_for("SELECT pgleak.scan()::int", 1)
         waiters = [connect(is_asynchronous=True) for _ in range(self.sessions)]
-        nobody = self.looks()
+        nobody = self.scans()
         for waiter in waiters:
             waiter.cursor().execute(wait_statement)
         self.wait_for("SELECT count(*)::int FROM pg_stat_activity WHERE wait_event_type = 'Lock'", self.sessions)
         costs, classic = [], []
         for _ in range(REPETITIONS):
-            costs.append(max(1, statistics.median(self.looks()) - statistics.median(nobody)))
+            costs.append(max(1, statistics.median(self.scans()) - statistics.median(nobody)))
             classic.append(self.blocking_pids())
         blocked = self.ask("SELECT blocked FROM pgleak.leaks")
         if blocked != self.sessions:

@@ -1,4 +1,4 @@
-# Owns: what every test with real clients does: print a result, ask the server from outside, poll until something holds.
+# What every test with real clients does: print a result, ask the server from outside, poll until something holds.
 # Called by: drivers.py and pools/*.py, with PGHOST and PGPORT of a throw-away cluster.
 # Must never: wait for a fixed time and hope.
 

@@ -1,4 +1,4 @@
-// Owns: what applications notice of an action through node-pg.
+// What applications notice of an action through node-pg.
 // Called by: test/clients/run, with PGHOST and PGPORT of a throw-away cluster that drivers.sql has set up, and node-pg
 //   in NODE_PATH. Prints "ok - ..." and "not ok - ..."; exit status is the truth.
 // Must never: use the driver in a way that applications do not, or wait for a fixed time and hope.

@@ -1,4 +1,4 @@
-# Owns: what applications notice of an action through the Python drivers psycopg2, psycopg 3 and asyncpg, SQLAlchemy's
+# What applications notice of an action through the Python drivers psycopg2, psycopg 3 and asyncpg, SQLAlchemy's
 #   session, and two connection pools.
 # Called by: test/clients/run, with PGHOST and PGPORT of a throw-away cluster that drivers.sql has set up. Prints
 #   "ok - ..." and "not ok - ..."; exit status is the truth.

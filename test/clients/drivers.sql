@@ -1,4 +1,4 @@
--- Owns: what drivers.py and driver.mjs find in the database: a table with a row to fight for, and one role for each way
+-- What drivers.py and driver.mjs find in the database: a table with a row to fight for, and one role for each way
 --   in which a transaction is ended.
 -- Called by: test/clients/run, on a throw-away cluster.
 -- Must never: touch anything but that cluster.

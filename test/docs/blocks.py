@@ -1,4 +1,4 @@
-# Owns: the execution of a document: its fenced blocks, in order, as a reader would type them.
+# The execution of a document: its fenced blocks, in order, as a reader would type them.
 # Called by: test/docs/run, for each document with a fresh cluster: blocks.py DOCUMENT [SECTION]...; all sections unless named.
 #   PGHOST, PGPORT and PGUSER lead to the cluster, the working directory is the project.
 #   And by test/docs/newcomer, with PGLEAK_DOCS_ROOT: then all of it is run in that root, by the user postgres, and what is

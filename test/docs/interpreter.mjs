@@ -1,4 +1,4 @@
-// Owns: a Node.js that runs blocks one after the other, with what they declared, as its REPL does with what is typed.
+// A Node.js that runs blocks one after the other, with what they declared, as its REPL does with what is typed.
 // Called by: sessions.py, as interpreter.mjs END: a line END on its input ends a block, and is printed after its output.
 // Must never: end because a block fails.
 

@@ -1,4 +1,4 @@
-# Owns: a Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed: tasks
+# A Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed: tasks
 #   go on between blocks. A block without await runs outside of the loop, as some libraries refuse to work inside of one.
 # Called by: sessions.py, as interpreter.py END: a line END on its input ends a block, and is printed after its output.
 # Must never: end because a block fails.

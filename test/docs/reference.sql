@@ -1,4 +1,4 @@
--- Owns: doc/reference.md: every setting, view, table and function as the server itself describes them.
+-- Doc/reference.md: every setting, view, table and function as the server itself describes them.
 -- Called by: test/docs/run, through psql -XAt, in a database with the extension.
 -- Must never: say what is not in a COMMENT or in pg_settings.
 \pset footer off

@@ -1,4 +1,4 @@
-# Owns: what stays between the blocks of a document: a psql, or an interpreter of Python, JavaScript or Java, as a reader's
+# What stays between the blocks of a document: a psql, or an interpreter of Python, JavaScript or Java, as a reader's
 #   second terminal does.
 # Called by: blocks.py, for blocks with the mark session=NAME.
 # Must never: wait for an answer for ever.

@@ -1,4 +1,4 @@
-// Owns: running a fuzzer's test on files that exist, without libFuzzer: `replay FILE...`. Called by ctest.
+// Running a fuzzer's test on files that exist, without libFuzzer: `replay FILE...`. Called by ctest.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// Owns: the fuzzer of core/tags, and what must hold of the tags of any bytes whatever.
+// The fuzzer of core/tags, and what must hold of the tags of any bytes whatever.
 // Called by libFuzzer (`make fuzz`), and by the unit tests with every file of test/fuzz/corpus/tags.
 #include <cstdint>
 #include <cstdio>

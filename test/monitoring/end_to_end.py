@@ -1,4 +1,4 @@
-# Owns: what somebody sees who watches pgleak through Prometheus: leaks become alerts and cease to be, every panel of the
+# What somebody sees who watches pgleak through Prometheus: leaks become alerts and cease to be, every panel of the
 #   dashboard shows something, both exporters say the same.
 # Called by: test/monitoring/run, with PGHOST and PGPORT of a server that setup.sql has set up, and the addresses of an
 #   exporter and of Prometheus. Prints "ok - ..." and "not ok - ..."; exit status is the truth.

@@ -1,4 +1,4 @@
-"""Owns: the look at pgleak.report() in headless Chromium: that it is safe, small, readable and tells what happened.
+"""The look at pgleak.report() in headless Chromium: that it is safe, small, readable and tells what happened.
 Called by: test/report/run, with the directory for pictures. The cluster is named by PGHOST and the like.
 Must never: take the page's own word for what a browser makes of it."""
 

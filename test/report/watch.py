@@ -1,4 +1,4 @@
-"""Owns: the look at pgleak.top as people have it open: psql with \\watch 1, in a terminal of 120 columns (tmux).
+"""The look at pgleak.top as people have it open: psql with \\watch 1, in a terminal of 120 columns (tmux).
 Called by: test/report/run, with the directory of the server's programs and one for pictures. The cluster is named by
 PGHOST and the like; its limits cancel only what blocks others.
 Must never: take psql's own word for how wide a line is on a screen."""

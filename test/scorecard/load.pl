@@ -13,12 +13,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my @steps = split ' ', $ENV{PGLEAK_SESSIONS} // '100 1000 5000';
-my $looks = 10_000;
+my $scans = 10_000;
 
 my $node = new_node('load', conf => 'max_connections = ' . ($steps[-1] + 100) . "\nshared_buffers = 16MB\n"
 	. "pgleak.scan_interval = '10ms'\npgleak.max_actions_per_minute = 0");
 $node->safe_psql('postgres', q{
-	CREATE FUNCTION look(times int) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+	CREATE FUNCTION time_scans(times int) RETURNS SETOF bigint LANGUAGE plpgsql AS $$
 	BEGIN
 		FOR i IN 1 .. times LOOP
 			PERFORM pgleak.scan();
@@ -49,7 +49,7 @@ for my $sessions (@steps)
 	$crowds[-1]->run([ 'BEGIN', 'SELECT 1' ], from => 0, to => $leaks);
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', $leaks, "$sessions sessions: 1 % leaks");
 	my ($p50, $p99) = split /\|/, $node->safe_psql('postgres', q{SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY us),
-		percentile_disc(0.99) WITHIN GROUP (ORDER BY us) FROM look(1000) AS us});
+		percentile_disc(0.99) WITHIN GROUP (ORDER BY us) FROM time_scans(1000) AS us});
 	note("load: $sessions sessions in " . ($steps[-1] + 100) . " slots: scan p50 $p50 us, p99 $p99 us");
 	$crowds[-1]->run(['COMMIT'], from => 0, to => $leaks);
 }
@@ -61,16 +61,16 @@ my @workers = map { worker_pid($node, $_) } 'scanner', 'recorder';
 my $turn = sub {
 	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
 	eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', 20, 'sessions leak');
-	$node->safe_psql('postgres', "SELECT count(*) FROM look($_[0])");
+	$node->safe_psql('postgres', "SELECT count(*) FROM time_scans($_[0])");
 	$crowd->run(['COMMIT']);
 	eventually_is($node, 'SELECT count(*) FROM pgleak.history WHERE outcome IS NULL', 0, 'and are recorded');
 };
 $turn->(1000) for 1 .. 3;
 my @before = map { memory($_) } @workers;
-$turn->($looks / 10) for 1 .. 10;
+$turn->($scans / 10) for 1 .. 10;
 my @growth = map { memory($workers[$_]) - $before[$_] } 0, 1;
-is("@growth", '0 0', "the workers take no more memory in $looks looks");
-note("memory: $looks looks: scanner $growth[0] kB, recorder $growth[1] kB more");
+is("@growth", '0 0', "the workers take no more memory in $scans scans");
+note("memory: $scans scans: scanner $growth[0] kB, recorder $growth[1] kB more");
 
 $node->stop;
 done_testing();

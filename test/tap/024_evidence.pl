@@ -88,12 +88,16 @@ sub test_order
 sub test_intention
 {
 	my $session = stopped_session('terminated', 'terminate', 'intention');
+	# Otherwise it would give up the handshake and send the signal before a slow machine has looked.
+	my ($scanner) = worker_pid($node, 'scanner');
+	stop_process($scanner);
 	eventually_is($node,
 		"SELECT last_action, last_action_result, last_action_at IS NOT NULL, outcome IS NULL FROM pgleak.history WHERE pid = $session->{pid}",
 		'terminate|requested|t|t', 'intention: the history knows what is requested');
 	is($node->safe_psql('postgres',
 		"SELECT last_action, last_action_result FROM pgleak.leaks WHERE pid = $session->{pid}"), 'terminate|requested',
 		'intention: and so does the live view');
+	continue_process($scanner);
 	continue_process($session->{pid});
 	eventually_recorded($node, $session, 'terminated', 'intention: then it happens');
 	$session->close;

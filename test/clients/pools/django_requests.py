@@ -1,4 +1,4 @@
-# Owns: Django with CONN_MAX_AGE and ATOMIC_REQUESTS: what is kept between requests is no leak; what is kept in one is.
+# Django with CONN_MAX_AGE and ATOMIC_REQUESTS: what is kept between requests is no leak; what is kept in one is.
 # Called by: test/clients/run pools.
 # Must never: expect more of the application than that it answers.
 # Needs: python3-django python3-gunicorn python3-psycopg2

@@ -1,4 +1,4 @@
-# Owns: FastAPI and SQLAlchemy with psycopg2: four ways to leak a session, each found, with the route that did it.
+# FastAPI and SQLAlchemy with psycopg2: four ways to leak a session, each found, with the route that did it.
 # Called by: test/clients/run pools.
 # Must never: expect more of the application than that it answers.
 # Needs: python3-fastapi python3-uvicorn python3-sqlalchemy python3-psycopg2

@@ -1,4 +1,4 @@
-# Owns: FastAPI and SQLAlchemy under load: a pool that is too small is told apart from one that leaks.
+# FastAPI and SQLAlchemy under load: a pool that is too small is told apart from one that leaks.
 # Called by: test/clients/run pools.
 # Must never: make the load depend on the speed of the machine: what counts is that requests queue.
 # Needs: python3-fastapi python3-uvicorn python3-sqlalchemy python3-psycopg2 wrk

@@ -1,4 +1,4 @@
-# Owns: HikariCP with pgjdbc: a leak with its code, what terminate does not give back, and that its housekeeping raises
+# HikariCP with pgjdbc: a leak with its code, what terminate does not give back, and that its housekeeping raises
 #   no suspicion.
 # Called by: test/clients/run pools.
 # Must never: use the pool in a way that applications do not.

@@ -1,4 +1,4 @@
-# Owns: node-pg's pool: a leak with its route, and what terminate does not give back.
+# Node-pg's pool: a leak with its route, and what terminate does not give back.
 # Called by: test/clients/run pools, with node-pg in NODE_PATH.
 # Must never: use the pool in a way that applications do not.
 # Needs: node-pg python3-psycopg2

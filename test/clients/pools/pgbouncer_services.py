@@ -1,4 +1,4 @@
-# Owns: PgBouncer in transaction mode in front of two services: pgleak tells them apart by their application_name, and
+# PgBouncer in transaction mode in front of two services: pgleak tells them apart by their application_name, and
 #   suspects nothing where connections pass from one to the other.
 # Called by: test/clients/run pools, with pgbouncer in PATH.
 # Must never: listen on anything but a socket in the private directory.

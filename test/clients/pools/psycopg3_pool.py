@@ -1,4 +1,4 @@
-# Owns: psycopg's own pool: a leak with its route, and what terminate does not give back.
+# Psycopg's own pool: a leak with its route, and what terminate does not give back.
 # Called by: test/clients/run pools.
 # Must never: use the pool in a way that applications do not.
 # Needs: python3-psycopg python3-psycopg-pool python3-psycopg2

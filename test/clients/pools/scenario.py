@@ -1,4 +1,4 @@
-# Owns: what the scenarios with real pools share: a role for each, programs that are started and stopped, requests, load,
+# What the scenarios with real pools share: a role for each, programs that are started and stopped, requests, load,
 #   and the questions to pgleak's views.
 # Called by: the scenarios beside it, which test/clients/run starts one after the other on one throw-away cluster.
 # Must never: leave a process behind, or ask PostgreSQL's own views what pgleak's should tell.

@@ -1,4 +1,4 @@
--- Owns: what the scenarios with real pools find in the database.
+-- What the scenarios with real pools find in the database.
 -- Called by: test/clients/run, on a throw-away cluster. Each scenario makes a role of its own in "customers".
 -- Must never: touch anything but that cluster.
 CREATE EXTENSION pgleak;

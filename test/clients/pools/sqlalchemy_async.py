@@ -1,4 +1,4 @@
-# Owns: SQLAlchemy's asyncio extension with asyncpg: a pool that is too small, and one that a task leaks from.
+# SQLAlchemy's asyncio extension with asyncpg: a pool that is too small, and one that a task leaks from.
 # Called by: test/clients/run pools.
 # Must never: share a pool between the parts.
 # Needs: python3-sqlalchemy python3-asyncpg python3-psycopg2

@@ -1,4 +1,4 @@
-# Owns: SQLAlchemy's QueuePool: what terminate does not give back, and that only what is forgotten is suspected.
+# SQLAlchemy's QueuePool: what terminate does not give back, and that only what is forgotten is suspected.
 # Called by: test/clients/run pools.
 # Must never: share a pool between the parts.
 # Needs: python3-sqlalchemy python3-psycopg2

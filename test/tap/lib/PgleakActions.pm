@@ -1,4 +1,4 @@
-# Owns: what the tests of actions have in common beyond PgleakTest: sessions that speak the protocol themselves, acting by
+# What the tests of actions have in common beyond PgleakTest: sessions that speak the protocol themselves, acting by
 # hand, and looking at what a session holds.
 package PgleakActions;
 

@@ -1,4 +1,4 @@
-# Owns: reading the server's log in each of its formats, record by record as whoever parses it does, and the keys and values
+# Reading the server's log in each of its formats, record by record as whoever parses it does, and the keys and values
 # of our messages.
 package PgleakLogs;
 

@@ -1,4 +1,4 @@
-# Owns: the matrix of who may do what: kinds of roles with a session each, attempts in their name, and counting what is allowed
+# The matrix of who may do what: kinds of roles with a session each, attempts in their name, and counting what is allowed
 # that should not be. Used by tests of permissions.
 package PgleakMatrix;
 

@@ -1,4 +1,4 @@
-# Owns: what the TAP tests have in common: servers with pgleak, polling, reading the server log.
+# What the TAP tests have in common: servers with pgleak, polling, reading the server log.
 #
 # To run the tests, build and install pgleak, then as an ordinary user, from any directory that this user may write to
 # (servers and logs go into ./tmp_check):

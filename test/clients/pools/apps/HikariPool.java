@@ -1,4 +1,4 @@
-// Owns: an application with HikariCP and pgjdbc that does what it is told on its standard input, and answers.
+// An application with HikariCP and pgjdbc that does what it is told on its standard input, and answers.
 // Called by: the scenario hikari, as a single source file, with APPLICATION, PGHOST, PGPORT and PGUSER.
 // Must never: know anything of pgleak. The application is the patient.
 

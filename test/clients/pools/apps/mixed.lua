@@ -1,4 +1,4 @@
--- Owns: the requests that wrk sends in the scenario fastapi_load: mostly the good route, each twelfth one leaks.
+-- The requests that wrk sends in the scenario fastapi_load: mostly the good route, each twelfth one leaks.
 -- Called by: wrk.
 -- Must never: depend on chance.
 local count = 0

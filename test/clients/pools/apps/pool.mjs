@@ -1,4 +1,4 @@
-// Owns: an application with node-pg's pool that does what it is told on its standard input, and answers.
+// An application with node-pg's pool that does what it is told on its standard input, and answers.
 // Called by: the scenario node_pg, with APPLICATION, libpq's variables and node-pg in NODE_PATH.
 // Must never: know anything of pgleak. The application is the patient.
 

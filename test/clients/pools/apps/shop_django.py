@@ -1,4 +1,4 @@
-# Owns: a web application with Django, persistent connections and a transaction around each request, as many are set up.
+# A web application with Django, persistent connections and a transaction around each request, as many are set up.
 # Called by: gunicorn, for the scenario django_requests, with APPLICATION and libpq's variables.
 # Must never: know anything of pgleak. The application is the patient.
 

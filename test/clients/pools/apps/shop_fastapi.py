@@ -1,4 +1,4 @@
-# Owns: a web application with FastAPI and SQLAlchemy, with one good route and one route for each way to leak a session.
+# A web application with FastAPI and SQLAlchemy, with one good route and one route for each way to leak a session.
 # Called by: uvicorn, for the scenarios fastapi_leaks and fastapi_load, with APPLICATION, POOL_SIZE and libpq's variables.
 # Must never: know anything of pgleak. The application is the patient.
 

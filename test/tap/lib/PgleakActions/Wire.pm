@@ -1,4 +1,4 @@
-# Owns: one session whose client is the test itself: it speaks the protocol message by message. So it can use the simple
+# One session whose client is the test itself: it speaks the protocol message by message. So it can use the simple
 # and the extended protocol alike, send half a message, see what the server sends unasked, and tell the transaction
 # status that the server reports.
 package PgleakActions::Wire;

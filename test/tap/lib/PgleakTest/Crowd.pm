@@ -1,4 +1,4 @@
-# Owns: many open sessions, kept by one process (hold_sessions.py), since a psql for each would be slow.
+# Many open sessions, kept by one process (hold_sessions.py), since a psql for each would be slow.
 package PgleakTest::Crowd;
 
 use strict;

@@ -1,4 +1,4 @@
-# Owns: one open session, kept by a psql process of its own.
+# One open session, kept by a psql process of its own.
 package PgleakTest::Session;
 
 use strict;

@@ -1,5 +1,3 @@
-
-
 #include "backend/backend.hpp"
 #include "pg/postgres.hpp"
 
@@ -12,12 +10,19 @@
 #undef USE_SSL
 
 extern "C" {
+#include "access/xact.h"
 #include "libpq/libpq-be.h"
 #include "utils/guc.h"
-#include "access/xact.h"
 }
 
 namespace pgleak {
+
+SessionSlot* my_slot = nullptr;
+Trail* my_trail = nullptr;
+
+bool is_in_aborted_block() {
+  return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
+}
 
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
@@ -28,13 +33,6 @@ bool is_login_superuser() {
   // The server reports this value to its clients, so reading it needs no catalog access.
   const char* value = GetConfigOption("is_superuser", true, false);
   return value != nullptr && strcmp(value, "on") == 0;
-}
-
-SessionSlot* my_slot = nullptr;
-Trail* my_trail = nullptr;
-
-bool is_in_aborted_block() {
-  return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
 }
 
 }  // namespace pgleak

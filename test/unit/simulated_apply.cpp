@@ -7,6 +7,8 @@ void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const De
                              Scan* scan) {
   if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
   if (decision.clocks) record(slot).clocks = *decision.clocks;
+  // The request has been withdrawn: nothing has begun, and nothing has failed.
+  if (decision.is_manual && !take_manual_request(slot)) return;
   if (decision.refuses_manual && take_manual_request(slot))
     answer_manual_request(slot, ActionResult::kSkipped);
   switch (decision.episode) {
@@ -16,7 +18,6 @@ void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const De
       open_episode(slot, snapshot, decision);
       break;
     case Decision::EpisodeStep::kKeep:
-      record(slot).action_before = record(slot).episode.progress.action;
       record(slot).episode.progress = decision.progress;
       break;
     case Decision::EpisodeStep::kClose:
@@ -79,11 +80,6 @@ void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, c
 }
 
 void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
-  // It has been withdrawn: nothing has begun, and nothing has failed.
-  if (decision.is_manual && !take_manual_request(slot)) {
-    record(slot).episode.progress.action = record(slot).action_before;
-    return;
-  }
   record_evidence(slot, decision);
   const Episode& episode = record(slot).episode;
   session(slot).action.request.write([&](ActionRequest* request) {

@@ -53,7 +53,6 @@ class SimulatedScanner {
     Episode episode{};
     SessionClocks clocks{};
     RunningAction action{};
-    ActionState action_before{};  // before the last decision
     const Episode* open_episode() const { return is_open ? &episode : nullptr; }
   };
   struct Scan {

@@ -1,5 +1,3 @@
-
-
 #include "backend/backend.hpp"
 #include "pg/postgres.hpp"
 
@@ -12,11 +10,18 @@
 #undef USE_SSL
 
 extern "C" {
-#include "libpq/libpq-be.h"
 #include "access/xact.h"
+#include "libpq/libpq-be.h"
 }
 
 namespace pgleak {
+
+SessionSlot* my_slot = nullptr;
+Trail* my_trail = nullptr;
+
+bool is_in_aborted_block() {
+  return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
+}
 
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
@@ -26,13 +31,6 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
 bool is_login_superuser() {
   // The login role, not one that ALTER ROLE ... SET role gave the session. Needs no catalog access.
   return GetSessionUserIsSuperuser();
-}
-
-SessionSlot* my_slot = nullptr;
-Trail* my_trail = nullptr;
-
-bool is_in_aborted_block() {
-  return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
 }
 
 }  // namespace pgleak

@@ -26,7 +26,15 @@ struct Ages {
   std::optional<Micros> idle;
   std::optional<Micros> transaction;
 
-  std::optional<Micros> of(Clock clock) const { return clock == Clock::kIdle ? idle : transaction; }
+  std::optional<Micros> of(Clock clock) const {
+    switch (clock) {
+      case Clock::kIdle:
+        return idle;
+      case Clock::kTransaction:
+        return transaction;
+    }
+    return std::nullopt;
+  }
 };
 static_assert(std::is_trivially_copyable_v<Ages> && std::is_trivially_destructible_v<Ages>,
               "an ERROR may pass over it");

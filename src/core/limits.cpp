@@ -33,7 +33,15 @@ bool uses_transaction_clock(const LimitValues& values) {
   return values.value[limit_index(Clock::kTransaction, LimitKind::kLeak)] > kNever;
 }
 
-const char* to_string(Clock clock) { return clock == Clock::kIdle ? "idle" : "transaction"; }
+const char* to_string(Clock clock) {
+  switch (clock) {
+    case Clock::kIdle:
+      return "idle";
+    case Clock::kTransaction:
+      return "transaction";
+  }
+  return "";
+}
 
 SourceName name_of(LimitSource source, std::int32_t rule_id) {
   SourceName name;

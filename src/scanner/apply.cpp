@@ -116,11 +116,11 @@ void prepare_apply() {
 
 void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision,
            ScanContext* scan) {
+  scan->next_due_in = Min(scan->next_due_in, decision.next_due_in);
   if (decision.clocks)
     session.update([&decision](SessionRecord* record) { record->clocks = *decision.clocks; });
   // The asker may have withdrawn the request since: then nothing has begun, and nothing has failed.
   if (decision.is_manual && !session.take_manual_request(snapshot.manual->request_id)) return;
-  scan->next_due_in = Min(scan->next_due_in, decision.next_due_in);
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;

@@ -627,7 +627,7 @@ sub test_procedures
 	answers($session, 'DO $$BEGIN CALL work(30); END$$', 'DO I', 'so does a DO block');
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM progress'), 40, 'all their work is done');
 
-	$session->do('BEGIN', 'INSERT INTO progress VALUES (0)');
+	$session->do('BEGIN; INSERT INTO progress VALUES (0)');
 	eventually(sub { activity($node, $session) eq 'idle in transaction (aborted)|-|-' },
 		'the session is cancelled when it really is idle');
 	answers($session, 'CALL work(3)', '25P02 E', 'no procedure runs then');

@@ -6,9 +6,11 @@ namespace pgleak {
 void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const Decision& decision,
                              Scan* scan) {
   if (decision.clocks) record(slot).clocks = *decision.clocks;
-  // It has been withdrawn: nothing has begun, and nothing has failed.
-  if (decision.is_manual && !take_manual_request(slot)) return;
   if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
+  // The request has been withdrawn: nothing has begun, and nothing has failed.
+  if (decision.is_manual && !take_manual_request(slot)) return;
+  if (decision.refuses_manual && take_manual_request(slot))
+    answer_manual_request(slot, ActionResult::kSkipped);
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;

@@ -119,7 +119,7 @@ void act_on(const ActionRequest& request) {
   }
   if (request.action == Action::kTerminate) {
     is_acting = true;
-    slot.reply(request.nonce, Reply::kDone);
+    slot.reply(request.nonce, Reply::kActing);
     end_connection(request.reason);
   }
 

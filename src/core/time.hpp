@@ -41,6 +41,8 @@ constexpr Micros operator*(Micros a, std::int64_t factor) { return Micros{a.us *
 constexpr Micros operator*(std::int64_t factor, Micros a) { return Micros{factor * a.us}; }
 constexpr Micros operator/(Micros a, std::int64_t divisor) { return Micros{a.us / divisor}; }
 
+constexpr Micros sooner(Micros a, Micros b) { return a < b ? a : b; }
+
 // How often `b` fits into `a`.
 constexpr std::int64_t operator/(Micros a, Micros b) { return a.us / b.us; }
 

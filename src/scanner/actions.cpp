@@ -101,6 +101,16 @@ void signal_active(TrackedSession session, const Decision& decision, Now now) {
   if (!send_interrupt(session, judged_of(request))) finish(session, ActionResult::kSkipped, now);
 }
 
+// Ends a session that was asked to end its connection and has not. One that has accepted is on its way out,
+// even if it no longer shows what was judged.
+void follow_with_sigterm(TrackedSession session, const SessionSnapshot& snapshot) {
+  session.running_action().has_sigterm = true;
+  if (send_terminate(session, judged_of(session.action_slot().request.current())))
+    session.update([](SessionRecord* record) { record->episode.progress.terminate_sent = true; });
+  else if (snapshot.reply != Reply::kActing)
+    finish(session, ActionResult::kSkipped, snapshot.now);
+}
+
 // Writes the log line and queues the event before anything reaches the session.
 void record_evidence(TrackedSession session, const Decision& decision) {
   const SessionRecord& record = session.record();
@@ -125,8 +135,9 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
                              decision.reason};
   });
   const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
-  session.running_action() = RunningAction{decision.action,        is_signal, snapshot.status.state_start,
-                                           snapshot.now.monotonic, 0,         Handshake{}};
+  session.running_action() =
+      RunningAction{decision.action, is_signal,  snapshot.status.state_start, false, snapshot.now.monotonic,
+                    0,               Handshake{}};
   if (is_signal) {
     signal_active(session, decision, snapshot.now);
     return;
@@ -172,13 +183,9 @@ void apply_action(TrackedSession session, const SessionSnapshot& snapshot, const
     case Decision::ActionStep::kSend:
       send_request(session, snapshot.now);
       break;
-    case Decision::ActionStep::kTerminate: {
-      const ActionRequest& request = session.action_slot().request.current();
-      // One that has accepted the signal is on its way out.
-      const bool is_sent = send_terminate(session, judged_of(request)) || snapshot.reply == Reply::kActing;
-      finish(session, is_sent ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
+    case Decision::ActionStep::kTerminate:
+      follow_with_sigterm(session, snapshot);
       break;
-    }
   }
 }
 

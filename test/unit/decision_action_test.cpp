@@ -220,6 +220,8 @@ TEST_F(DecisionActionTest, ASignalIsDoneWhenItsEffectIsSeen) {
   EXPECT_FALSE(follow().finished.has_value());
   EXPECT_EQ(follow().next_due_in, kActionPollInterval);
   snapshot_.watched_end = TransactionEnd::kRolledBack;
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);  // by its client
+  snapshot_.reply = Reply::kDone;
   const Decision decision = follow();
   EXPECT_EQ(decision.finished, ActionResult::kDone);
   EXPECT_TRUE(decision.progress.is_cancelled);
@@ -344,7 +346,6 @@ TEST_F(DecisionActionTest, AnAnswerFinishesAnAction) {
   const std::tuple<Action, Reply, ActionResult> cases[] = {
       {Action::kCancel, Reply::kDone, ActionResult::kDone},
       {Action::kCancel, Reply::kRefused, ActionResult::kSkipped},
-      {Action::kTerminate, Reply::kDone, ActionResult::kDone},
       {Action::kTerminate, Reply::kRefused, ActionResult::kSkipped},
   };
   for (const auto& [action, reply, result] : cases) {
@@ -355,10 +356,41 @@ TEST_F(DecisionActionTest, AnAnswerFinishesAnAction) {
     EXPECT_EQ(decision.finished, result);
     EXPECT_EQ(decision.progress.action.result, result);
     EXPECT_EQ(decision.progress.is_cancelled, action == Action::kCancel && result == ActionResult::kDone);
-    EXPECT_EQ(decision.progress.terminate_sent,
-              action == Action::kTerminate && result == ActionResult::kDone);
+    EXPECT_FALSE(decision.progress.terminate_sent);
     EXPECT_TRUE(decision.decide_again);
   }
+}
+
+TEST_F(DecisionActionTest, ATerminateOfAnIdleSessionIsDoneWhenItHasGone) {
+  run(Action::kTerminate, Reply::kActing);
+  EXPECT_FALSE(follow().finished.has_value());
+  snapshot_.watched_end = TransactionEnd::kDisconnected;  // on its way out
+  EXPECT_FALSE(follow().finished.has_value());
+  EXPECT_EQ(follow().episode, EpisodeStep::kNone);
+  be_gone();
+  EXPECT_EQ(follow().finished, ActionResult::kDone);
+  EXPECT_TRUE(follow().progress.terminate_sent);
+}
+
+TEST_F(DecisionActionTest, ASessionThatLeftBeforeItWasAskedLeftByItself) {
+  run(Action::kTerminate, Reply::kNone);
+  be_gone();
+  EXPECT_EQ(follow().finished, ActionResult::kSkipped);
+  EXPECT_FALSE(follow().progress.terminate_sent);
+}
+
+TEST_F(DecisionActionTest, SigtermIsSentOnceAndItsEffectAwaited) {
+  run(Action::kTerminate, Reply::kNone);
+  pass(2 * kSecond);
+  EXPECT_EQ(follow().step, ActionStep::kTerminate);
+  snapshot_.action.has_sigterm = true;
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  snapshot_.watched_end = TransactionEnd::kDisconnected;
+  EXPECT_EQ(follow().episode, EpisodeStep::kNone);
+  pass(10 * kSecond);
+  EXPECT_EQ(follow().finished, ActionResult::kNoEffect);
+  be_gone();
+  EXPECT_EQ(follow().finished, ActionResult::kDone);
 }
 
 TEST_F(DecisionActionTest, ACancelIsGivenUpAfterItsTimeout) {

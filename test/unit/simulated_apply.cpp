@@ -9,8 +9,6 @@ void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const De
   if (decision.next_due_in < scan->next_due_in) scan->next_due_in = decision.next_due_in;
   // The request has been withdrawn: nothing has begun, and nothing has failed.
   if (decision.is_manual && !take_manual_request(slot)) return;
-  if (decision.refuses_manual && take_manual_request(slot))
-    answer_manual_request(slot, ActionResult::kSkipped);
   switch (decision.episode) {
     case Decision::EpisodeStep::kNone:
       break;
@@ -75,7 +73,11 @@ void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, c
       send_request(slot, snapshot.now);
       break;
     case Decision::ActionStep::kTerminate:
-      finish(slot, send_terminate(slot) ? ActionResult::kDone : ActionResult::kSkipped, snapshot.now);
+      record(slot).action.has_sigterm = true;
+      if (send_terminate(slot))
+        record(slot).episode.progress.terminate_sent = true;
+      else if (snapshot.reply != Reply::kActing)
+        finish(slot, ActionResult::kSkipped, snapshot.now);
       break;
   }
 }
@@ -96,8 +98,9 @@ void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const De
   });
   let_sessions_go_on();
   const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
-  record(slot).action = RunningAction{decision.action,        is_signal, snapshot.status.state_start,
-                                      snapshot.now.monotonic, 0,         Handshake{}};
+  record(slot).action =
+      RunningAction{decision.action, is_signal,  snapshot.status.state_start, false, snapshot.now.monotonic,
+                    0,               Handshake{}};
   if (is_signal)
     signal_active(slot, snapshot.now);
   else
@@ -137,7 +140,7 @@ void SimulatedScanner::signal_active(int slot, Now now) {
   action.nonce = ++last_nonce_;
   channel.request.write([&action](ActionRequest* request) { request->nonce = action.nonce; });
   const ActionRequest request = channel.request.current();
-  channel.arm_signal(ArmedSignal{action.nonce, request.action, request.xact_seq});
+  channel.arm_signal(ArmedSignal{action.nonce, request.action, request.spares_exported, request.xact_seq});
   if (!may_signal(slot)) {
     finish(slot, ActionResult::kSkipped, now);
     return;

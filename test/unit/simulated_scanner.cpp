@@ -127,6 +127,7 @@ bool SimulatedScanner::read(int slot, const Scan& scan, SessionSnapshot* snapsho
   // What is not read holds anything.
   snapshot->is_superuser = random.chance(50);
   snapshot->is_declared = random.chance(50);
+  snapshot->leaves_debris = random.chance(50);
   snapshot->wait = static_cast<SessionWait>(random.below(4));
   snapshot->reply = static_cast<Reply>(random.below(5));
   snapshot->watched_end = static_cast<TransactionEnd>(random.below(5));
@@ -164,6 +165,7 @@ void SimulatedScanner::read_action(int slot, SessionSnapshot* snapshot) {
   snapshot->watched_end = target.backend.watched_end();
   snapshot->aborted_at = target.action.aborted_at.load(std::memory_order_relaxed);
   snapshot->is_declared = target.is_declared();
+  snapshot->leaves_debris = target.backend.leaves_debris();
   snapshot->action = record(slot).action;
   if (snapshot->action.action != Action::kNone) {
     let_sessions_go_on();

@@ -120,8 +120,9 @@ void SimulatedSession::exit() {
   if (entry.state == SessionState::kIdleInTransactionAborted)
     for (XactSeq seq = 0; seq < xact_seq_; seq++) transactions_[seq].is_ambiguous = true;
   if (is_in_block_) {
-    // Whatever ends it now, it has been told to.
-    if (is_terminate_pending_) transactions_[xact_seq_].is_terminated = true;
+    // Whatever ends it now, it has been told to, if only in an earlier transaction of the same message.
+    if (is_terminate_pending_)
+      transactions_[xact_seq_].is_terminated = transactions_[xact_seq_].has_accepted_terminate = true;
     transactions_[xact_seq_].is_ambiguous = is_plain_aborted() && is_active(entry.state);
     const WallTime shown = entry.xact_start;
     end_block(TransactionEnd::kDisconnected);
@@ -314,13 +315,19 @@ void SimulatedSession::finish_end() {
   is_syncing_ = false;
 }
 
-// As backend/active_action does when a transaction begins to commit, or has ended.
+// As backend/active_action does when a transaction begins to commit.
 void SimulatedSession::withdraw_cancel() {
   if (accepted_nonce_ != 0 && is_cancel_pending_) {
     is_cancel_pending_ = false;
     machine_.coverage.add("signal: withdrawn with the transaction");
   }
   accepted_nonce_ = 0;
+}
+
+// As finish_transaction_end() there: a cancel that rolled the transaction back has had its effect.
+void SimulatedSession::answer_cancel() {
+  if (accepted_nonce_ != 0 && !is_cancel_pending_) action.reply(accepted_nonce_, Reply::kDone);
+  withdraw_cancel();
 }
 
 // The next transaction of the same message, which may go on for a while.
@@ -331,6 +338,7 @@ void SimulatedSession::begin_next() {
 }
 
 void SimulatedSession::end_block(TransactionEnd how) {
+  if (has_transaction_ && how == TransactionEnd::kRolledBack) answer_cancel();
   if (has_transaction_) withdraw_cancel();
   is_ending_ = false;
   waits_for_client_ = has_exported_ = false;
@@ -348,7 +356,7 @@ void SimulatedSession::fail() {
     return;
   }
   if (has_transaction_ && !has_savepoint_) {
-    withdraw_cancel();
+    answer_cancel();
     backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
     entry.xact_start = WallTime::none();
     has_transaction_ = false;
@@ -361,6 +369,7 @@ void SimulatedSession::show_idle(SessionState state) {
   // A cancel that comes while the next command is awaited is ignored.
   if (is_cancel_pending_) machine_.coverage.add("signal: the statement has ended before");
   is_cancel_pending_ = false;
+  accepted_nonce_ = 0;
   entry.state = state;
   entry.state_start = machine_.time.wall();
   idle.start(machine_);

@@ -172,6 +172,7 @@ class SimulatedSession {
   void begin_end();
   void finish_end();
   void withdraw_cancel();
+  void answer_cancel();
   void fail();
   void handle_interrupt();
   void check_interrupts();

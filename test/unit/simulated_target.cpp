@@ -47,7 +47,7 @@ void SimulatedSession::handle_interrupt() {
     (armed.action == Action::kTerminate ? is_terminate_pending_ : is_cancel_pending_) = true;
   }
   // Some code does not check for long.
-  check_at_ = after(machine_.random.chance(80) || !is_active(entry.state) ? kDeliveryTime : 15 * kSecond);
+  check_at_ = after(machine_.random.chance(50) || !is_active(entry.state) ? kDeliveryTime : 15 * kSecond);
 }
 
 void SimulatedSession::check_interrupts() {
@@ -112,7 +112,7 @@ void SimulatedSession::act_on(const ActionRequest& request) {
     return;
   }
   if (request.action == Action::kTerminate) {
-    action.reply(request.nonce, Reply::kDone);
+    action.reply(request.nonce, Reply::kActing);
     note_deed(request);
     transactions_[xact_seq_].is_terminated = true;
     exit();

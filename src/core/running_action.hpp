@@ -8,8 +8,8 @@
 
 namespace pgleak {
 
-// Returns the result of snapshot.action, or kRequested while it is under way. Sets `*step` if something has to
-// be sent for it to go on.
+// Returns the result of snapshot.action, or kRequested while it is under way. Sets `*step` if something has
+// to be sent for it to go on.
 ActionResult check_action(const SessionSnapshot& snapshot, Decision::ActionStep* step);
 
 }  // namespace pgleak

@@ -8,7 +8,8 @@ std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInp
   const RuleSet& rules = *inputs.rules;
   if (rules.count == 0) return resolve_limits(facts.own, nullptr, inputs.server_limits);
 
-  if (facts.matches_until != kEndOfTime) *next_due_in = sooner(*next_due_in, facts.matches_until - snapshot.now.wall);
+  if (facts.matches_until != kEndOfTime)
+    *next_due_in = sooner(*next_due_in, facts.matches_until - snapshot.now.wall);
   Impact impact = Impact::kNone;
   if (depends_on_impact(rules, facts.matches) &&
       may_be_leak(rules, facts.matches, facts.own, inputs.server_limits, ages, next_due_in)) {

@@ -96,8 +96,8 @@ inline Clock clock_of(SessionState state) {
   return is_idle_in_transaction(state) ? Clock::kIdle : Clock::kTransaction;
 }
 
-// The limits of the session at these ages; nothing if they depend on its impact and the snapshot does not have
-// that yet. Lowers `*next_due_in` to the time until another rule may match.
+// The limits of the session at these ages; nothing if they depend on its impact and the snapshot does not
+// have that yet. Lowers `*next_due_in` to the time until another rule may match.
 std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages,
                                   Micros* next_due_in);
 

@@ -135,9 +135,8 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
                              decision.reason};
   });
   const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
-  session.running_action() =
-      RunningAction{decision.action, is_signal,  snapshot.status.state_start, false, snapshot.now.monotonic,
-                    0,               Handshake{}};
+  session.running_action() = RunningAction{
+      decision.action, is_signal, snapshot.status.state_start, false, snapshot.now.monotonic, 0, Handshake{}};
   if (is_signal) {
     signal_active(session, decision, snapshot.now);
     return;

@@ -32,14 +32,13 @@ Element* allocate_per_slot() {
 void resume_action(TrackedSession session, MonotonicTime now) {
   const ActionRequest& request = session.action_slot().request.current();
   if (request.nonce == 0) return;
-  session.running_action() =
-      RunningAction{request.action,
-                    session.action_slot().armed_signal().nonce == request.nonce,
-                    request.state_start,
-                    false,
-                    now,
-                    request.nonce,
-                    Handshake{}};
+  session.running_action() = RunningAction{request.action,
+                                           session.action_slot().armed_signal().nonce == request.nonce,
+                                           request.state_start,
+                                           false,
+                                           now,
+                                           request.nonce,
+                                           Handshake{}};
   note_sent(&session.running_action().handshake, now);
 }
 

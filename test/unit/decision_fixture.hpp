@@ -71,14 +71,16 @@ class DecisionTest : public testing::Test {
   }
   // An action is under way, and its first message has been answered by `reply`.
   void run(Action action, Reply reply, bool is_asleep = true) {
-    run(RunningAction{action, false, snapshot_.status.state_start, false, time_.monotonic(), 1, Handshake{}}, reply);
+    run(RunningAction{action, false, snapshot_.status.state_start, false, time_.monotonic(), 1, Handshake{}},
+        reply);
     note_sent(&snapshot_.action.handshake, time_.monotonic());
     snapshot_.wait = is_asleep ? SessionWait::kClientRead : SessionWait::kOther;
   }
   // A signal is under way to an active session, whose handler has answered `reply`.
   void run_signal(Action action, Reply reply) {
     be_active();
-    run(RunningAction{action, true, snapshot_.status.state_start, false, time_.monotonic(), 1, Handshake{}}, reply);
+    run(RunningAction{action, true, snapshot_.status.state_start, false, time_.monotonic(), 1, Handshake{}},
+        reply);
     snapshot_.wait = SessionWait::kOther;
   }
   void run(const RunningAction& action, Reply reply) {

@@ -98,9 +98,8 @@ void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const De
   });
   let_sessions_go_on();
   const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
-  record(slot).action =
-      RunningAction{decision.action, is_signal,  snapshot.status.state_start, false, snapshot.now.monotonic,
-                    0,               Handshake{}};
+  record(slot).action = RunningAction{
+      decision.action, is_signal, snapshot.status.state_start, false, snapshot.now.monotonic, 0, Handshake{}};
   if (is_signal)
     signal_active(slot, snapshot.now);
   else

@@ -15,6 +15,9 @@ CREATE TABLE pgleak.rules (
     transaction_leak_after interval,
     transaction_cancel_after interval,
     transaction_terminate_after interval,
+    blocking_leak_after interval,
+    blocking_cancel_after interval,
+    blocking_terminate_after interval,
     valid_until timestamp with time zone,
     enabled boolean NOT NULL DEFAULT true,
     note text,
@@ -41,6 +44,12 @@ CREATE TABLE pgleak.rules (
         CHECK (transaction_cancel_after BETWEEN interval '0' AND interval '24 days'),
     CONSTRAINT "transaction_terminate_after must be from 0 to 24 days"
         CHECK (transaction_terminate_after BETWEEN interval '0' AND interval '24 days'),
+    CONSTRAINT "blocking_leak_after must be from 0 to 24 days"
+        CHECK (blocking_leak_after BETWEEN interval '0' AND interval '24 days'),
+    CONSTRAINT "blocking_cancel_after must be from 0 to 24 days"
+        CHECK (blocking_cancel_after BETWEEN interval '0' AND interval '24 days'),
+    CONSTRAINT "blocking_terminate_after must be from 0 to 24 days"
+        CHECK (blocking_terminate_after BETWEEN interval '0' AND interval '24 days'),
     CONSTRAINT "idle_cancel_after must not come before the leak"
         CHECK (idle_cancel_after >= idle_leak_after OR idle_cancel_after = interval '0'),
     CONSTRAINT "idle_terminate_after must not come before the leak"
@@ -48,7 +57,11 @@ CREATE TABLE pgleak.rules (
     CONSTRAINT "transaction_cancel_after must not come before the leak"
         CHECK (transaction_cancel_after >= transaction_leak_after OR transaction_cancel_after = interval '0'),
     CONSTRAINT "transaction_terminate_after must not come before the leak"
-        CHECK (transaction_terminate_after >= transaction_leak_after OR transaction_terminate_after = interval '0')
+        CHECK (transaction_terminate_after >= transaction_leak_after OR transaction_terminate_after = interval '0'),
+    CONSTRAINT "blocking_cancel_after must not come before the leak"
+        CHECK (blocking_cancel_after >= blocking_leak_after OR blocking_cancel_after = interval '0'),
+    CONSTRAINT "blocking_terminate_after must not come before the leak"
+        CHECK (blocking_terminate_after >= blocking_leak_after OR blocking_terminate_after = interval '0')
 );
 
 COMMENT ON TABLE pgleak.rules IS 'limits for some sessions; the first rule, by priority and id, that matches a session decides';
@@ -65,6 +78,9 @@ COMMENT ON COLUMN pgleak.rules.idle_terminate_after IS 'a session idle in a tran
 COMMENT ON COLUMN pgleak.rules.transaction_leak_after IS 'a transaction this old is a leak; 0 disables the limit, NULL falls back to the server setting';
 COMMENT ON COLUMN pgleak.rules.transaction_cancel_after IS 'a transaction this old is cancelled; 0 disables the limit, NULL falls back to the server setting';
 COMMENT ON COLUMN pgleak.rules.transaction_terminate_after IS 'a session with a transaction this old is terminated; 0 disables the limit, NULL falls back to the server setting';
+COMMENT ON COLUMN pgleak.rules.blocking_leak_after IS 'a session that others have waited for this long is a leak; 0 disables the limit, NULL falls back to the server setting';
+COMMENT ON COLUMN pgleak.rules.blocking_cancel_after IS 'a transaction that others have waited for this long is cancelled; 0 disables the limit, NULL falls back to the server setting';
+COMMENT ON COLUMN pgleak.rules.blocking_terminate_after IS 'a session that others have waited for this long is terminated; 0 disables the limit, NULL falls back to the server setting';
 COMMENT ON COLUMN pgleak.rules.valid_until IS 'when the rule expires; NULL for never';
 COMMENT ON COLUMN pgleak.rules.enabled IS 'false keeps the rule but does not apply it';
 COMMENT ON COLUMN pgleak.rules.note IS 'why the rule exists; for people';

@@ -37,12 +37,20 @@ bool is_idle_state(BackendState state) {
   return state == STATE_IDLEINTRANSACTION || state == STATE_IDLEINTRANSACTION_ABORTED;
 }
 
+// Only a terminate reaches a session outside of a transaction: the message is handled in one of the server's
+// own then.
+bool is_where_it_was_judged(const ActionRequest& request) {
+  if (IsTransactionBlock()) return is_idle_state(MyBEEntry->st_state) && my_block_seq() == request.xact_seq;
+  return request.action == Action::kTerminate && MyBEEntry->st_state == STATE_IDLE &&
+         my_slot->backend.report().ended_count == request.xact_seq;
+}
+
 // Every condition for acting here: it is still this transaction, idle between two commands, and nothing in
 // this backend relies on not being interrupted.
 bool may_act(const ActionRequest& request) {
   return !is_acting && request.session == SessionId{MyProcPid, from_timestamp(MyStartTimestamp)} &&
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
-         IsTransactionBlock() && my_block_seq() == request.xact_seq && is_idle_state(MyBEEntry->st_state) &&
+         is_where_it_was_judged(request) &&
          from_timestamp(MyBEEntry->st_state_start_timestamp) == request.state_start &&
          (!request.spares_exported || !XactHasExportedSnapshots()) && InterruptHoldoffCount == 0 &&
          CritSectionCount == 0 && MyReplicationSlot == nullptr;

@@ -11,8 +11,11 @@ namespace {
 
 constexpr Micros kMinute = 60 * kSecond;
 
-// A plain aborted block, whether an error or pgleak aborted it, has nothing left to cancel.
-bool can_be_cancelled(const SessionStatus& status) { return status.xact_start.is_set(); }
+// A plain aborted block, whether an error or pgleak aborted it, has nothing left to cancel. Neither has a
+// session that delivers notifications while it is idle: it reacts to a terminate only.
+bool can_be_cancelled(const SessionStatus& status, bool is_session_level) {
+  return status.xact_start.is_set() && status.state != SessionState::kIdle && !is_session_level;
+}
 
 }  // namespace
 
@@ -52,14 +55,14 @@ const char* to_string(ActionResult result) {
   return nullptr;
 }
 
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status) {
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status, bool is_session_level) {
   Plan plan{Action::kNone, Action::kNone, kForever};
   for (int c = 0; c < kClockCount; c++) {
     const Clock clock = static_cast<Clock>(c);
     const std::optional<Micros> age = ages.of(clock);
-    if (!age) continue;
+    if (!age || !may_demand_action(clock, is_session_level)) continue;
     for (const Action action : {Action::kCancel, Action::kTerminate}) {
-      if (action == Action::kCancel && !can_be_cancelled(status)) continue;
+      if (action == Action::kCancel && !can_be_cancelled(status, is_session_level)) continue;
       const LimitKind kind = action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
       const Micros after = limits.after(clock, kind);
       if (after == kNever) continue;
@@ -162,7 +165,17 @@ void describe_result(const ActionState& state, char (&text)[kResultSize]) {
 
 void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
   TextBuffer out(text, sizeof(text));
-  out.append(reason.clock == Clock::kIdle ? "it was idle for " : "it was open for ");
+  switch (reason.clock) {
+    case Clock::kIdle:
+      out.append("it was idle for ");
+      break;
+    case Clock::kTransaction:
+      out.append("it was open for ");
+      break;
+    case Clock::kBlocking:
+      out.append("it kept others waiting for ");
+      break;
+  }
   out.append_seconds(reason.lasted);
   if (reason.limit != kNever) {
     out.append(", the limit is ");

@@ -130,7 +130,14 @@ struct Plan {
 
 // Returns the action that the limits demand at these ages. It never cancels a plain aborted block
 // (`xact_start` none): the transaction is over, and only the connection is still in use.
-Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status);
+// What a session holds outside of a transaction can only be freed by a terminate, and only the blocking clock
+// demands that: keeping a session-level lock while idle is what the session is for, until others wait.
+Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status, bool is_session_level);
+
+// True if `clock` may demand actions on such a session at all.
+inline bool may_demand_action(Clock clock, bool is_session_level) {
+  return !is_session_level || clock == Clock::kBlocking;
+}
 
 // True for results that leave the session as it was and are tried again.
 bool has_failed(ActionResult result);

@@ -87,6 +87,7 @@ ActionReason reason_for(const Episode& episode, const Ages& ages, const Limits& 
     const Micros limit = limits.after(clock, kind);
     const std::optional<Micros> age = ages.of(clock);
     if (!age || limit == kNever || *age < limit) continue;
+    if (!may_demand_action(clock, episode.is_session_level)) continue;
     reason.clock = clock;
     reason.lasted = *age;
     reason.limit = limit;
@@ -113,7 +114,7 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   if (!snapshot.limits) return;
   const std::optional<Limits> limits = find_limits(snapshot, inputs, decision->ages, &decision->next_due_in);
   if (!limits) return;
-  const Plan plan = plan_action(decision->ages, *limits, snapshot.status);
+  const Plan plan = plan_action(decision->ages, *limits, snapshot.status, episode.is_session_level);
   const bool has_plan = plan.due != Action::kNone || plan.next != Action::kNone;
   const ActionHold hold = has_plan ? find_hold(snapshot, inputs, budgets, decision) : ActionHold{};
   show_plan(plan, hold, snapshot.now, decision);
@@ -148,7 +149,9 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
     decision->manual_answer = ActionResult::kStandby;
     return;
   }
-  if (request.session != episode.session || request.xact_seq != episode.xact_seq) {
+  // A session-level episode outlives transactions; the request is about what the session is in now.
+  const XactSeq xact_seq = episode.is_session_level ? current_seq(snapshot.status) : episode.xact_seq;
+  if (request.session != episode.session || request.xact_seq != xact_seq) {
     decision->manual_answer = ActionResult::kSkipped;
     return;
   }

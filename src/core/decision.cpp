@@ -13,10 +13,33 @@ Decision nothing_to_do() {
   return decision;
 }
 
+// The clocks of the session after what was seen of it now.
+SessionClocks observed_clocks(const SessionSnapshot& snapshot, const TransactionBlock& block) {
+  SessionClocks clocks = snapshot.clocks;
+  if (snapshot.is_present)
+    observe_session(&clocks, snapshot.status, block, snapshot.blocks_others, snapshot.evidence,
+                    waits_for_client(snapshot), snapshot.now.monotonic);
+  return clocks;
+}
+
+// The age that bounds the longest wait behind the session: that of what it holds.
+std::optional<Micros> age_of_locks(const SessionClocks& clocks, const Ages& ages) {
+  return clocks.blocking.is_session_level ? std::nullopt : ages.transaction;
+}
+
+ImpactSample measure_impact(const SessionSnapshot& snapshot, const SessionClocks& clocks, const Ages& ages) {
+  ImpactSample impact = measure(*snapshot.held, snapshot.now.wall, age_of_locks(clocks, ages));
+  // Waiters that come and go are between two attempts.
+  if (ages.blocking) impact.impact = Impact::kBlocking;
+  return impact;
+}
+
 // --- a session without an open episode ---
 
+// Outside of a transaction, only a terminate makes sense.
 bool is_meant(const ManualRequest& request, const SessionStatus& status, const TransactionBlock& block) {
-  return request.session == status.id && block.exists && request.xact_seq == block.xact_seq;
+  return request.session == status.id && (block.exists || request.action == Action::kTerminate) &&
+         request.xact_seq == current_seq(status);
 }
 
 Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets) {
@@ -27,9 +50,11 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   const bool is_manual =
       snapshot.manual && is_candidate && is_meant(*snapshot.manual, snapshot.status, block);
   if (snapshot.manual && !is_manual) decision.manual_answer = ActionResult::kSkipped;
-  if (!block.exists) return decision;
+  if (!is_candidate) return decision;
 
-  SessionClocks clocks = snapshot.clocks;
+  SessionClocks clocks = observed_clocks(snapshot, block);
+  const bool holds_something = block.exists || clocks.blocking.since.is_set();
+  if (!holds_something && !is_manual) return decision;
   decision.ages = measure_ages(&clocks, snapshot.status, block, snapshot.now, inputs.previous);
   decision.clocks = clocks;
   if (is_manual) {
@@ -50,7 +75,9 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   if (decision.needs_more() || (!is_manual && !budgets->records.allows(snapshot.slot))) return decision;
   decision.episode = Decision::EpisodeStep::kOpen;
   decision.block = block;
-  decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
+  decision.is_session_level =
+      !block.exists || (decision.detection.clock == Clock::kBlocking && clocks.blocking.is_session_level);
+  decision.impact = measure_impact(snapshot, clocks, decision.ages);
   decision.decide_again = true;  // an action may be due immediately
   return decision;
 }
@@ -58,7 +85,10 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
 // --- a session with an open episode ---
 
 Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
-  const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status};
+  const TransactionBlock block = current_block(snapshot.status);
+  const BackendTrace trace{
+      snapshot.is_present, snapshot.last_state, snapshot.status,
+      !observed_clocks(snapshot, block).blocking.is_over(block, snapshot.now.monotonic)};
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
@@ -89,6 +119,8 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
       decision.progress.terminate_sent = true;
+    decision.clocks = snapshot.clocks;
+    decision.clocks->stall.disregard_next();
     decision.decide_again = true;
     return decision;
   }
@@ -97,7 +129,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
-  if (outcome != Outcome::kNone) close_episode(snapshot, outcome, budgets, &decision);
+  if (outcome != Outcome::kNone && outcome != Outcome::kReleased) close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
 
@@ -123,23 +155,25 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
                 Budgets* budgets) {
   Decision decision = nothing_to_do();
   const Outcome outcome = judge(snapshot, episode);
-  if (outcome != Outcome::kNone) {
+  // A request by hand needs no impact.
+  if (outcome != Outcome::kNone && !(outcome == Outcome::kReleased && snapshot.manual)) {
     close_episode(snapshot, outcome, budgets, &decision);
     return decision;
   }
   decision.needs_held = !snapshot.held;
   if (decision.needs_held) return decision;
 
-  SessionClocks clocks = snapshot.clocks;
+  const TransactionBlock block = current_block(snapshot.status);
+  SessionClocks clocks = observed_clocks(snapshot, block);
   // Our own rollback gave the session a new state, but its client is as silent as before.
   if (episode.progress.is_cancelled && snapshot.status.state_start == snapshot.aborted_at)
     clocks.idle.carry_over(snapshot.status.state_start);
-  decision.ages =
-      measure_ages(&clocks, snapshot.status, current_block(snapshot.status), snapshot.now, inputs.previous);
+  decision.ages = measure_ages(&clocks, snapshot.status, block, snapshot.now, inputs.previous);
   decision.episode = Decision::EpisodeStep::kKeep;
   decision.clocks = clocks;
   decision.has_impact = true;
-  decision.impact = measure(*snapshot.held, snapshot.now.wall, decision.ages.transaction);
+  decision.waits_for_lock = snapshot.held->waits;
+  decision.impact = measure_impact(snapshot, clocks, decision.ages);
   decision.progress = episode.progress;
   update_progress(snapshot, &decision);
   choose_action(snapshot, episode, inputs, budgets, &decision);

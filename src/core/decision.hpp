@@ -50,6 +50,7 @@ struct Decision {
 
   // --- kOpen ---
   TransactionBlock block;
+  bool is_session_level;  // see Episode
   Detection detection;
   Ages ages;  // also of kBegin
 
@@ -57,6 +58,7 @@ struct Decision {
   EpisodeProgress progress;
   ImpactSample impact;      // its impact now
   bool has_impact;          // `impact` was measured
+  bool waits_for_lock;      // the session itself waits for one; with `impact`
   bool has_left_locks;      // the cancel is done, and somebody still waits: log it once
   bool has_begun_to_block;  // log it, and queue an event
   bool has_plan;            // show `next_action`

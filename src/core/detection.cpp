@@ -2,20 +2,47 @@
 
 namespace pgleak {
 
+namespace {
+
+void reset_for(SessionId id, SessionClocks* clocks) {
+  if (clocks->id == id) return;
+  *clocks = SessionClocks{};
+  clocks->id = id;
+}
+
+}  // namespace
+
+void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
+                     bool waits_for_client, MonotonicTime now) {
+  reset_for(status.id, clocks);
+  if (blocks_others) clocks->blocking.observe(*blocks_others, block, now);
+  const bool may_stall = block.exists && waits_for_client && !is_idle_in_transaction(status.state);
+  if (!may_stall)
+    clocks->stall.stop();
+  else if (evidence)
+    clocks->stall.observe(*evidence, now);
+}
+
 Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block, Now now,
                   PreviousScan previous) {
   Ages ages;
-  if (clocks->id != status.id) *clocks = SessionClocks{status.id, {}, {}, 0};
-
+  reset_for(status.id, clocks);
+  ages.blocking = clocks->blocking.age(block, now.monotonic);
   if (is_idle_in_transaction(status.state))
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
+  else if (block.exists)
+    ages.idle = clocks->stall.age();
+  else if (status.state == SessionState::kIdle && ages.blocking)
+    ages.idle = sooner(clocks->idle.observe(status.state_start, now, MonotonicTime::none()), *ages.blocking);
   // The transactions of one message, one CALL or one VACUUM all show the start of the statement. So each has
   // a clock of its own, bounded by the scan that still saw the previous one.
   if (block.exists && block.xact_seq > clocks->xact_seq) {
     clocks->transaction = Stopwatch{};
     clocks->xact_seq = block.xact_seq;
   }
-  if (block.exists && block.xact_start.is_set())
+  // A session that is idle and yet in a transaction shows the start of one that has ended.
+  if (block.exists && block.xact_start.is_set() && status.state != SessionState::kIdle)
     ages.transaction = clocks->transaction.observe(block.xact_start, now, previous.at_transaction);
   return ages;
 }

@@ -7,8 +7,10 @@
 
 #include <optional>
 
+#include "core/blocking_watch.hpp"
 #include "core/limits.hpp"
 #include "core/session.hpp"
+#include "core/stall_watch.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
@@ -19,12 +21,15 @@ struct SessionClocks {
   Stopwatch idle;
   Stopwatch transaction;
   XactSeq xact_seq;  // of the transaction that the second one measures
+  StallWatch stall;  // the idle clock of a session that is not idle in a transaction
+  BlockingWatch blocking;
 };
 
 // The ages on the clocks; nothing where a clock does not apply in the session's state.
 struct Ages {
   std::optional<Micros> idle;
   std::optional<Micros> transaction;
+  std::optional<Micros> blocking;
 
   std::optional<Micros> of(Clock clock) const {
     switch (clock) {
@@ -32,6 +37,8 @@ struct Ages {
         return idle;
       case Clock::kTransaction:
         return transaction;
+      case Clock::kBlocking:
+        return blocking;
     }
     return std::nullopt;
   }
@@ -44,6 +51,12 @@ struct PreviousScan {
   MonotonicTime at_idle;         // of sessions idle in a transaction
   MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
+
+// Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to another
+// session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.
+void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
+                     bool waits_for_client, MonotonicTime now);
 
 // Reads the clocks of the session in `status`, whose block is `block`. Resets `clocks` if they belonged to
 // another session.

@@ -18,6 +18,8 @@ const char* to_string(Outcome outcome) {
       return "cancelled";
     case Outcome::kTerminated:
       return "terminated";
+    case Outcome::kReleased:
+      return "released";
   }
   return nullptr;
 }
@@ -28,6 +30,11 @@ namespace {
 // session may have caught the error in a savepoint.
 constexpr Micros kRepeatTerminateAfter = 10 * kSecond;
 constexpr Micros kRepeatCancelAfter = kSecond;
+
+Outcome judge_by_locks(const BackendTrace& trace, TransactionEnd watched_end) {
+  if (!trace.is_present || watched_end == TransactionEnd::kDisconnected) return Outcome::kDisconnected;
+  return trace.blocks_others ? Outcome::kNone : Outcome::kReleased;
+}
 
 // The outcome as far as the session itself shows it.
 Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
@@ -64,7 +71,8 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
 }  // namespace
 
 Outcome judge_open(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
-  const Outcome outcome = judge_by_session(episode, trace, watched_end);
+  const Outcome outcome = episode.is_session_level ? judge_by_locks(trace, watched_end)
+                                                   : judge_by_session(episode, trace, watched_end);
   switch (outcome) {
     case Outcome::kDisconnected:
       if (episode.progress.terminate_sent) return Outcome::kTerminated;

@@ -25,8 +25,9 @@ enum class Outcome : std::uint8_t {
   kDisconnected,
   kCancelled,   // rolled back by pgleak
   kTerminated,  // its session ended by pgleak
+  kReleased,    // of a session in no transaction: nobody waits behind it any more
 };
-inline constexpr int kOutcomeCount = 7;
+inline constexpr int kOutcomeCount = 8;
 
 // The name in history.outcome; nullptr for kNone. Static memory.
 const char* to_string(Outcome outcome);
@@ -47,6 +48,7 @@ struct Episode {
   std::int64_t leak_id;
   SessionId session;
   XactSeq xact_seq;
+  bool is_session_level;  // it holds its locks outside of a transaction, so no transaction's end ends it
   SessionIdentity who;
   WallTime xact_start;
   // At detection.
@@ -80,6 +82,7 @@ struct BackendTrace {
   bool is_present;          // the session still exists, so `status` is valid
   SessionState last_state;  // the last visible state, even if the session is gone
   SessionStatus status;
+  bool blocks_others;  // by the blocking clock
 };
 
 // Returns how the episode ended, or kNone if it goes on. `watched_end` is what the backend published for

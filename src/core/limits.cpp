@@ -39,6 +39,8 @@ const char* to_string(Clock clock) {
       return "idle";
     case Clock::kTransaction:
       return "transaction";
+    case Clock::kBlocking:
+      return "blocking";
   }
   return "";
 }

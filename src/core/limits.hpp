@@ -1,4 +1,4 @@
-// The limits of a session on the two clocks, and the source of each.
+// The limits of a session on the three clocks, and the source of each.
 //
 // Used by the scanner at every scan, by each backend to publish its own limits, and by the SQL functions.
 // Allocates nothing, never ereports.
@@ -11,8 +11,9 @@
 
 namespace pgleak {
 
-enum class Clock : std::uint8_t { kIdle, kTransaction };
-inline constexpr int kClockCount = 2;
+// kBlocking: how long the session has kept others waiting without a break; see core/blocking_watch.hpp.
+enum class Clock : std::uint8_t { kIdle, kTransaction, kBlocking };
+inline constexpr int kClockCount = 3;
 
 // What a limit does, in the order in which a leak reaches them.
 enum class LimitKind : std::uint8_t { kLeak, kCancel, kTerminate };

@@ -59,9 +59,7 @@ ActionResult check_signal(const SessionSnapshot& snapshot) {
     return snapshot.reply == Reply::kDone ? ActionResult::kDone : ActionResult::kSkipped;
   if (snapshot.status.state_start != action.state_start)
     return has_accepted ? ActionResult::kDone : ActionResult::kSkipped;
-  const bool waits_for_client =
-      snapshot.wait == SessionWait::kClientRead || snapshot.wait == SessionWait::kClientWrite;
-  if (waits_for_client && elapsed >= kClientWaitTimeout) return ActionResult::kNoEffectOnClientWait;
+  if (waits_for_client(snapshot) && elapsed >= kClientWaitTimeout) return ActionResult::kNoEffectOnClientWait;
   return elapsed >= kEffectTimeout ? ActionResult::kNoEffect : ActionResult::kRequested;
 }
 }  // namespace

@@ -42,7 +42,7 @@ TransactionBlock current_block(const SessionStatus& status) {
     if (!status.xact_start.is_set() && has_rolled_back)
       return TransactionBlock{true, status.ended_count - 1, WallTime::none()};
   }
-  if (status.xact_start.is_set() && (is_active(status.state) || is_idle_in_transaction(status.state)))
+  if (status.xact_start.is_set() && status.state != SessionState::kUnknown)
     return TransactionBlock{true, status.ended_count, status.xact_start};
   if (is_aborted && has_rolled_back)
     return TransactionBlock{true, status.ended_count - 1, status.last_end_start};

@@ -97,8 +97,15 @@ struct TransactionBlock {
 // Returns the block that `status` shows. After an error outside a savepoint the transaction is over, but its
 // block remains until ROLLBACK and keeps the xact_seq and the start of that transaction. An active session
 // without a visible transaction may be in such a block or about to start a new one; then the block has no
-// start. A session that is exiting is in no block.
+// start. A session that delivers notifications while it is idle is in a transaction of the server's own. A
+// session that is exiting is in no block.
 TransactionBlock current_block(const SessionStatus& status);
+
+// The xact_seq of the block that the session is in or, outside of one, of its next transaction.
+inline XactSeq current_seq(const SessionStatus& status) {
+  const TransactionBlock block = current_block(status);
+  return block.exists ? block.xact_seq : status.ended_count;
+}
 
 // Measures how long something observed from outside has lasted. The server only says *since when* (by the
 // wall clock) a session has been idle or a transaction has run. Subtracting that from the current wall clock

@@ -14,7 +14,7 @@ std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInp
   if (depends_on_impact(rules, facts.matches) &&
       may_be_leak(rules, facts.matches, facts.own, inputs.server_limits, ages, next_due_in)) {
     if (!snapshot.held) return std::nullopt;
-    impact = grade(*snapshot.held);
+    impact = ages.blocking ? Impact::kBlocking : grade(*snapshot.held);
   }
   return choose_limits(rules, facts.matches, facts.own, inputs.server_limits, impact);
 }

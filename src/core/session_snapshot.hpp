@@ -65,13 +65,15 @@ struct SessionSnapshot {
   bool is_superuser;           // the login role is; only with an open episode
   bool leaves_debris;          // see BackendSlot::publish_debris()
   WallTime aborted_at;         // see ActionSlot::aborted_at
-  std::optional<LimitFacts> limits;  // nothing if the session cannot be identified now
+  std::optional<bool> blocks_others;         // nothing if this scan has not looked for that
+  std::optional<ProgressEvidence> evidence;  // nothing if it was read a moment ago, or costs in vain
+  std::optional<LimitFacts> limits;          // nothing if the session cannot be identified now
 
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
   Reply reply;       // the session's reply to the last message of `action`, read after `status`
-  SessionWait wait;  // seen after `reply`; only with an open episode
+  SessionWait wait;  // seen after `reply`; not for every session without an open episode
   std::optional<ManualRequest> manual;
 
   std::optional<HeldResources> held;
@@ -91,10 +93,12 @@ struct ScanInputs {
   std::int32_t max_actions_per_minute;
 };
 
-// The clock that a manual action refers to.
-inline Clock clock_of(SessionState state) {
-  return is_idle_in_transaction(state) ? Clock::kIdle : Clock::kTransaction;
+inline bool waits_for_client(const SessionSnapshot& snapshot) {
+  return snapshot.wait == SessionWait::kClientRead || snapshot.wait == SessionWait::kClientWrite;
 }
+
+// The clock that a manual action refers to.
+inline Clock clock_of(SessionState state) { return is_active(state) ? Clock::kTransaction : Clock::kIdle; }
 
 // The limits of the session at these ages; nothing if they depend on its impact and the snapshot does not
 // have that yet. Lowers `*next_due_in` to the time until another rule may match.

@@ -121,6 +121,18 @@ Blocked WaitGraph::blocked_behind(int node) {
   return blocked;
 }
 
+int WaitGraph::list_roots(int* roots) {
+  int count = 0;
+  question_++;
+  for (int i = 0; i < hold_count_; i++) {
+    const std::int32_t node = holds_[i].node;
+    if (nodes_[node].first_wait != kNone || nodes_[node].seen_by == question_) continue;
+    nodes_[node].seen_by = question_;
+    roots[count++] = node;
+  }
+  return count;
+}
+
 // Breadth first, so that the nearest root is found.
 int WaitGraph::root_of(int node) {
   question_++;

@@ -56,6 +56,10 @@ class WaitGraph {
   // root of the chain, each for all that wait behind it.
   Blocked blocked_behind(int node);
 
+  // Writes the nodes that keep others waiting and wait for nobody to `roots`, which has room for all nodes.
+  // Returns their number.
+  int list_roots(int* roots);
+
   // The node at the end of a chain that starts at `node`, which waits: it keeps others waiting and waits for
   // nobody. The nearest one if there are several; -1 if `node` does not wait, or in a deadlock.
   int root_of(int node);

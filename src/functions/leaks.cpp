@@ -78,7 +78,7 @@ enum class ReadResult : std::uint8_t {
 // True if the episode's transaction is over, even if the scanner has not noticed yet.
 bool is_over(const SessionRecord& record, const SessionStatus& status) {
   const Episode& episode = record.episode;
-  if (status.ended_count <= episode.xact_seq) return false;
+  if (episode.is_session_level || status.ended_count <= episode.xact_seq) return false;
   const TransactionBlock block = current_block(status);
   if (block.exists && block.xact_seq == episode.xact_seq) return false;
   // During a rollback in place the transaction is over, but the session does not show its aborted block yet.

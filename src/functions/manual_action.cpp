@@ -34,19 +34,18 @@ void check_permission(Oid role, Action action) {
                     errdetail("Only members of the session's role or of pg_signal_backend may do this.")));
 }
 
-TransactionBlock find_block(int index, const StatusEntry& entry) {
-  const TransactionReport report = session_slot(index).backend.report();
-  return current_block(combine(entry, report));
-}
-
 // Returns false, with a WARNING, if there is nothing to act on.
-bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& block, Action action) {
-  if (!block.exists) {
+bool makes_sense(int pid, const SessionStatus& status, Action action) {
+  if (action == Action::kTerminate) return true;
+  if (!current_block(status).exists || status.state == SessionState::kIdle) {
     ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
-                      errmsg("session with PID %d is not in a transaction", pid)));
+                      errmsg("session with PID %d is not in a transaction", pid),
+                      errhint("pgleak.terminate(%d) ends its connection and frees what it still holds, such "
+                              "as advisory locks.",
+                              pid)));
     return false;
   }
-  if (action == Action::kCancel && !entry.xact_start.is_set()) {
+  if (!status.xact_start.is_set()) {
     ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
                       errmsg("transaction of session with PID %d is already aborted", pid),
                       errhint("pgleak.terminate(%d) ends its connection and frees what it still holds, such "
@@ -58,7 +57,7 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
 }
 
 // Puts the request into the session's slot. Returns the request_id under which the answer will appear.
-std::uint64_t put_request(int index, SessionId session, const TransactionBlock& block, Action action) {
+std::uint64_t put_request(int index, SessionId session, XactSeq xact_seq, Action action) {
   const char* const login = GetUserNameFromId(GetSessionUserId(), false);
   ManualRequest& request = session_slot(index).manual;
   LWLockAcquire(shared->manual_lock, LW_EXCLUSIVE);
@@ -73,7 +72,7 @@ std::uint64_t put_request(int index, SessionId session, const TransactionBlock& 
   request.action = action;
   request.request_id = request_id;
   request.session = session;
-  request.xact_seq = block.xact_seq;
+  request.xact_seq = xact_seq;
   request.encoding = GetDatabaseEncoding();
   strlcpy(request.by_login, login, kNameSize);
   shared->manual_requests++;
@@ -145,10 +144,10 @@ bool request_action(int pid, Action action) {
   const int index = *found;
   const bool leaves_debris = session_slot(index).backend.leaves_debris();
   check_permission(entry.role_oid, action);
-  const TransactionBlock block = find_block(index, entry);
-  if (!makes_sense(pid, entry, block, action)) return false;
+  const SessionStatus status = combine(entry, session_slot(index).backend.report());
+  if (!makes_sense(pid, status, action)) return false;
 
-  const std::uint64_t request_id = put_request(index, entry.id, block, action);
+  const std::uint64_t request_id = put_request(index, entry.id, current_seq(status), action);
   wake_worker(shared->scanner_proc);
   const ActionResult result = wait_or_withdraw(index, request_id);
   if (result == ActionResult::kSkipped)

@@ -107,7 +107,7 @@ StateHint state_hint(int index) {
   return state & kActiveStates ? StateHint::kActive : StateHint::kNothing;
 }
 
-int next_candidate(int from, int count, bool wants_active, const bool* marked) {
+int next_candidate(int from, int count, bool wants_active, const std::uint8_t* marked) {
   const std::uint32_t wanted = kIdleInTransactionStates | (wants_active ? kActiveStates : 0);
   volatile PgBackendStatus* const first = entry_at(0);
   for (int i = from; i < count; i++) {
@@ -115,9 +115,14 @@ int next_candidate(int from, int count, bool wants_active, const bool* marked) {
     __builtin_prefetch(const_cast<const BackendState*>(&first[i + kHintsAhead].st_state));
     if (i % kPageStep == 0)
       __builtin_prefetch(const_cast<const BackendState*>(&first[i + kPageAhead].st_state));
-    if (marked[i] || (bit_of(first[i].st_state) & wanted)) return i;
+    if (marked[i] != 0 || (bit_of(first[i].st_state) & wanted)) return i;
   }
   return count;
+}
+
+bool is_idle_with_transaction(int index) {
+  volatile PgBackendStatus* const entry = entry_at(index);
+  return entry->st_state == STATE_IDLE && entry->st_xact_start_timestamp != 0;
 }
 
 void prefetch_status(int index) { prefetch(const_cast<const PgBackendStatus*>(entry_at(index))); }
@@ -127,6 +132,21 @@ std::uint32_t status_version(int index) {
   const int version = entry_at(index)->st_changecount;
   pg_read_barrier();
   return static_cast<std::uint32_t>(version);
+}
+
+bool read_progress(int index, SessionId session, ProgressEvidence* evidence) {
+  constexpr std::uint64_t kFactor = 1099511628211U;  // FNV-1a, over words
+  SessionId seen{};
+  const bool is_whole = read_unchanged(entry_at(index), [&](volatile PgBackendStatus* entry) {
+    seen.pid = entry->st_procpid;
+    seen.backend_start = from_timestamp(entry->st_proc_start_timestamp);
+    evidence->change_count = static_cast<std::uint32_t>(entry->st_changecount);
+    evidence->reports_progress = entry->st_progress_command != PROGRESS_COMMAND_INVALID;
+    evidence->counters = 0;
+    for (int i = 0; i < PGSTAT_NUM_PROGRESS_PARAM; i++)
+      evidence->counters = (evidence->counters ^ static_cast<std::uint64_t>(entry->st_progress_param[i])) * kFactor;
+  });
+  return is_whole && seen == session;
 }
 
 StatusRead read_status(int index, StatusEntry* result) {

@@ -10,6 +10,7 @@
 
 #include "core/episode.hpp"
 #include "core/session.hpp"
+#include "core/stall_watch.hpp"
 
 namespace pgleak {
 
@@ -19,9 +20,13 @@ enum class StateHint : std::uint8_t { kNothing, kIdleInTransaction, kActive };
 StateHint state_hint(int index);
 
 // Returns the first entry at or after `from` whose hint is not kNothing (kActive counts only if
-// `wants_active`) or that is marked in `marked`; returns `count`, the number of entries, if there is none. It
+// `wants_active`) or whose mark is not 0; returns `count`, the number of entries, if there is none. It
 // costs one load per entry, which is all that a session without a transaction costs.
-int next_candidate(int from, int count, bool wants_active, const bool* marked);
+int next_candidate(int from, int count, bool wants_active, const std::uint8_t* marked);
+
+// True if entry `index` shows a transaction although its session is idle: it delivers notifications. Read
+// without synchronization, as the hint.
+bool is_idle_with_transaction(int index);
 
 // Prefetches entry `index`, which is about to be read.
 void prefetch_status(int index);
@@ -48,6 +53,10 @@ enum class StatusRead : std::uint8_t {
   kUnused,  // no backend uses the entry; it holds what its last owner left, with pid 0
   kBusy,    // it kept changing, or its owner was stopped in the middle of a change: nothing is known
 };
+
+// What a session shows of its progress in the status array: the change count, and a digest of the counters of
+// commands that report progress. Returns false if the entry no longer belongs to `session`.
+bool read_progress(int index, SessionId session, ProgressEvidence* evidence);
 
 // Copies a consistent state of entry `index`.
 StatusRead read_status(int index, StatusEntry* entry);

@@ -63,6 +63,15 @@ inline int my_proc_index() {
 #endif
 }
 
+// Index of the entry that `proc` has in the backend status array; -1 if it has none.
+inline int status_index_of(const PGPROC* proc) {
+#if PG_VERSION_NUM >= 170000
+  return GetNumberFromPGProc(proc);
+#else
+  return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
+#endif
+}
+
 // Calls one of the server's signal handlers from a handler of our own.
 template <typename Handler>
 void call_handler(Handler handler, int signal, const siginfo_t* info) {

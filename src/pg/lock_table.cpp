@@ -27,6 +27,7 @@ struct Waiter {
 
 WaitGraph graph;
 Waiter* waiters = nullptr;
+int* roots = nullptr;
 int first_waiter[NUM_LOCK_PARTITIONS];  // per partition: chain of the processes that seem to wait
 uint32 reading = 0;                     // number of times the lock table was read
 bool is_current = false;
@@ -110,12 +111,16 @@ void read_lock_table() {
   }
 }
 
+// Reads the lock table unless this scan has done so already.
+void refresh_graph() {
+  if (is_current) return;
+  read_lock_table();
+  is_current = true;
+}
+
 Blocked blocked_behind(int proc_index) {
   if (waiters == nullptr) return kNobodyBlocked;
-  if (!is_current) {
-    read_lock_table();
-    is_current = true;
-  }
+  refresh_graph();
   return graph.is_empty() ? kNobodyBlocked : graph.blocked_behind(proc_index);
 }
 
@@ -123,10 +128,7 @@ Blocked blocked_behind(int proc_index) {
 // cannot be told.
 std::int32_t root_pid_of(const PGPROC* proc) {
   if (waiters == nullptr) return 0;
-  if (!is_current) {
-    read_lock_table();
-    is_current = true;
-  }
+  refresh_graph();
   const int root = graph.is_empty() ? kNoProc : graph.root_of(node_of(proc));
   return root == kNoProc ? 0 : ProcGlobal->allProcs[root].pid;
 }
@@ -165,10 +167,18 @@ void prepare_lock_waits() {
   const int count = compat::proc_count();
   waiters = static_cast<Waiter*>(
       MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(count) * sizeof(Waiter)));
+  roots = static_cast<int*>(MemoryContextAlloc(TopMemoryContext, static_cast<Size>(count) * sizeof(int)));
   graph.attach(MemoryContextAlloc(TopMemoryContext, WaitGraph::size_in_memory(count)), count);
 }
 
 void forget_lock_waits() { is_current = false; }
+
+BlockingProcs find_blocking_procs() {
+  refresh_graph();
+  return BlockingProcs{roots, graph.is_empty() ? 0 : graph.list_roots(roots)};
+}
+
+bool is_anyone_waiting() { return !graph.is_empty(); }
 
 void prefetch_held_resources(int proc_index) { prefetch(&ProcGlobal->allProcs[proc_index]); }
 

@@ -42,6 +42,12 @@ LimitSetting limit_settings[kLimitCount] = {
     {"pgleak.transaction_cancel_after", "Sets the age at which a transaction is cancelled.", 0, false},
     {"pgleak.transaction_terminate_after",
      "Sets the age of a transaction at which its session is terminated.", 0, false},
+    {"pgleak.blocking_leak_after",
+     "Sets the time after which a session that others wait for is a leak, whatever its state.", 60000, false},
+    {"pgleak.blocking_cancel_after",
+     "Sets the time after which the transaction of a session that others wait for is cancelled.", 0, false},
+    {"pgleak.blocking_terminate_after",
+     "Sets the time after which a session that others wait for is terminated.", 0, false},
 };
 
 // pgleak.action_min_impact; a session may have its own value, as with the limits.

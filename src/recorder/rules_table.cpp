@@ -28,7 +28,9 @@ constexpr char kReadRules[] =
     " p.application_name::pg_catalog.text, p.client_addr::pg_catalog.inet, p.min_impact::pg_catalog.text,"
     " p.idle_leak_after::interval, p.idle_cancel_after::interval, p.idle_terminate_after::interval,"
     " p.transaction_leak_after::interval, p.transaction_cancel_after::interval,"
-    " p.transaction_terminate_after::interval, p.valid_until::timestamp with time zone"
+    " p.transaction_terminate_after::interval, p.blocking_leak_after::interval,"
+    " p.blocking_cancel_after::interval, p.blocking_terminate_after::interval,"
+    " p.valid_until::timestamp with time zone"
     " FROM ONLY pgleak.rules p WHERE p.enabled ORDER BY p.priority, p.id LIMIT $1";
 
 enum Column { kId = 1, kDatabase, kRole, kApplicationName, kClientAddr, kMinImpact, kFirstLimit };

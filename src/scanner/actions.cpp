@@ -128,13 +128,13 @@ void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
                              0,
                              decision.action,
                              episode.session,
-                             episode.xact_seq,
+                             current_seq(snapshot.status),
                              snapshot.status.state_start,
                              MonotonicTime::none(),
                              decision.spares_exported,
                              decision.reason};
   });
-  const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
+  const bool is_signal = is_active(snapshot.status.state);
   session.running_action() = RunningAction{
       decision.action, is_signal, snapshot.status.state_start, false, snapshot.now.monotonic, 0, Handshake{}};
   if (is_signal) {

@@ -49,7 +49,8 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   Episode episode{};
   episode.leak_id = shared->last_leak_id.fetch_add(1) + 1;
   episode.session = status.id;
-  episode.xact_seq = decision.block.xact_seq;
+  episode.xact_seq = current_seq(status);
+  episode.is_session_level = decision.is_session_level;
   episode.who = snapshot.details->who;
   episode.xact_start = decision.block.xact_start;
   episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : WallTime::none();
@@ -69,7 +70,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
 }
 
 void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (!session.watch(decision.block.xact_seq)) return;  // it has ended in the meantime
+  if (!session.watch(current_seq(snapshot.status))) return;  // it has ended in the meantime
   const Episode episode = make_episode(snapshot, decision);
   drop_pending_end(session);
   session.open(episode, decision.impact, snapshot.details->proc_index);
@@ -91,6 +92,7 @@ void keep_episode(TrackedSession session, const Decision& decision) {
   session.update([&decision](SessionRecord* record) {
     record->episode.progress = decision.progress;
     if (decision.has_impact) record->impact = decision.impact;
+    if (decision.has_impact) record->waits_for_lock = decision.waits_for_lock;
     if (!decision.has_plan) return;
     record->next_action = decision.next_action;
     record->next_action_at = decision.next_action_at;
@@ -129,6 +131,7 @@ void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
       break;
     case Decision::EpisodeStep::kKeep:
       keep_episode(session, decision);
+      if (decision.impact.locks > 0) scan->is_anything_locked = true;
       break;
     case Decision::EpisodeStep::kClose:
       close_episode(session, decision.outcome, scan->now);

@@ -36,8 +36,7 @@ bool with_backend(TrackedSession session, const Judged& judged, Act act) {
   if (proc->pid == judged.session.pid && !is_committing &&
       read_status(session.index(), &entry) == StatusRead::kDone && entry.id == judged.session &&
       entry.state_start == judged.state_start) {
-    const TransactionBlock block = current_block(combine(entry, session.backend().report()));
-    if (block.exists && block.xact_seq == judged.xact_seq) is_done = act(entry);
+    if (current_seq(combine(entry, session.backend().report())) == judged.xact_seq) is_done = act(entry);
   }
   LWLockRelease(ProcArrayLock);
   return is_done;

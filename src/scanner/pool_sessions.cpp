@@ -127,10 +127,17 @@ const char* route_of(int index, const Episode& episode) {
   return known.route;
 }
 
+// A session that works, or waits for somebody else, is not lost to its pool: only one that waits for its
+// client, or whose transaction is too old.
+bool is_lost_to_pool(const SessionRecord& record) {
+  if (!is_active(record.episode.progress.last_state)) return true;
+  return record.episode.clock != Clock::kBlocking && !record.waits_for_lock;
+}
+
 void count_leak(int index, SessionId session, PoolSample* pool, PoolSample* server) {
   if (!open_episodes()[index]) return;
   const Episode& episode = TrackedSession(index).record().episode;
-  if (episode.session != session) return;
+  if (episode.session != session || !is_lost_to_pool(TrackedSession(index).record())) return;
   const char* route = route_of(index, episode);
   for (PoolSample* sample : {pool, server}) {
     if (sample == nullptr) continue;

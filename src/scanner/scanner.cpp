@@ -19,6 +19,7 @@
 #include "pg/worker.hpp"
 #include "pgleak.hpp"
 #include "scanner/apply.hpp"
+#include "scanner/holders.hpp"
 #include "scanner/pools.hpp"
 #include "scanner/scan_context.hpp"
 #include "scanner/session_reader.hpp"
@@ -73,7 +74,7 @@ void process_session(TrackedSession session, ScanContext* scan) {
 
 void scan_sessions(int from, int to, ScanContext* scan) {
   const auto next = [to, scan](int after) {
-    return next_candidate(after, to, scan->watches_transactions, open_episodes());
+    return next_candidate(after, to, scan->watches_transactions, session_marks());
   };
   prefetch_next_episode(from);
   // Once the server stops, sessions disappear because of that, not because their clients left.
@@ -137,11 +138,13 @@ Micros run_scan(Progress* progress) {
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
   ScanContext scan = begin_scan(*progress);
   forget_lock_waits();
+  find_holders(scan);
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
+  scan.next_due_in = Min(scan.next_due_in, next_look_for_waiters(scan));
 
   shared->counters.scans++;
   shared->last_scan_at = scan.now.wall;
@@ -181,6 +184,7 @@ void scanner_main() {
   prepare_lock_waits();
   prepare_tracked_sessions();
   prepare_session_reader();
+  prepare_holders();
   prepare_apply();
   prepare_pools();
   run_scanner();

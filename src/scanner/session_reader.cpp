@@ -5,6 +5,8 @@
 #include "pg/compat.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
+#include "pg/process_time.hpp"
+#include "scanner/holders.hpp"
 
 extern "C" {
 #include "utils/memutils.h"
@@ -82,21 +84,6 @@ void read_absence(const Episode* open, const StatusEntry& entry, StatusRead read
   snapshot->last_state = is_left ? entry.state : open->progress.last_state;
 }
 
-// What the process at `proc_index` was just seen waiting for.
-SessionWait read_wait(int proc_index) {
-  const PGPROC* proc = &ProcGlobal->allProcs[proc_index];
-  switch (*const_cast<const volatile uint32*>(&proc->wait_event_info)) {
-    case WAIT_EVENT_CLIENT_READ:
-      return SessionWait::kClientRead;
-    case WAIT_EVENT_CLIENT_WRITE:
-      return SessionWait::kClientWrite;
-    case WAIT_EVENT_SYNC_REP:
-      return SessionWait::kSyncRep;
-    default:
-      return SessionWait::kOther;
-  }
-}
-
 std::optional<ManualRequest> read_manual_request(TrackedSession session) {
   if (shared->manual_requests.load(std::memory_order_acquire) == 0) return std::nullopt;
   LWLockAcquire(shared->manual_lock, LW_SHARED);
@@ -116,6 +103,20 @@ void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
+// What shows whether a session that waits for its client makes progress. Costs a system call or two, so it is
+// read at most once a second, and only of sessions that may be stalled.
+void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
+  const SessionStatus& status = snapshot->status;
+  const bool may_stall = waits_for_client(*snapshot) && !is_idle_in_transaction(status.state);
+  const StallWatch& stall = snapshot->clocks.stall;
+  const bool is_known = snapshot->clocks.id == status.id && !stall.wants_evidence(snapshot->now.monotonic);
+  if (!may_stall || is_known) return;
+  ProgressEvidence evidence{};
+  if (!read_progress(session.index(), status.id, &evidence)) return;
+  evidence.run_time = read_run_time(status.id.pid);
+  snapshot->evidence = evidence;
+}
+
 bool read_held(SessionId id, const BackendOwner& owner, SessionSnapshot* snapshot) {
   HeldResources held;
   if (!read_held_resources(owner.proc_index, id.pid, &held)) return false;
@@ -132,6 +133,18 @@ void read_held_early(TrackedSession session, SessionSnapshot* snapshot) {
   if (session.backend().read_owner(id, &owner)) read_held(id, owner, snapshot);
 }
 
+// What does not show in the session's state.
+void read_holding(TrackedSession session, const StatusEntry& entry, const Episode* open,
+                  SessionSnapshot* snapshot) {
+  const std::uint8_t marks = session_marks()[session.index()];
+  if (marks == 0) return;
+  snapshot->blocks_others = blocks_others(session.index(), entry);
+  BackendOwner owner;
+  if (open == nullptr && has_mark(marks, Mark::kStalled) && session.backend().read_owner(entry.id, &owner))
+    snapshot->wait = read_wait(owner.proc_index);
+  read_evidence(session, snapshot);
+}
+
 }  // namespace
 
 void prepare_session_reader() {
@@ -142,6 +155,20 @@ void prepare_session_reader() {
   next_rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   known_matches =
       static_cast<KnownMatch*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(KnownMatch)));
+}
+
+SessionWait read_wait(int proc_index) {
+  const PGPROC* proc = &ProcGlobal->allProcs[proc_index];
+  switch (*const_cast<const volatile uint32*>(&proc->wait_event_info)) {
+    case WAIT_EVENT_CLIENT_READ:
+      return SessionWait::kClientRead;
+    case WAIT_EVENT_CLIENT_WRITE:
+      return SessionWait::kClientWrite;
+    case WAIT_EVENT_SYNC_REP:
+      return SessionWait::kSyncRep;
+    default:
+      return SessionWait::kOther;
+  }
 }
 
 const RuleSet& refresh_rules() {
@@ -186,6 +213,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     if (snapshot->is_present && snapshot->action.action == Action::kNone) read_held_early(session, snapshot);
   }
   snapshot->manual = read_manual_request(session);
+  if (snapshot->is_present && entry.is_client_backend) read_holding(session, entry, open, snapshot);
   return true;
 }
 

@@ -19,6 +19,9 @@ void prepare_session_reader();
 // the next call.
 const RuleSet& refresh_rules();
 
+// What the process at `proc_index` in ProcGlobal->allProcs waits for now. Read without synchronization.
+SessionWait read_wait(int proc_index);
+
 // Reads the session into `snapshot`. Returns false if its entry kept changing; the next scan will read it.
 bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapshot* snapshot);
 

@@ -17,6 +17,12 @@ namespace {
 // A copy of SessionRecord::is_open, because each record is a cache miss of its own.
 bool* has_episode = nullptr;
 
+std::uint8_t* marks = nullptr;
+
+void unmark_session(int index, Mark mark) {
+  marks[index] = static_cast<std::uint8_t>(marks[index] & ~static_cast<std::uint8_t>(mark));
+}
+
 // The process of each open episode, for the prefetch. 0 for the episodes that an earlier scanner opened.
 std::int32_t* proc_of = nullptr;
 
@@ -67,6 +73,7 @@ void TrackedSession::open(const Episode& episode, const ImpactSample& impact, in
     record->hold = ActionHold{};
   });
   has_episode[index_] = true;
+  mark_session(index_, Mark::kEpisode);
   proc_of[index_] = proc_index;
   shared->open_leaks++;
 }
@@ -74,22 +81,35 @@ void TrackedSession::open(const Episode& episode, const ImpactSample& impact, in
 void TrackedSession::close() const {
   update([](SessionRecord* record) { record->is_open = false; });
   has_episode[index_] = false;
+  unmark_session(index_, Mark::kEpisode);
   shared->open_leaks--;
 }
 
 void prepare_tracked_sessions() {
   has_episode = allocate_per_slot<bool>();
+  marks = allocate_per_slot<std::uint8_t>();
   proc_of = allocate_per_slot<std::int32_t>();
   running_actions = allocate_per_slot<RunningAction>();
   const MonotonicTime now = monotonic_now();
   for (int i = 0; i < shared->slot_count; i++) {
     const TrackedSession session(i);
     has_episode[i] = session.record().is_open;
+    if (has_episode[i]) mark_session(i, Mark::kEpisode);
     resume_action(session, now);
   }
 }
 
 const bool* open_episodes() { return has_episode; }
+
+const std::uint8_t* session_marks() { return marks; }
+
+void mark_session(int index, Mark mark) {
+  marks[index] = static_cast<std::uint8_t>(marks[index] | static_cast<std::uint8_t>(mark));
+}
+
+void clear_marks(Mark mark) {
+  for (int i = 0; i < shared->slot_count; i++) unmark_session(i, mark);
+}
 
 void prefetch_next_episode(int from) {
   const bool* const next = static_cast<const bool*>(

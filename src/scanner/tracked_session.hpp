@@ -55,6 +55,21 @@ void prepare_tracked_sessions();
 // it.
 const bool* open_episodes();
 
+// Why a scan visits a session although its state does not ask for it.
+enum class Mark : std::uint8_t {
+  kEpisode = 1,  // it has an open episode
+  kRoot = 2,     // others wait behind it
+  kStalled = 4,  // it waits for its client in the middle of something
+};
+inline bool has_mark(std::uint8_t marks, Mark mark) {
+  return (marks & static_cast<std::uint8_t>(mark)) != 0;
+}
+
+// One set of marks per slot; 0: none.
+const std::uint8_t* session_marks();
+void mark_session(int index, Mark mark);
+void clear_marks(Mark mark);
+
 // Prefetches what a scan reads of the first open episode at or after slot `from`.
 void prefetch_next_episode(int from);
 

@@ -33,6 +33,7 @@ struct SessionRecord {
   Episode episode;
   SessionClocks clocks;
   ImpactSample impact;  // of the open episode, as of the last scan
+  bool waits_for_lock;  // its session waits for one itself, as of the last scan
   Action next_action;   // of the open episode; kNone: no action limit applies
   WallTime next_action_at;
   ActionHold hold;     // what keeps it from being taken

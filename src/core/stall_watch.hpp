@@ -1,0 +1,63 @@
+// Measures how long a session that waits for its client in the middle of something has made no progress: in
+// COPY FROM STDIN, in a pipeline without Sync, or while the client does not read what it is sent.
+//
+// A wait event carries no time, so a stalled client and a slow one look alike at any moment. What tells them
+// apart is evidence of work between two moments: a slow client still makes its backend run. The evidence is
+// compared, never interpreted.
+//
+// core/decision feeds it with what the scanner read. Lives in shared memory. Reads no clock, allocates
+// nothing, never ereports.
+#ifndef PGLEAK_CORE_STALL_WATCH_HPP
+#define PGLEAK_CORE_STALL_WATCH_HPP
+
+#include <cstdint>
+#include <optional>
+
+#include "core/time.hpp"
+
+namespace pgleak {
+
+// What a session has done so far. Each value changes when the session works, though not at each step.
+struct ProgressEvidence {
+  std::uint32_t change_count;  // of its entry in the backend status array
+  bool reports_progress;       // COPY and other commands publish counters
+  std::uint64_t counters;      // a digest of them
+  std::optional<std::int64_t> run_time;  // ns that its process has spent on a processor; nothing: unknown
+  std::optional<std::int64_t> unsent;    // bytes on their way to the client; nothing: unknown
+
+  // Without evidence, no session is called stalled.
+  bool is_known() const { return reports_progress || run_time.has_value(); }
+};
+
+bool operator==(const ProgressEvidence& a, const ProgressEvidence& b);
+inline bool operator!=(const ProgressEvidence& a, const ProgressEvidence& b) { return !(a == b); }
+
+// Zero-initialized: the session is not waiting for its client, or was not looked at yet.
+struct StallWatch {
+  ProgressEvidence last;
+  MonotonicTime since;       // when `last` was first seen; none: not measuring
+  MonotonicTime checked_at;  // when it was last seen
+  bool disregards_next;      // what is seen next is our own doing
+
+  // True if the evidence should be read at `now`: it costs a system call or two.
+  bool wants_evidence(MonotonicTime now) const {
+    return !since.is_set() || now - checked_at >= kEvidenceInterval;
+  }
+  void observe(const ProgressEvidence& evidence, MonotonicTime now);
+  void stop() { *this = StallWatch{}; }
+
+  // A signal of our own makes the session run, which is no sign of life of its client.
+  void disregard_next() { disregards_next = true; }
+
+  // How long the session was seen to make no progress, up to the last check; nothing if not measuring.
+  std::optional<Micros> age() const {
+    if (!since.is_set()) return std::nullopt;
+    return checked_at - since;
+  }
+
+  static constexpr Micros kEvidenceInterval = kSecond;
+};
+
+}  // namespace pgleak
+
+#endif

@@ -10,7 +10,9 @@
 namespace pgleak {
 namespace {
 
-Ages ages(std::optional<Micros> idle, Micros transaction) { return Ages{idle, transaction}; }
+Ages ages(std::optional<Micros> idle, Micros transaction) {
+  return Ages{idle, transaction, std::nullopt};
+}
 
 Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
                  Micros transaction_leak = kNever, Micros transaction_cancel = kNever,
@@ -24,7 +26,7 @@ Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
 const SampleOf kIdleLeak = idle_in_transaction(wall_at(kSecond), wall_at(2 * kSecond), 5);
 
 TEST(PlanActionTest, NothingIsDueWithoutLimitsOfActions) {
-  const Plan plan = plan_action(ages(kHour, kHour), limits_of(kSecond, kNever, kNever), kIdleLeak);
+  const Plan plan = plan_action(ages(kHour, kHour), limits_of(kSecond, kNever, kNever), kIdleLeak, false);
   EXPECT_EQ(plan.due, Action::kNone);
   EXPECT_EQ(plan.next, Action::kNone);
   EXPECT_EQ(plan.next_in, kForever);
@@ -32,65 +34,65 @@ TEST(PlanActionTest, NothingIsDueWithoutLimitsOfActions) {
 
 TEST(PlanActionTest, AnActionIsDueExactlyAtItsLimit) {
   const Limits limits = limits_of(kSecond, 3 * kSecond, kNever);
-  const Plan before = plan_action(ages(3 * kSecond - 1_us, kHour), limits, kIdleLeak);
+  const Plan before = plan_action(ages(3 * kSecond - 1_us, kHour), limits, kIdleLeak, false);
   EXPECT_EQ(before.due, Action::kNone);
   EXPECT_EQ(before.next, Action::kCancel);
   EXPECT_EQ(before.next_in, 1_us);
-  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak, false).due, Action::kCancel);
 }
 
 TEST(PlanActionTest, AnActionShorterThanItsLeakWaitsForTheLeak) {
   const Limits limits = limits_of(5 * kSecond, kSecond, kNever);
-  EXPECT_EQ(plan_action(ages(4 * kSecond, kHour), limits, kIdleLeak).due, Action::kNone);
-  EXPECT_EQ(plan_action(ages(5 * kSecond, kHour), limits, kIdleLeak).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(4 * kSecond, kHour), limits, kIdleLeak, false).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(5 * kSecond, kHour), limits, kIdleLeak, false).due, Action::kCancel);
 }
 
 TEST(PlanActionTest, AClockWithoutLeakLimitActsOnNobody) {
   const Limits limits = limits_of(kNever, kSecond, kSecond, kNever, kSecond, kSecond);
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, kIdleLeak).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, kIdleLeak, false).due, Action::kNone);
 }
 
 TEST(PlanActionTest, TheSeverestDueActionWins) {
   const Limits limits = limits_of(kSecond, 2 * kSecond, 3 * kSecond);
-  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak).due, Action::kTerminate);
+  EXPECT_EQ(plan_action(ages(3 * kSecond, kHour), limits, kIdleLeak, false).due, Action::kTerminate);
 }
 
 TEST(PlanActionTest, BothClocksCount) {
   const Limits limits = limits_of(kSecond, kNever, kNever, kSecond, kMinute, kNever);
-  EXPECT_EQ(plan_action(ages(kSecond, kMinute), limits, kIdleLeak).due, Action::kCancel);
-  EXPECT_EQ(plan_action(ages(std::nullopt, kMinute), limits, kIdleLeak).due, Action::kCancel);
-  EXPECT_EQ(plan_action(ages(kHour, kMinute - 1_us), limits, kIdleLeak).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(kSecond, kMinute), limits, kIdleLeak, false).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(std::nullopt, kMinute), limits, kIdleLeak, false).due, Action::kCancel);
+  EXPECT_EQ(plan_action(ages(kHour, kMinute - 1_us), limits, kIdleLeak, false).due, Action::kNone);
 }
 
 TEST(PlanActionTest, APlainAbortedBlockIsTerminatedButNeverCancelled) {
   const SampleOf aborted = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted).due, Action::kNone);
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kMinute), aborted).due,
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted, false).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kMinute), aborted, false).due,
             Action::kTerminate);
 }
 
 TEST(PlanActionTest, AbortedInsideASavepointCanBeCancelledBecauseItHoldsItsLocks) {
   SampleOf aborted = kIdleLeak;
   aborted.state = SessionState::kIdleInTransactionAborted;
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kMinute, kNever), aborted).due,
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kMinute, kNever), aborted, false).due,
             Action::kCancel);
 }
 
 TEST(PlanActionTest, WhatWasCancelledInPlaceMayStillBeTerminated) {
   const SampleOf parked = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   const Limits limits = limits_of(kSecond, kMinute, kHour);
-  const Plan plan = plan_action(ages(kMinute, kMinute), limits, parked);
+  const Plan plan = plan_action(ages(kMinute, kMinute), limits, parked, false);
   EXPECT_EQ(plan.due, Action::kNone);
   EXPECT_EQ(plan.next, Action::kTerminate);
   EXPECT_EQ(plan.next_in, kHour - kMinute);
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, parked).due, Action::kTerminate);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits, parked, false).due, Action::kTerminate);
 }
 
 TEST(PlanActionTest, AStatementInAnAbortedBlockIsNotCancelled) {
   SampleOf failing = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   failing.state = SessionState::kActive;
   EXPECT_EQ(
-      plan_action(ages(std::nullopt, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing)
+      plan_action(ages(std::nullopt, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing, false)
           .due,
       Action::kNone);
 }

@@ -223,12 +223,12 @@ TEST(WatchTest, AnAbortedBlockIsWatchedByTheTransactionThatIsOver) {
   EXPECT_EQ(slot.watched_end(), TransactionEnd::kRolledBack);
   Episode episode{};
   episode.xact_seq = block.xact_seq;
-  EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample}, slot.watched_end()),
+  EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample, false}, slot.watched_end()),
             Outcome::kNone);
 
   // ROLLBACK of the aborted block publishes nothing more, because the transaction was already over.
   sample.state = SessionState::kIdle;
-  EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample}, slot.watched_end()),
+  EXPECT_EQ(judge_open(episode, BackendTrace{true, sample.state, sample, false}, slot.watched_end()),
             Outcome::kRolledBack);
 }
 

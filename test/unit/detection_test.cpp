@@ -9,7 +9,9 @@
 namespace pgleak {
 namespace {
 
-Ages ages(std::optional<Micros> idle, std::optional<Micros> transaction) { return Ages{idle, transaction}; }
+Ages ages(std::optional<Micros> idle, std::optional<Micros> transaction) {
+  return Ages{idle, transaction, std::nullopt};
+}
 
 constexpr std::optional<Micros> kNoAge;
 

@@ -27,8 +27,8 @@ Episode open_episode() {
   return episode;
 }
 
-BackendTrace present(const SessionStatus& sample) { return BackendTrace{true, sample.state, sample}; }
-BackendTrace gone(SessionState last_state) { return BackendTrace{false, last_state, SessionStatus{}}; }
+BackendTrace present(const SessionStatus& sample) { return BackendTrace{true, sample.state, sample, false}; }
+BackendTrace gone(SessionState last_state) { return BackendTrace{false, last_state, SessionStatus{}, false}; }
 
 Outcome judge(const BackendTrace& trace, TransactionEnd watched_end) {
   return judge_open(open_episode(), trace, watched_end);

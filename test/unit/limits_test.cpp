@@ -11,7 +11,7 @@
 namespace pgleak {
 namespace {
 
-constexpr Clock kClocks[] = {Clock::kIdle, Clock::kTransaction};
+constexpr Clock kClocks[] = {Clock::kIdle, Clock::kTransaction, Clock::kBlocking};
 constexpr LimitKind kKinds[] = {LimitKind::kLeak, LimitKind::kCancel, LimitKind::kTerminate};
 
 // The limits of one clock: leak, cancel, terminate.

@@ -240,7 +240,7 @@ TEST_F(RulesTest, WhetherTheImpactIsWorthReading) {
   for (const MatterCase& c : cases) {
     SCOPED_TRACE(c.meaning);
     Micros next_due_in = kForever;
-    const Ages ages{c.idle, std::nullopt};
+    const Ages ages{c.idle, std::nullopt, std::nullopt};
     EXPECT_EQ(may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in), c.may_be_leak);
     EXPECT_EQ(next_due_in, c.next_due_in);
   }
@@ -249,7 +249,7 @@ TEST_F(RulesTest, WhetherTheImpactIsWorthReading) {
 TEST_F(RulesTest, AShorterWaitOfTheCallersStays) {
   add_leak_after(5 * kSecond, Impact::kBlocking);
   Micros next_due_in = kSecond;
-  const Ages ages{2 * kSecond, std::nullopt};
+  const Ages ages{2 * kSecond, std::nullopt, std::nullopt};
   may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in);
   EXPECT_EQ(next_due_in, kSecond);
 }
@@ -258,7 +258,7 @@ TEST_F(RulesTest, ASessionWithLimitsOfItsOwnIsNoLeakUnderAnyRule) {
   add_leak_after(5 * kSecond, Impact::kBlocking);
   own_ = with(own_, Clock::kIdle, LimitKind::kLeak, kNever);
   Micros next_due_in = kForever;
-  const Ages ages{kHour, std::nullopt};
+  const Ages ages{kHour, std::nullopt, std::nullopt};
   EXPECT_FALSE(may_be_leak(*set_, match().rules, own_, server_, ages, &next_due_in));
 }
 

@@ -79,8 +79,8 @@ const BlockCase kBlockCases[] = {
     // No block.
     {"idle after a commit", State::kIdle, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
     {"idle after a rollback", State::kIdle, kNone, 7, End::kRolledBack, kEarlier, kNoBlock},
-    {"idle, whatever start is still shown", State::kIdle, kStart, 7, End::kCommitted, kEarlier, kNoBlock},
-    {"idle, a rollback still shown", State::kIdle, kStart, 7, End::kRolledBack, kStart, kNoBlock},
+    {"idle, delivering notifications", State::kIdle, kStart, 7, End::kCommitted, kEarlier, {true, 7, kStart}},
+    {"the same after a rollback", State::kIdle, kStart, 7, End::kRolledBack, kStart, {true, 7, kStart}},
     {"about to begin after a commit", State::kActive, kNone, 7, End::kCommitted, kEarlier, kNoBlock},
     {"about to begin after a PREPARE", State::kActive, kNone, 7, End::kPrepared, kEarlier, kNoBlock},
     {"about to begin for the first time", State::kActive, kNone, 0, End::kNone, kNone, kNoBlock},
@@ -125,7 +125,7 @@ TEST(CurrentBlockTest, WithoutABlockNothingOfOneIsShown) {
     for (const TransactionEnd end : kAllEnds) {
       SampleOf sample;
       sample.state = state;
-      sample.xact_start = kStart;
+      sample.xact_start = state == SessionState::kUnknown ? kStart : kNone;
       sample.ended_count = 3;
       sample.last_end = end;
       sample.last_end_start = kEarlier;

@@ -19,9 +19,9 @@ void require_preloading();
 // ereports.
 std::optional<int> find_session(int pid, StatusEntry* entry);
 
-// Returns the slot of the client backend `pid` and fills `entry`. Raises an ERROR if there is no such client
-// backend.
-int find_client_backend(int pid, StatusEntry* entry);
+// The same, with a WARNING if there is none: a query over many sessions goes on past one that has left, as
+// with pg_cancel_backend().
+std::optional<int> find_client_backend(int pid, StatusEntry* entry);
 
 // True if the current user may see the details of a session of `role`. The same rule as
 // HAS_PGSTAT_PERMISSIONS, by which pg_stat_activity masks columns but which is private to its file. May

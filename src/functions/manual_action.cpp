@@ -134,13 +134,8 @@ ActionResult wait_or_withdraw(int index, std::uint64_t request_id) {
 
 bool request_action(int pid, Action action) {
   StatusEntry entry{};
-  const std::optional<int> found = find_session(pid, &entry);
-  if (!found) {
-    // A query over many sessions goes on, as with pg_cancel_backend().
-    ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
-                      errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
-    return false;
-  }
+  const std::optional<int> found = find_client_backend(pid, &entry);
+  if (!found) return false;
   const int index = *found;
   const bool leaves_debris = session_slot(index).backend.leaves_debris();
   check_permission(entry.role_oid, action);

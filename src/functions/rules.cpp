@@ -81,12 +81,13 @@ Limits explain_limits(int index, const StatusEntry& entry) {
 
 void add_limits(ReturnSetInfo* result, int pid) {
   StatusEntry entry{};
-  const int index = find_client_backend(pid, &entry);
+  const std::optional<int> index = find_client_backend(pid, &entry);
+  if (!index) return;
   if (!may_see_details(entry.role_oid))
     ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
                     errmsg("permission denied to view limits of session with PID %d", pid),
                     errdetail("Only members of the session's role or of pg_read_all_stats may do this.")));
-  const Limits limits = explain_limits(index, entry);
+  const Limits limits = explain_limits(*index, entry);
   for (int i = 0; i < kLimitCount; i++) {
     Row row(result);
     row.add_text(limit_setting_name(i));

@@ -24,12 +24,12 @@ std::optional<int> find_session(int pid, StatusEntry* entry) {
   return std::nullopt;
 }
 
-int find_client_backend(int pid, StatusEntry* entry) {
+std::optional<int> find_client_backend(int pid, StatusEntry* entry) {
   const std::optional<int> index = find_session(pid, entry);
   if (!index)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
+    ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
                     errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
-  return *index;
+  return index;
 }
 
 bool may_see_details(Oid role) {

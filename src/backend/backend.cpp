@@ -75,7 +75,10 @@ void publish_end(TransactionEnd how) {
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   const XactSeq xact_seq = my_slot->backend.report().ended_count;
   const ActionReason* const cancelled = finish_transaction_end(how == TransactionEnd::kRolledBack);
-  if (cancelled != nullptr) note_cancelled_block(*cancelled, xact_seq);
+  if (cancelled != nullptr) {
+    note_cancelled_block(*cancelled, xact_seq);
+    queue_notice(*cancelled);  // after the error, which the server has sent before it aborts
+  }
   if (how == TransactionEnd::kRolledBack)
     my_slot->backend.publish_debris(false);  // an error has ended the command
   // Only an aborted block needs the start of its transaction; see current_block().

@@ -100,6 +100,12 @@ void forget_ignored_cancel();
 // ereports.
 void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq);
 
+// --- notice.cpp: tells the client why ---
+
+// Queues a NOTICE that the transaction was rolled back, to be sent with the next answer to the client. Call it
+// only while the client waits for an answer, or the server for the client. Never ereports.
+void queue_notice(const ActionReason& reason);
+
 // --- commit_guard.cpp: makes COMMIT fail after a rollback in place ---
 
 // If the client's utility statement `statement` would commit the cancelled transaction, ends the block and

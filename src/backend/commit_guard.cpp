@@ -1,6 +1,7 @@
 #include "backend/backend.hpp"
 #include "core/action.hpp"
 #include "pg/clock.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -31,7 +32,7 @@ int hint_retry(const ActionReason& reason) {
     default:
       return errhint(
           "Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
-          reason.clock == Clock::kIdle ? "pgleak.idle_cancel_after" : "pgleak.transaction_cancel_after");
+          limit_setting_name(limit_index(reason.clock, LimitKind::kCancel)));
   }
 }
 

@@ -101,7 +101,8 @@ void roll_back_in_place(const ActionRequest& request) {
 
   char why[kReasonSize];
   describe_reason(request.reason, why);
-  // Never to the client: it would take an unsolicited message for the answer to its next statement.
+  queue_notice(request.reason);
+  // Not to the client: it would take a message that is sent now for the answer to its next statement.
   ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
 }
 

@@ -40,7 +40,7 @@ bool makes_sense(int pid, const SessionStatus& status, Action action) {
   if (!current_block(status).exists || status.state == SessionState::kIdle) {
     ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
                       errmsg("session with PID %d is not in a transaction", pid),
-                      errhint("pgleak.terminate(%d) ends its connection and frees what it still holds, such "
+                      errhint("Use pgleak.terminate(%d) to end its connection and to free what it still holds, such "
                               "as advisory locks.",
                               pid)));
     return false;

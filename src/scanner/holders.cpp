@@ -7,10 +7,6 @@
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
 
-extern "C" {
-#include "utils/memutils.h"
-}
-
 namespace pgleak {
 
 namespace {
@@ -29,29 +25,22 @@ constexpr Micros kTolerance = 5 * kMillisecond;
 MonotonicTime waiters_looked_for_at;
 MonotonicTime waiters_seen_at;
 MonotonicTime stalled_looked_for_at;
-bool has_looked_for_waiters = false;  // in this scan
-
-// The version of each root's status entry when the lock table was read. What is read of the session later
-// belongs together with that only if the version is the same.
-std::uint32_t* root_versions = nullptr;
 
 bool is_waiting_lately(MonotonicTime now) {
   return waiters_seen_at.is_set() && now - waiters_seen_at < kBlockingGap;
 }
 
 void mark_roots() {
-  clear_marks(Mark::kRoot);
+  begin_marking_roots();
   const BlockingProcs blocking = find_blocking_procs();
   for (int i = 0; i < blocking.count; i++) {
     const int index = compat::status_index_of(&ProcGlobal->allProcs[blocking.proc_index[i]]);
     if (index < 0 || index >= shared->slot_count) continue;
-    root_versions[index] = status_version(index);
-    mark_session(index, Mark::kRoot);
+    mark_root(index, status_version(index));
   }
 }
 
 void look_for_waiters(MonotonicTime now) {
-  has_looked_for_waiters = true;
   waiters_looked_for_at = now;
   mark_roots();
   if (is_anyone_waiting()) waiters_seen_at = now;
@@ -81,24 +70,12 @@ bool is_due(MonotonicTime last, Micros interval, MonotonicTime now) {
 
 }  // namespace
 
-void prepare_holders() {
-  root_versions = static_cast<std::uint32_t*>(MemoryContextAllocZero(
-      TopMemoryContext, static_cast<Size>(shared->slot_count) * sizeof(std::uint32_t)));
-}
-
 void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
-  has_looked_for_waiters = false;
+  forget_roots();
   const Micros interval = is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
-}
-
-std::optional<bool> blocks_others(int index, const StatusEntry& entry) {
-  if (!has_looked_for_waiters) return std::nullopt;
-  if (!has_mark(session_marks()[index], Mark::kRoot)) return false;
-  if (root_versions[index] != entry.change_count) return std::nullopt;
-  return true;
 }
 
 Micros next_look_for_waiters(const ScanContext& scan) {

@@ -184,7 +184,6 @@ void scanner_main() {
   prepare_lock_waits();
   prepare_tracked_sessions();
   prepare_session_reader();
-  prepare_holders();
   prepare_apply();
   prepare_pools();
   run_scanner();

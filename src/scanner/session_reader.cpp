@@ -6,7 +6,6 @@
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
 #include "pg/process_time.hpp"
-#include "scanner/holders.hpp"
 
 extern "C" {
 #include "utils/memutils.h"
@@ -138,7 +137,7 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
                   SessionSnapshot* snapshot) {
   const std::uint8_t marks = session_marks()[session.index()];
   if (marks == 0) return;
-  snapshot->blocks_others = blocks_others(session.index(), entry);
+  snapshot->blocks_others = session.blocks_others(entry.change_count);
   BackendOwner owner;
   if (open == nullptr && has_mark(marks, Mark::kStalled) && session.backend().read_owner(entry.id, &owner))
     snapshot->wait = read_wait(owner.proc_index);

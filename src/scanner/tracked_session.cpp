@@ -19,6 +19,9 @@ bool* has_episode = nullptr;
 
 std::uint8_t* marks = nullptr;
 
+std::uint32_t* root_versions = nullptr;
+bool has_marked_roots = false;  // in this scan
+
 void unmark_session(int index, Mark mark) {
   marks[index] = static_cast<std::uint8_t>(marks[index] & ~static_cast<std::uint8_t>(mark));
 }
@@ -88,6 +91,7 @@ void TrackedSession::close() const {
 void prepare_tracked_sessions() {
   has_episode = allocate_per_slot<bool>();
   marks = allocate_per_slot<std::uint8_t>();
+  root_versions = allocate_per_slot<std::uint32_t>();
   proc_of = allocate_per_slot<std::int32_t>();
   running_actions = allocate_per_slot<RunningAction>();
   const MonotonicTime now = monotonic_now();
@@ -109,6 +113,25 @@ void mark_session(int index, Mark mark) {
 
 void clear_marks(Mark mark) {
   for (int i = 0; i < shared->slot_count; i++) unmark_session(i, mark);
+}
+
+void forget_roots() { has_marked_roots = false; }
+
+void begin_marking_roots() {
+  has_marked_roots = true;
+  clear_marks(Mark::kRoot);
+}
+
+void mark_root(int index, std::uint32_t version) {
+  root_versions[index] = version;
+  mark_session(index, Mark::kRoot);
+}
+
+std::optional<bool> TrackedSession::blocks_others(std::uint32_t version) const {
+  if (!has_marked_roots) return std::nullopt;
+  if (!has_mark(marks[index_], Mark::kRoot)) return false;
+  if (root_versions[index_] != version) return std::nullopt;
+  return true;
 }
 
 void prefetch_next_episode(int from) {

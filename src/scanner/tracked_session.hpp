@@ -23,6 +23,10 @@ class TrackedSession {
   ManualRequest& manual_request() const { return slot_->manual; }
   RunningAction& running_action() const;
 
+  // Whether others wait behind the session, whose status entry is at `version`; nothing if this scan has not
+  // looked for waiters, or if the session has changed since.
+  std::optional<bool> blocks_others(std::uint32_t version) const;
+
   // Marks the manual request with this id as taken. Returns false if its caller has withdrawn it, even if
   // another request has taken its place.
   bool take_manual_request(std::uint64_t request_id) const;
@@ -69,6 +73,12 @@ inline bool has_mark(std::uint8_t marks, Mark mark) {
 const std::uint8_t* session_marks();
 void mark_session(int index, Mark mark);
 void clear_marks(Mark mark);
+
+// Marks a session that others wait behind. What is read of it later in the scan belongs together with that only
+// if its status entry is still at `version`.
+void forget_roots();
+void begin_marking_roots();
+void mark_root(int index, std::uint32_t version);
 
 // Prefetches what a scan reads of the first open episode at or after slot `from`.
 void prefetch_next_episode(int from);

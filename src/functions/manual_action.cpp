@@ -47,11 +47,12 @@ bool makes_sense(int pid, const StatusEntry& entry, const TransactionBlock& bloc
     return false;
   }
   if (action == Action::kCancel && !entry.xact_start.is_set()) {
-    ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
-                      errmsg("transaction of session with PID %d is already aborted", pid),
-                      errhint("pgleak.terminate(%d) ends its connection and frees what it still holds, such "
-                              "as advisory locks.",
-                              pid)));
+    ereport(WARNING,
+            (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
+             errmsg("transaction of session with PID %d is already aborted", pid),
+             errhint("Use pgleak.terminate(%d) to end its connection and free what it still holds, such "
+                     "as advisory locks.",
+                     pid)));
     return false;
   }
   return true;

@@ -38,18 +38,19 @@ void check_permission(Oid role, Action action) {
 bool makes_sense(int pid, const SessionStatus& status, Action action) {
   if (action == Action::kTerminate) return true;
   if (!current_block(status).exists || status.state == SessionState::kIdle) {
-    ereport(WARNING, (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
-                      errmsg("session with PID %d is not in a transaction", pid),
-                      errhint("Use pgleak.terminate(%d) to end its connection and to free what it still holds, such "
-                              "as advisory locks.",
-                              pid)));
+    ereport(WARNING,
+            (errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
+             errmsg("session with PID %d is not in a transaction", pid),
+             errhint("Use pgleak.terminate(%d) to end its connection and to free what it still holds, such "
+                     "as advisory locks.",
+                     pid)));
     return false;
   }
   if (!status.xact_start.is_set()) {
     ereport(WARNING, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION),
                       errmsg("transaction of session with PID %d is already aborted", pid),
-                      errhint("pgleak.terminate(%d) ends its connection and frees what it still holds, such "
-                              "as advisory locks.",
+                      errhint("Use pgleak.terminate(%d) to end its connection and free what it still holds, "
+                              "such as advisory locks.",
                               pid)));
     return false;
   }

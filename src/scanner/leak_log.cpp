@@ -175,9 +175,10 @@ void log_locks_left(const Episode& episode, const ImpactSample& impact_now) {
   append_identity(&line, episode);
   append_impact(&line, impact_now);
   append_number_pair(&line, "leak_id", episode.leak_id);
-  ereport(LOG, (errmsg("pgleak: session still blocks others after the cancel: %s", line.c_str()),
-                errdetail("A rollback does not free session-level advisory locks."),
-                errhint("pgleak.terminate(%d) ends the connection and frees them.", episode.session.pid)));
+  ereport(LOG,
+          (errmsg("pgleak: session still blocks others after the cancel: %s", line.c_str()),
+           errdetail("A rollback does not free session-level advisory locks."),
+           errhint("Use pgleak.terminate(%d) to end the connection and free them.", episode.session.pid)));
 }
 
 }  // namespace pgleak

@@ -322,6 +322,30 @@ sub test_client_wait_terminate
 	$session->close;
 }
 
+# Sessions that take long to end ------------------------------------------------------------------------------------------------
+
+# An exiting backend drops its temporary tables, and waits for a lock on one of them.
+sub test_slow_exit
+{
+	my $session = limited_session(idle_leak_after => '100ms', idle_terminate_after => '200ms');
+	my $mark = log_mark($node);
+	$session->do('CREATE TEMPORARY TABLE slow (i int)');
+	my $table = ask("SELECT relnamespace::regnamespace || '.slow' FROM pg_class WHERE relname = 'slow'");
+	$administrator->do('BEGIN', "LOCK TABLE $table");
+	$session->do('BEGIN', 'INSERT INTO t VALUES (1)');
+	eventually_is($node, "SELECT count(*) FROM pg_locks WHERE pid = $session->{pid} AND NOT granted", 1,
+		'slow exit: the session has accepted the terminate and waits for a lock');
+	$node->safe_psql('postgres', 'SELECT pgleak.scan()') for 1 .. 2;
+	is(log_count($node, qr/terminate: pid=$session->{pid} .*result=done/, $mark), 0,
+		'slow exit: it is not done while the session is there');
+	is(recorded($node, $session, 'last_action_result, outcome'), 'requested|', 'slow exit: and the history does not say so');
+	$administrator->do('ROLLBACK');
+	is_recorded($session, 'last_action_result', 'done', 'slow exit: it is done in the end');
+	is(ask("SELECT count(*) FROM pg_stat_activity WHERE pid = $session->{pid}"), 0, 'slow exit: the session has gone by then');
+	eventually_recorded($node, $session, 'terminated', 'slow exit: the outcome is terminated');
+	$session->close;
+}
+
 # Other cancels ----------------------------------------------------------------------------------------------------------------
 
 sub test_other_cancels
@@ -495,6 +519,7 @@ for my $name (sort keys %client_wait)
 	test_client_wait_by_hand($name, $client_wait{$name});
 	test_client_wait_terminate($name, $client_wait{$name});
 }
+test_slow_exit();
 test_cancel_after_action();
 test_cancelled_block();
 test_savepoint();

@@ -19,9 +19,9 @@ namespace pgleak {
 
 // What a session has done so far. Each value changes when the session works, though not at each step.
 struct ProgressEvidence {
-  std::uint32_t change_count;  // of its entry in the backend status array
-  bool reports_progress;       // COPY and other commands publish counters
-  std::uint64_t counters;      // a digest of them
+  std::uint32_t change_count;            // of its entry in the backend status array
+  bool reports_progress;                 // COPY and other commands publish counters
+  std::uint64_t counters;                // a digest of them
   std::optional<std::int64_t> run_time;  // ns that its process has spent on a processor; nothing: unknown
   std::optional<std::int64_t> unsent;    // bytes on their way to the client; nothing: unknown
 
@@ -30,6 +30,8 @@ struct ProgressEvidence {
 };
 
 bool operator==(const ProgressEvidence& a, const ProgressEvidence& b);
+// The same but for the run time, which a signal changes as well.
+bool is_same_work(const ProgressEvidence& a, const ProgressEvidence& b);
 inline bool operator!=(const ProgressEvidence& a, const ProgressEvidence& b) { return !(a == b); }
 
 // Zero-initialized: the session is not waiting for its client, or was not looked at yet.
@@ -48,6 +50,11 @@ struct StallWatch {
 
   // A signal of our own makes the session run, which is no sign of life of its client.
   void disregard_next() { disregards_next = true; }
+
+  // Time until the evidence may be read again.
+  Micros next_check_in(MonotonicTime now) const {
+    return wants_evidence(now) ? Micros{0} : kEvidenceInterval - (now - checked_at);
+  }
 
   // How long the session was seen to make no progress, up to the last check; nothing if not measuring.
   std::optional<Micros> age() const {

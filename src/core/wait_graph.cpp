@@ -124,11 +124,17 @@ Blocked WaitGraph::blocked_behind(int node) {
 int WaitGraph::list_roots(int* roots) {
   int count = 0;
   question_++;
-  for (int i = 0; i < hold_count_; i++) {
-    const std::int32_t node = holds_[i].node;
-    if (nodes_[node].first_wait != kNone || nodes_[node].seen_by == question_) continue;
-    nodes_[node].seen_by = question_;
-    roots[count++] = node;
+  for (int l = 0; l < lock_count_; l++) {
+    const Lock& lock = locks_[l];
+    LockModes conflicting = 0;
+    for (std::int32_t w = lock.first_wait; w < lock.end_wait; w++) conflicting |= waits_[w].conflicting;
+    for (std::int32_t h = lock.first_hold; h < lock.end_hold; h++) {
+      Node& node = nodes_[holds_[h].node];
+      const bool is_root = node.first_wait == kNone && (holds_[h].modes & conflicting) != 0;
+      if (!is_root || node.seen_by == question_) continue;
+      node.seen_by = question_;
+      roots[count++] = holds_[h].node;
+    }
   }
   return count;
 }

@@ -44,7 +44,7 @@ struct Request {
 // A graph in memory of its own.
 class Graph : public WaitGraph {
  public:
-  explicit Graph(int nodes = 16) : memory_(size_in_memory(nodes) / sizeof(std::int64_t) + 1) {
+  explicit Graph(int nodes = 16) : nodes_(nodes), memory_(size_in_memory(nodes) / sizeof(std::int64_t) + 1) {
     attach(memory_.data(), nodes);
   }
 
@@ -58,7 +58,17 @@ class Graph : public WaitGraph {
 
   int behind(int node) { return blocked_behind(node).sessions; }
 
+  // EXPECTs that no root is listed twice.
+  std::set<int> roots() {
+    std::vector<int> list(static_cast<std::size_t>(nodes_));
+    list.resize(static_cast<std::size_t>(list_roots(list.data())));
+    const std::set<int> result(list.begin(), list.end());
+    EXPECT_EQ(result.size(), list.size());
+    return result;
+  }
+
  private:
+  int nodes_;
   std::vector<std::int64_t> memory_;
 };
 
@@ -249,6 +259,50 @@ TEST(WaitGraphTest, ALockThatDoesNotFitLendsItsHoldersToNoOther) {
   EXPECT_EQ(graph.behind(2), 0);
 }
 
+// --- all roots at once ---
+
+TEST(WaitGraphTest, WithoutWaitersThereAreNoRoots) {
+  Graph graph;
+  EXPECT_TRUE(graph.roots().empty());
+  graph.lock({{0, kExclusive}}, {});
+  EXPECT_TRUE(graph.roots().empty());
+}
+
+TEST(WaitGraphTest, ARootKeepsOthersWaitingAndWaitsForNobody) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kExclusive}}).lock({{1, kExclusive}, {4, kShareRead}}, {{2, kAll}});
+  EXPECT_EQ(graph.roots(), (std::set<int>{0, 4}));
+}
+
+TEST(WaitGraphTest, ARootOfTwoLocksIsListedOnce) {
+  Graph graph;
+  graph.lock({{0, kAll}}, {{1, kAll}}).lock({{0, kAll}, {0, kShare}}, {{2, kAll}, {3, kShare}});
+  EXPECT_EQ(graph.roots(), (std::set<int>{0}));
+  EXPECT_EQ(graph.roots(), (std::set<int>{0})) << "asked again";
+}
+
+TEST(WaitGraphTest, AHolderThatDoesNotConflictIsNoRoot) {
+  Graph graph;
+  graph.lock({{0, kShareRead}, {1, kExclusive}}, {{2, kExclusive}});
+  EXPECT_EQ(graph.roots(), (std::set<int>{1}));
+}
+
+TEST(WaitGraphTest, ADeadlockHasNoRootAndOneBehindARootHasThat) {
+  Graph graph;
+  graph.lock({{0, kAll}}, {{1, kAll}}).lock({{1, kAll}}, {{0, kAll}});
+  EXPECT_TRUE(graph.roots().empty());
+  graph.lock({{3, kAll}}, {{0, kAll}});
+  EXPECT_EQ(graph.roots(), (std::set<int>{3}));
+}
+
+TEST(WaitGraphTest, EachRootHasSomebodyBehindIt) {
+  Graph graph;
+  graph.lock({{0, kShareRead}, {1, kShareRead}}, {{2, kAll}, {3, kShareRead}});
+  for (const int root : graph.roots()) EXPECT_GT(graph.behind(root), 0);
+  graph.clear();
+  EXPECT_TRUE(graph.roots().empty());
+}
+
 // The same question, answered edge by edge.
 struct Edges {
   struct Lock {
@@ -278,6 +332,13 @@ struct Edges {
       for (const Request& request : lock.queue)
         if (request.node == node) return true;
     return false;
+  }
+
+  std::set<int> roots(int nodes) const {
+    std::set<int> result;
+    for (int node = 0; node < nodes; node++)
+      if (behind(node) > 0) result.insert(node);
+    return result;
   }
 
   int behind(int node) const {
@@ -322,6 +383,7 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
     }
     for (int node = 0; node < kNodes; node++)
       ASSERT_EQ(graph.behind(node), edges.behind(node)) << "round " << round << ", node " << node;
+    ASSERT_EQ(graph.roots(), edges.roots(kNodes)) << "round " << round;
   }
 }
 

@@ -27,7 +27,11 @@ void observe_session(SessionClocks* clocks, const SessionStatus& status, const T
                      std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now) {
   reset_for(status.id, clocks);
-  if (blocks_others) clocks->blocking.observe(*blocks_others, block, now);
+  // A session that shows neither a transaction nor that it is idle is between the two: what others wait for
+  // belongs to a transaction that is just ending.
+  const bool shows_holder = block.exists || status.state == SessionState::kIdle;
+  if (blocks_others && (shows_holder || !*blocks_others))
+    clocks->blocking.observe(*blocks_others, block, now);
   const bool may_stall = block.exists && waits_for_client && !is_idle_in_transaction(status.state);
   if (!may_stall)
     clocks->stall.stop();

@@ -151,7 +151,9 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   }
   // A session-level episode outlives transactions; the request is about what the session is in now.
   const XactSeq xact_seq = episode.is_session_level ? current_seq(snapshot.status) : episode.xact_seq;
-  if (request.session != episode.session || request.xact_seq != xact_seq) {
+  // Outside of a transaction, there is nothing to cancel.
+  const bool is_possible = request.action == Action::kTerminate || current_block(snapshot.status).exists;
+  if (request.session != episode.session || request.xact_seq != xact_seq || !is_possible) {
     decision->manual_answer = ActionResult::kSkipped;
     return;
   }

@@ -51,6 +51,13 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 // changes errno.
 void note_peer();
 
+// True if an action that `spares_exported` must not touch the running transaction; publishes why. Safe in a
+// signal handler.
+bool spares(bool spares_exported);
+
+// Call when a transaction has ended: what it exported is gone.
+void forget_exported();
+
 // True if the login role is a superuser. Never ereports.
 bool is_login_superuser();
 

@@ -13,6 +13,7 @@ extern "C" {
 #include "access/transam.h"
 #include "access/tupdesc.h"
 #include "access/twophase.h"
+#include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
 #include "storage/latch.h"
@@ -53,6 +54,24 @@ inline int my_status_index() {
 
 // Number of entries that can belong to client backends: 0 .. status_slot_count() - 1.
 inline int status_slot_count() { return MaxBackends; }
+
+// Number of all entries: those of auxiliary processes, such as the startup process of a standby, come last.
+inline int status_entry_count() {
+#if PG_VERSION_NUM >= 170000
+  return MaxBackends + NUM_AUXILIARY_PROCS;
+#else
+  return MaxBackends + NUM_AUXPROCTYPES;
+#endif
+}
+
+// The index of a backend in the backend status array; -1 or wrong for an auxiliary process.
+inline int status_index_of(const PGPROC* proc) {
+#if PG_VERSION_NUM >= 170000
+  return static_cast<int>(proc - ProcGlobal->allProcs);
+#else
+  return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
+#endif
+}
 
 // Position of this process's PGPROC in ProcGlobal->allProcs.
 inline int my_proc_index() {

@@ -210,6 +210,32 @@ inline int fast_path_lock_count(const PGPROC* proc) {
   return count;
 }
 
+// Calls visit(relation, modes) for each relation lock that `proc` holds on the fast path. Reads without
+// fpInfoLock, so the relation of a lock that comes or goes at the same moment may be another one.
+template <typename Visit>
+void for_each_fast_path_lock(const PGPROC* proc, Visit visit) {
+#if PG_VERSION_NUM >= 180000
+  const int groups = FastPathLockGroupsPerBackend;
+  const int slots = FP_LOCK_SLOTS_PER_GROUP;
+  const volatile uint64* const bits_of = proc->fpLockBits;
+#else
+  const int groups = 1;
+  const int slots = FP_LOCK_SLOTS_PER_BACKEND;
+  const volatile uint64* const bits_of = &proc->fpLockBits;
+#endif
+  const volatile Oid* const relations = proc->fpRelId;
+  for (int group = 0; group < groups; group++) {
+    const uint64 bits = bits_of[group];
+    if (bits == 0) continue;
+    // Slots are taken from the last to the first.
+    for (int i = slots - 1; i >= 0; i--) {
+      // The first bit is that of AccessShareLock.
+      const LOCKMASK modes = static_cast<LOCKMASK>(bits >> (3 * i) & 7) << AccessShareLock;
+      if (modes != 0) visit(static_cast<Oid>(relations[group * slots + i]), modes);
+    }
+  }
+}
+
 // Number of entries of ProcGlobal->allProcs, including those of prepared transactions, which come last.
 inline int proc_count() { return static_cast<int>(ProcGlobal->allProcCount) + max_prepared_xacts; }
 

@@ -22,25 +22,18 @@ constexpr Blocked kNobodyBlocked{0, WallTime::none()};
 LockWaits waits_now;
 bool is_current = false;
 
-// The graph as of this scan.
-WaitGraph& current_graph() {
-  if (!is_current) waits_now.read();
-  is_current = true;
-  return waits_now.graph();
-}
-
 Blocked blocked_behind(int proc_index) {
-  if (!waits_now.is_allocated()) return kNobodyBlocked;
-  WaitGraph& graph = current_graph();
-  return graph.is_empty() ? kNobodyBlocked : graph.blocked_behind(proc_index);
+  LockWaits* const waits = current_lock_waits();
+  if (waits == nullptr || waits->graph().is_empty()) return kNobodyBlocked;
+  return waits->graph().blocked_behind(proc_index);
 }
 
 // The process id of the session that `proc` waits for in the end; 0 for a prepared transaction, or if it
 // cannot be told.
 std::int32_t root_pid_of(const PGPROC* proc) {
-  if (!waits_now.is_allocated()) return 0;
-  WaitGraph& graph = current_graph();
-  const int root = graph.is_empty() ? kNoProc : graph.root_of(node_of(proc));
+  LockWaits* const waits = current_lock_waits();
+  if (waits == nullptr || waits->graph().is_empty()) return 0;
+  const int root = waits->graph().root_of(node_of(proc));
   return root == kNoProc ? 0 : ProcGlobal->allProcs[root].pid;
 }
 
@@ -48,16 +41,16 @@ bool is_own_virtual_lock(const PROCLOCK* held) {
   return static_cast<LockTagType>(held->tag.myLock->tag.locktag_type) == LOCKTAG_VIRTUALTRANSACTION;
 }
 
-struct HeldLocks {
+struct LockCount {
   int count;
   bool may_block;  // somebody may wait for one of them
 };
 
 // Nobody waits for a lock on the fast path: a process that has to wait for one first moves it into the lock
 // table.
-HeldLocks read_locks(PGPROC* proc) {
+LockCount count_locks(PGPROC* proc) {
   // The other processes of a parallel query hold locks too.
-  HeldLocks locks{compat::fast_path_lock_count(proc), proc->lockGroupLeader != nullptr};
+  LockCount locks{compat::fast_path_lock_count(proc), proc->lockGroupLeader != nullptr};
   for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
     if (compat::holds_nothing_in(proc, partition)) continue;
     LWLock* const partition_lock = LockHashPartitionLockByIndex(partition);
@@ -82,13 +75,20 @@ void prepare_lock_waits() {
 
 void forget_lock_waits() { is_current = false; }
 
+LockWaits* current_lock_waits() {
+  if (!waits_now.is_allocated()) return nullptr;
+  if (!is_current) waits_now.read();
+  is_current = true;
+  return &waits_now;
+}
+
 void prefetch_held_resources(int proc_index) { prefetch(&ProcGlobal->allProcs[proc_index]); }
 
 bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   Assert(proc_index >= 0 && proc_index < static_cast<int>(ProcGlobal->allProcCount));
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
 
-  const HeldLocks locks = read_locks(proc);
+  const LockCount locks = count_locks(proc);
   const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : kNobodyBlocked;
   // Read the next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);

@@ -25,6 +25,10 @@ void forget_lock_waits();
 // same time may be missing or still be counted. Without prepare_lock_waits(), a process sees no waiters.
 bool read_held_resources(int proc_index, int pid, HeldResources* held);
 
+// What was read of the lock waits in this scan, or is read now; nullptr without prepare_lock_waits().
+class LockWaits;
+LockWaits* current_lock_waits();
+
 // Prefetches what read_held_resources() will read.
 void prefetch_held_resources(int proc_index);
 

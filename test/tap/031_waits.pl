@@ -183,12 +183,136 @@ sub test_standby
 	$standby->stop;
 }
 
+# What a leak keeps -----------------------------------------------------------------------------------------------------
+
+sub leaks
+{
+	my ($session, $columns, %options) = @_;
+	return $node->safe_psql('postgres', "SELECT $columns FROM pgleak.leaks WHERE pid = $session->{pid}",
+		$options{user} ? (extra_params => [ '-U', $options{user} ]) : ());
+}
+
+sub eventually_leaks
+{
+	my ($session, $columns, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return eventually_is($node, "SELECT $columns FROM pgleak.leaks WHERE pid = $session->{pid}", $expected, $name);
+}
+
+sub decoded { my ($json) = @_; return JSON::PP->new->utf8->decode($json); }
+
+# A lock of the column `held` or `waiting` without its numbers.
+sub lock_text { my ($lock) = @_; return join ' ', grep { defined } @$lock{qw(locktype relation mode waiters)}; }
+
+sub test_held
+{
+	my $root = wire($node);
+	$root->do('BEGIN', 'SELECT FROM account', 'LOCK TABLE "Odd"."Table"', 'SELECT pg_advisory_xact_lock(-7)',
+		'SELECT pg_advisory_xact_lock_shared(1, -2)');
+	eventually_leaks($root, 'jsonb_array_length(held), waiting IS NULL', '5|t', 'the locks of a leak that nobody waits for');
+	my $held = decoded(leaks($root, 'held'));
+	is(join(', ', map { lock_text($_) } @$held[ 0 .. 2 ]),
+		'relation "Odd"."Table" AccessExclusiveLock 0, advisory ExclusiveLock 0, advisory ShareLock 0', 'the strongest come first');
+	is(join(', ', sort map { lock_text($_) } @$held[ 3 .. 4 ]),
+		join(', ', map { "relation public.$_ AccessShareLock 0" } qw(account account_pkey)), 'then those on the fast path');
+	is_deeply([ map { $_->{key} } @$held[ 1, 2 ] ], [ -7, [ 1, -2 ] ], 'advisory locks have the keys of their callers');
+	$root->do('SELECT pg_advisory_xact_lock(i) FROM generate_series(1, 20) AS i');
+	eventually_leaks($root, 'jsonb_array_length(held), locks', '8|26', 'at most 8 are kept');
+	$root->do('COMMIT');
+	eventually_recorded($node, $root, 'committed', 'it has ended');
+	is(recorded($node, $root, q(jsonb_array_length(held), held -> 0 ->> 'relation', waiting IS NULL)), '8|"Odd"."Table"|t', 'the history has them');
+	finish($root);
+}
+
+sub test_ten_waiters
+{
+	my $root = wire($node);
+	$root->do('BEGIN', 'SELECT FROM other', change(1), 'LOCK TABLE "Odd"."Table"');
+	my @waiters = map { named("waiter $_") } 1 .. 10;
+	start_waiting($waiters[0], change(1));
+	eventually_leaks($root, 'blocked, jsonb_array_length(waiting)', '1|1', 'one waits');
+	start_waiting($waiters[$_], 'SELECT FROM "Odd"."Table"') for 1 .. 9;
+	eventually_leaks($root, 'blocked, jsonb_array_length(waiting)', '10|8', 'ten wait, eight are kept');
+
+	my $held = decoded(leaks($root, 'held'));
+	is(lock_text($held->[0]), 'relation "Odd"."Table" AccessExclusiveLock 9', 'the lock with the most waiters comes first');
+	is(lock_text($held->[1]), 'transactionid ExclusiveLock 1', 'then the one with one');
+	is($held->[1]{xid}, leaks($root, 'holds_xid'), 'which is its transaction');
+	like(lock_text($held->[2]), qr/^relation public.account(_pkey)? RowExclusiveLock 0$/, 'then those that nobody waits for');
+
+	my %name_of = map { $_->{pid} => $_ } @waiters;
+	my $waiting = decoded(leaks($root, 'waiting'));
+	is(scalar(grep { $name_of{ $_->{pid} } } @$waiting), 8, 'they are the ones');
+	for my $session (@$waiting)
+	{
+		next unless $session->{locktype} eq 'relation';
+		is(lock_text($session), 'relation "Odd"."Table" AccessShareLock', "what $session->{application_name} waits for");
+		like($session->{application_name}, qr/^waiter [0-9]+$/, 'its name');
+		is($session->{backend_type}, 'client backend', 'its kind');
+		ok($session->{direct}, 'it waits for the leak itself');
+		last;
+	}
+	is($node->safe_psql('postgres', "SELECT bool_and((w ->> 'since')::timestamptz = l.waitstart) FROM pgleak.leaks, jsonb_array_elements(waiting) w
+		JOIN pg_locks l ON l.pid = (w ->> 'pid')::int AND NOT l.granted"), 't', 'since when is that of pg_locks');
+	is(leaks($root, 'held IS NULL, waiting IS NULL', user => 'ordinary'), 't|t', 'an ordinary role sees nothing of it');
+
+	my $left = pop @waiters;
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($left->{pid})");
+	eventually_leaks($root, q(blocked, jsonb_array_length(waiting), held -> 0 -> 'waiters'), '9|8|8', 'one has left: the worst moment stays');
+	$root->do('COMMIT');
+	$_->read_answer for @waiters;
+	eventually_recorded($node, $root, 'committed', 'the leak has ended');
+	is(recorded($node, $root, q(blocked, jsonb_array_length(waiting), held -> 0 ->> 'relation', held -> 0 -> 'waiters')),
+		'10|8|"Odd"."Table"|9', 'the history has the worst moment');
+	finish($root, @waiters);
+}
+
+sub test_indirect
+{
+	my ($root, $middle, $last) = (wire($node, user => 'ordinary'), named('middle'), named('last'));
+	$root->do('BEGIN', 'SELECT pg_advisory_xact_lock(1)');
+	$middle->do('BEGIN', change(1));
+	start_waiting($middle, 'SELECT pg_advisory_xact_lock(1)');
+	start_waiting($last, change(1));
+	eventually_leaks($root, q(blocked, waiting @> '[{"application_name": "middle", "direct": true, "locktype": "advisory", "key": 1},
+		{"application_name": "last", "direct": false, "locktype": "transactionid"}]', waiting -> 1 ->> 'backend_type',
+		(waiting -> 1 -> 'query_id')::bigint <> 0), '2|t|client backend|t', 'who waits for one that waits');
+	is(leaks($root, q(jsonb_array_length(waiting), waiting -> 0 ->> 'pid', waiting -> 0 ->> 'backend_type', waiting -> 0 ->> 'query_id'), user => 'ordinary'),
+		"2|$middle->{pid}||", 'the role of the leak sees who waits, but of other roles only what pg_stat_activity shows');
+	$root->do('COMMIT');
+	$middle->read_answer;
+	$middle->do('COMMIT');
+	$last->read_answer;
+	finish($root, $middle, $last);
+}
+
+# What it waits for at view time, and in the history at detection.
+sub test_wait_event
+{
+	my ($idle, $active) = (leaking_wire($node, query => change(1)), wire($node));
+	eventually_leaks($idle, 'wait_event', 'ClientRead', 'an idle session waits for its client');
+	$active->do(q(SET pgleak.transaction_leak_after = '150ms'), 'BEGIN');
+	start_waiting($active, change(1));
+	eventually_leaks($active, 'wait_event', 'Lock/transactionid', 'another for a lock');
+	$idle->do('COMMIT');
+	$active->read_answer;
+	eventually_leaks($active, 'wait_event', 'ClientRead', 'and then for its client too');
+	$active->do('COMMIT');
+	eventually_recorded($node, $active, 'committed', 'it has ended');
+	is(recorded($node, $active, 'wait_event'), 'Lock/transactionid', 'the history has what it waited for at detection');
+	finish($idle, $active);
+}
+
 test_chain();
 test_two_roots();
 test_advisory_lock();
 test_prepared_transaction();
 test_deadlock();
 test_masked();
+test_held();
+test_ten_waiters();
+test_indirect();
+test_wait_event();
 test_standby();
 no_damage($node, 'no session was harmed');
 $node->stop;

@@ -27,6 +27,7 @@ extern "C" {
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "utils/lsyscache.h"  // declares get_database_name from 19 on
 
 PG_FUNCTION_INFO_V1(pgleak_read_waits);
 }

@@ -62,6 +62,7 @@ struct Episode {
   LimitSource limit_source;
   std::int32_t rule_id;  // if limit_source is kRule
   SessionState state;
+  std::uint32_t wait_event;  // as the server numbers it; 0: it waited for nothing
 
   EpisodeProgress progress;
 };

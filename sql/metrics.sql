@@ -30,7 +30,7 @@ FROM pgleak.metrics_sessions ORDER BY 3;
 SELECT application COLLATE "C" AS application, route COLLATE "C" AS route, sessions FROM pgleak.metrics_routes ORDER BY 1, 2;
 
 -- A leak on another clock has a row of its own.
-SELECT pg_temp.run('first', 'SET LOCAL pgleak.transaction_leak_after = ''1ms''; COMMIT; SET pgleak.idle_leak_after = 0'),
+SELECT pg_temp.run('first', 'COMMIT; SET pgleak.idle_leak_after = 0'),
     pg_temp.run('first', 'SET pgleak.transaction_leak_after = ''1ms''; /*route=''/orders/4711''*/ BEGIN; SELECT 1');
 CALL pg_temp.wait_for('SELECT count(*) = 3 AND bool_or(clock = ''transaction'') FROM leak');
 SELECT application COLLATE "C" AS application, clock COLLATE "C" AS clock, sessions FROM pgleak.metrics_sessions ORDER BY 1, 2;

@@ -28,7 +28,8 @@ INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, app
     idle_since, clock, detected_at, leak_after, limit_source, ended_at, outcome, idle_for, blocked_for, query, last_action,
     last_action_at, last_action_result)
 SELECT 1, i, i, 'shop', 'shop', 'application ' || i, now(), 'idle in transaction',
-    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz, (ARRAY['idle', 'transaction', 'blocking'])[1 + i % 3], CASE WHEN i % 5 = 0 THEN '4714-11-24 BC' ELSE now() END::timestamptz,
+    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz,
+    (ARRAY['idle', 'transaction', 'blocking'])[1 + i % 3], CASE WHEN i % 5 = 0 THEN '4714-11-24 BC' ELSE now() END::timestamptz,
     CASE WHEN i % 2 = 0 THEN interval '170000000 years' ELSE '-1 s' END, 'server',
     CASE WHEN i % 2 = 0 THEN 'infinity' ELSE now() END::timestamptz, CASE i % 4 WHEN 0 THEN '<vanished>' ELSE 'committed' END,
     CASE WHEN i % 2 = 0 THEN interval '100000 years' END, interval '-1 s', E'SELECT \x01\x1b[31m\x7f', 'cancel', now(), 'done'

@@ -100,7 +100,7 @@ sub test_invalid_rules
 		WHERE conrelid = 'pgleak.rules'::regclass AND contype = 'c'});
 	sql("ALTER TABLE pgleak.rules $checks");
 	my %invalid = (idle_leak_after => "'-1s'", transaction_leak_after => "'-1 month'", idle_cancel_after => "'100000 years'",
-		blocking_terminate_after => "'25 days'",
+		blocking_terminate_after => "'400 days'",
 		min_impact => "'much'", database => "repeat('x', 64)", role => "''", application_name => "repeat('%', 100000)");
 	for my $column (sort keys %invalid)
 	{

@@ -47,6 +47,10 @@ inline XactSeq my_block_seq() {
 // Needs MyProcPort, that is, a connected client. Never ereports.
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 
+// Looks whether the client has closed its side of the connection, and publishes it. Safe in a signal handler;
+// changes errno.
+void note_peer();
+
 // True if the login role is a superuser. Never ereports.
 bool is_login_superuser();
 

@@ -9,6 +9,8 @@
 #undef USE_OPENSSL
 #undef USE_SSL
 
+#include <sys/socket.h>
+
 extern "C" {
 #include "access/xact.h"
 #include "libpq/libpq-be.h"
@@ -26,6 +28,13 @@ bool is_in_aborted_block() {
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(database, MyProcPort->database_name != nullptr ? MyProcPort->database_name : "", kNameSize);
   strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
+}
+
+void note_peer() {
+  char byte;
+  const ssize_t count = recv(MyProcPort->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const bool is_gone = count == 0 || (count < 0 && errno == ECONNRESET);
+  my_slot->action.publish_peer(is_gone);
 }
 
 bool is_login_superuser() {

@@ -97,6 +97,7 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
   BackendOwner owner;
   snapshot->action = session.running_action();
+  snapshot->client_gone = session.action_slot().is_client_gone();
   if (snapshot->action.action != Action::kNone)
     snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);

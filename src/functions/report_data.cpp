@@ -29,8 +29,8 @@ constexpr long kBatchSize = 1000;
 
 constexpr char kPeriod[] = "period";  // what the other queries call the rows of the period
 
-// Open episodes belong to every period. An episode begins when its clock began to run. The bounds are for rows
-// that no recorder wrote.
+// Open episodes belong to every period. An episode begins when its clock began to run. The bounds are for
+// rows that no recorder wrote.
 constexpr char kReadPeriod[] = R"(
 SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role, h.application_name,
     left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(h.query, 200) AS query,

@@ -140,7 +140,7 @@ SELECT
     pgleak.fit_text(l.role || '@' || l.database, 16) AS "role@database",
     pgleak.fit_text(l.application_name, 14) AS application,
     CASE l.state
-        WHEN 'idle in transaction' THEN 'idle'
+        WHEN 'idle in transaction' THEN 'idle tx'
         WHEN 'idle in transaction (aborted)' THEN 'aborted'
         ELSE pg_catalog.left(l.state, 7)
     END AS state,
@@ -177,4 +177,4 @@ CREATE FUNCTION pgleak.terminate(pid integer)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'pgleak_terminate_session'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session in a transaction, with a reason that its client can read';
+COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session, also one that is idle outside of a transaction, with a reason that its client can read';

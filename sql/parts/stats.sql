@@ -54,7 +54,7 @@ CREATE FUNCTION pgleak.read_outcomes(
     OUT episodes bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_outcomes'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 6;
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 7;
 COMMENT ON FUNCTION pgleak.read_outcomes() IS 'episodes that ended since the server started or pgleak.reset(), by outcome; use the view pgleak.metrics_outcomes';
 REVOKE ALL ON FUNCTION pgleak.read_outcomes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgleak.read_outcomes() TO pg_monitor;

@@ -28,6 +28,11 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
 }
 
+void describe_my_socket(ClientSocket* socket) {
+  describe_socket(MyProcPort->sock, reinterpret_cast<const sockaddr*>(&MyProcPort->laddr.addr),
+                  reinterpret_cast<const sockaddr*>(&MyProcPort->raddr.addr), socket);
+}
+
 bool is_login_superuser() {
   // The login role, not one that ALTER ROLE ... SET role gave the session. Needs no catalog access.
   return GetSessionUserIsSuperuser();

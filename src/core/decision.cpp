@@ -86,9 +86,8 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
 
 Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
   const TransactionBlock block = current_block(snapshot.status);
-  const BackendTrace trace{
-      snapshot.is_present, snapshot.last_state, snapshot.status,
-      !observed_clocks(snapshot, block).blocking.is_over(block, snapshot.now.monotonic)};
+  const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status,
+                           !observed_clocks(snapshot, block).blocking.is_over(block, snapshot.now.monotonic)};
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
@@ -115,6 +114,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
     decision.progress = episode.progress;
+    decision.progress.client_gone = snapshot.client_gone;
     record_result(&decision.progress, decision.action, result, snapshot.now);
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
@@ -129,7 +129,8 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
-  if (outcome != Outcome::kNone && outcome != Outcome::kReleased) close_episode(snapshot, outcome, budgets, &decision);
+  if (outcome != Outcome::kNone && outcome != Outcome::kReleased)
+    close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
 
@@ -138,6 +139,7 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   const SessionStatus& status = snapshot.status;
   const std::optional<Micros> idle = decision->ages.idle;
   progress.last_state = status.state;
+  progress.client_gone = snapshot.client_gone;
   if (status.state == SessionState::kIdleInTransactionAborted && !status.xact_start.is_set())
     progress.aborted_since = status.state_start;
   if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;

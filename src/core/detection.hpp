@@ -52,8 +52,8 @@ struct PreviousScan {
   MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
 
-// Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to another
-// session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.
+// Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to
+// another session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
                      std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now);

@@ -72,6 +72,7 @@ struct SessionSnapshot {
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
+  std::optional<bool> client_gone;  // see ActionSlot::is_client_gone()
   Reply reply;       // the session's reply to the last message of `action`, read after `status`
   SessionWait wait;  // seen after `reply`; not for every session without an open episode
   std::optional<ManualRequest> manual;

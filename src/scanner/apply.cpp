@@ -73,6 +73,7 @@ void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const
   if (!session.watch(current_seq(snapshot.status))) return;  // it has ended in the meantime
   const Episode episode = make_episode(snapshot, decision);
   drop_pending_end(session);
+  session.action_slot().forget_peer();
   session.open(episode, decision.impact, snapshot.details->proc_index);
   shared->counters.leaks++;
   log_episode_opened(episode, decision.detection.age, snapshot.details->statement);

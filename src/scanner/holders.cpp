@@ -11,7 +11,7 @@ namespace pgleak {
 
 namespace {
 
-// While nobody waits, a look at every process this often costs nothing that can be measured.
+// While nobody waits, reading every process this often costs nothing that can be measured.
 constexpr Micros kWaiterInterval = 500 * kMillisecond;
 
 // Where waiters are to be expected, even those with a lock_timeout of 50 ms are seen.
@@ -73,7 +73,8 @@ bool is_due(MonotonicTime last, Micros interval, MonotonicTime now) {
 void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
   forget_roots();
-  const Micros interval = is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
+  const Micros interval =
+      is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
 }

@@ -97,6 +97,7 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
   BackendOwner owner;
   snapshot->action = session.running_action();
+  snapshot->client_gone = session.action_slot().is_client_gone();
   if (snapshot->action.action != Action::kNone)
     snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
@@ -214,7 +215,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().is_declared();
+    snapshot->is_declared = session.backend().declared() != Declared::kNo;
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);

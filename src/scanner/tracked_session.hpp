@@ -65,17 +65,15 @@ enum class Mark : std::uint8_t {
   kRoot = 2,     // others wait behind it
   kStalled = 4,  // it waits for its client in the middle of something
 };
-inline bool has_mark(std::uint8_t marks, Mark mark) {
-  return (marks & static_cast<std::uint8_t>(mark)) != 0;
-}
+inline bool has_mark(std::uint8_t marks, Mark mark) { return (marks & static_cast<std::uint8_t>(mark)) != 0; }
 
 // One set of marks per slot; 0: none.
 const std::uint8_t* session_marks();
 void mark_session(int index, Mark mark);
 void clear_marks(Mark mark);
 
-// Marks a session that others wait behind. What is read of it later in the scan belongs together with that only
-// if its status entry is still at `version`.
+// Marks a session that others wait behind. What is read of it later in the scan belongs together with that
+// only if its status entry is still at `version`.
 void forget_roots();
 void begin_marking_roots();
 void mark_root(int index, std::uint32_t version);

@@ -49,6 +49,7 @@ class BackendSlot {
     owner_.write([&owner](BackendOwner* value) { *value = owner; });
     publish_limits(own_limits, own_action_min_impact);
     publish_declared(false);
+    publish_exported(false);
     publish_debris(false);
   }
 
@@ -74,6 +75,10 @@ class BackendSlot {
   // Publishes whether the session has set idle_in_transaction_session_timeout to 0 itself, as pg_dump and
   // other tools do that are idle in a transaction on purpose.
   void publish_declared(bool is_declared) { is_declared_.store(is_declared, std::memory_order_relaxed); }
+
+  // Publishes whether the transaction has exported a snapshot, on which others depend. Known only once an
+  // action was refused because of that.
+  void publish_exported(bool has_exported) { has_exported_.store(has_exported, std::memory_order_relaxed); }
 
   // Publishes whether a command runs that leaves an invalid object behind when it is cancelled, such as
   // CREATE INDEX CONCURRENTLY.
@@ -133,6 +138,10 @@ class BackendSlot {
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
+  Declared declared() const {
+    if (has_exported_.load(std::memory_order_relaxed)) return Declared::kExportedSnapshot;
+    return is_declared() ? Declared::kNoTimeout : Declared::kNo;
+  }
   bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
   bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
 
@@ -155,6 +164,7 @@ class BackendSlot {
   std::atomic<std::optional<Impact>> own_action_min_impact_;
   static_assert(std::atomic<std::optional<Impact>>::is_always_lock_free, "processes share it");
   std::atomic<bool> is_declared_;
+  std::atomic<bool> has_exported_;
   std::atomic<bool> leaves_debris_;
   SeqLock<BackendOwner> owner_;
   SeqLock<ClientSocket> socket_;

@@ -94,6 +94,7 @@ struct SharedState {
   std::atomic<std::uint64_t> open_leaks;
   std::atomic<WallTime> last_scan_at;
   std::atomic<Micros> last_scan_duration;
+  std::atomic<WallTime> actions_suspended_until;  // by pgleak.max_actions_per_minute; none: they are not
   // True once any session had its own limit on the transaction clock. Only then must the scanner read active
   // sessions even if the server's own limit is off. Never reset.
   std::atomic<bool> own_transaction_limits;

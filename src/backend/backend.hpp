@@ -47,6 +47,9 @@ inline XactSeq my_block_seq() {
 // Needs MyProcPort, that is, a connected client. Never ereports.
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 
+// Describes the connection of this backend to its client. Needs MyProcPort. Never ereports.
+void describe_my_socket(ClientSocket* socket);
+
 // Looks whether the client has closed its side of the connection, and publishes it. Safe in a signal handler;
 // changes errno.
 void note_peer();
@@ -113,8 +116,8 @@ void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq);
 
 // --- notice.cpp: tells the client why ---
 
-// Queues a NOTICE that the transaction was rolled back, to be sent with the next answer to the client. Call it
-// only while the client waits for an answer, or the server for the client. Never ereports.
+// Queues a NOTICE that the transaction was rolled back, to be sent with the next answer to the client. Call
+// it only while the client waits for an answer, or the server for the client. Never ereports.
 void queue_notice(const ActionReason& reason);
 
 // --- commit_guard.cpp: makes COMMIT fail after a rollback in place ---

@@ -39,6 +39,11 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
 }
 
+void describe_my_socket(ClientSocket* socket) {
+  describe_socket(MyProcPort->sock, reinterpret_cast<const sockaddr*>(&MyProcPort->laddr.addr),
+                  reinterpret_cast<const sockaddr*>(&MyProcPort->raddr.addr), socket);
+}
+
 void note_peer() {
   char byte;
   const ssize_t count = recv(MyProcPort->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);

@@ -108,7 +108,15 @@ void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
-// What shows whether a session that waits for its client makes progress. Costs a system call or two, so it is
+std::optional<std::int64_t> read_unread(TrackedSession session, SessionId id) {
+  ClientSocket socket;
+  if (!session.backend().read_socket(id, &socket)) return std::nullopt;
+  const std::optional<SocketQueue> queue = read_socket_queue(socket);
+  if (!queue) return std::nullopt;
+  return queue->unread;
+}
+
+// What shows whether a session that waits for its client makes progress. Costs a few system calls, so it is
 // read at most once a second, and only of sessions that may be stalled.
 void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionStatus& status = snapshot->status;
@@ -119,6 +127,8 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   ProgressEvidence evidence{};
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
+  evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
+  if (evidence.is_sending) evidence.unread = read_unread(session, status.id);
   snapshot->evidence = evidence;
 }
 

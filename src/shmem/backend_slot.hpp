@@ -15,6 +15,7 @@
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
 #include "pg/backend_status.hpp"
+#include "pg/socket_queue.hpp"
 
 namespace pgleak {
 
@@ -83,6 +84,11 @@ class BackendSlot {
   // CREATE INDEX CONCURRENTLY.
   void publish_debris(bool leaves_debris) { leaves_debris_.store(leaves_debris, std::memory_order_relaxed); }
 
+  // Publishes the session's connection, which stays the same until it ends.
+  void publish_socket(const ClientSocket& socket) {
+    socket_.write([&socket](ClientSocket* value) { *value = socket; });
+  }
+
   // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
 
@@ -110,6 +116,11 @@ class BackendSlot {
   // Copies the slot's owner. Returns false if the slot does not belong to `session`.
   bool read_owner(SessionId session, BackendOwner* owner) const {
     return owner_.read(owner) && owner->session == session;
+  }
+
+  // Copies the session's connection. Returns false if the slot does not belong to `session`.
+  bool read_socket(SessionId session, ClientSocket* socket) const {
+    return socket_.read(socket) && socket->session == session;
   }
 
   LimitValues own_limits() const {
@@ -156,6 +167,7 @@ class BackendSlot {
   std::atomic<bool> has_exported_;
   std::atomic<bool> leaves_debris_;
   SeqLock<BackendOwner> owner_;
+  SeqLock<ClientSocket> socket_;
 };
 
 // Combines a status entry and the report of its backend, which must be of the same moment.

@@ -30,9 +30,8 @@ int hint_retry(const ActionReason& reason) {
           "pgleak.rules.",
           reason.source.rule_id);
     default:
-      return errhint(
-          "Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
-          limit_setting_name(limit_index(reason.clock, LimitKind::kCancel)));
+      return errhint("Retry the whole transaction. Avoid idle time before COMMIT, or raise \"%s\".",
+                     limit_setting_name(limit_index(reason.clock, LimitKind::kCancel)));
   }
 }
 

@@ -2,6 +2,7 @@
 #include "core/action.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/settings.hpp"
 #include "pg/worker.hpp"
 #include "shmem/shared_memory.hpp"
 
@@ -14,7 +15,6 @@ extern "C" {
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -52,8 +52,7 @@ bool may_act(const ActionRequest& request) {
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
          is_where_it_was_judged(request) &&
          from_timestamp(MyBEEntry->st_state_start_timestamp) == request.state_start &&
-         (!request.spares_exported || !XactHasExportedSnapshots()) && InterruptHoldoffCount == 0 &&
-         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+         InterruptHoldoffCount == 0 && CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
 // An error in the middle of the abort leaves no state in which the session could continue.
@@ -106,22 +105,36 @@ void roll_back_in_place(const ActionRequest& request) {
   ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
 }
 
+// Names what demanded it: a setting, a rule, or nobody but the one who asked.
+int hint_limit(const ActionReason& reason) {
+  switch (reason.source.kind) {
+    case LimitSource::kManual:
+      return 0;
+    case LimitSource::kRule:
+      return errhint(
+          "End transactions and return connections to the pool sooner, or raise the limit in rule %d of "
+          "pgleak.rules.",
+          reason.source.rule_id);
+    default:
+      return errhint("End transactions and return connections to the pool sooner, or raise \"%s\".",
+                     limit_setting_name(limit_index(reason.clock, LimitKind::kTerminate)));
+  }
+}
+
 [[noreturn]] void end_connection(const ActionReason& reason) {
   char why[kReasonSize];
   describe_reason(reason, why);
   // FATAL never returns, so this does not depend on the stack being unwound; the server ends any backend this
   // way.
-  ereport(FATAL,
-          (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
-           errmsg("terminating connection due to pgleak: %s", why),
-           reason.source.kind == LimitSource::kManual
-               ? 0
-               : errhint("End transactions and return connections to the pool sooner, or raise the limit.")));
+  ereport(FATAL, (errcode(ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
+                  errmsg("terminating connection due to pgleak: %s", why), hint_limit(reason)));
   pg_unreachable();
 }
 
 void act_on(const ActionRequest& request) {
   ActionSlot& slot = my_slot->action;
+  note_peer();
+  if (spares(request.spares_exported)) return slot.reply(request.nonce, Reply::kRefused);
   if (!may_act(request)) {
     slot.reply(request.nonce, Reply::kRefused);
     return;

@@ -1,10 +1,10 @@
 // Tells the client why its transaction was rolled back, together with the answer to its next statement.
 //
-// After a rollback in place, the first statement fails with "current transaction is aborted", which says nothing
-// of the cause. The server offers no hook that may add to an error on its way to the client. So this writes a
-// NoticeResponse of its own into the send buffer and does not flush it: it leaves with the next answer. A
-// client that reads nothing sees nothing, and a pool that checks an idle connection for unexpected bytes finds
-// none.
+// After a rollback in place, the first statement fails with "current transaction is aborted", which says
+// nothing of the cause. The server offers no hook that may add to an error on its way to the client. So this
+// writes a NoticeResponse of its own into the send buffer and does not flush it: it leaves with the next
+// answer. A client that reads nothing sees nothing, and a pool that checks an idle connection for unexpected
+// bytes finds none.
 #include "backend/backend.hpp"
 
 // See my_slot.cpp.

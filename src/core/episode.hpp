@@ -40,8 +40,9 @@ struct EpisodeProgress {
   std::optional<Micros> transaction_age;  // at the last scan
   ImpactSample worst;                     // the worst impact so far
   ActionState action;                     // the last action and its result
-  bool is_cancelled;    // rolled back in place and left in its aborted block, or its query was cancelled
-  bool terminate_sent;  // terminate was sent, but the backend may still be there
+  bool is_cancelled;  // rolled back in place and left in its aborted block, or its query was cancelled
+  std::optional<bool> client_gone;  // as the backend saw it when pgleak woke it; nothing: it was not woken
+  bool terminate_sent;              // terminate was sent, but the backend may still be there
 };
 
 struct Episode {
@@ -61,6 +62,7 @@ struct Episode {
   LimitSource limit_source;
   std::int32_t rule_id;  // if limit_source is kRule
   SessionState state;
+  std::uint32_t wait_event;  // as the server numbers it; 0: it waited for nothing
 
   EpisodeProgress progress;
 };

@@ -3,6 +3,7 @@
 #include "core/blocking_watch.hpp"
 #include "pg/compat.hpp"
 #include "pg/lock_table.hpp"
+#include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
@@ -11,7 +12,7 @@ namespace pgleak {
 
 namespace {
 
-// While nobody waits, a look at every process this often costs nothing that can be measured.
+// While nobody waits, reading every process this often costs nothing that can be measured.
 constexpr Micros kWaiterInterval = 500 * kMillisecond;
 
 // Where waiters are to be expected, even those with a lock_timeout of 50 ms are seen.
@@ -31,19 +32,19 @@ bool is_waiting_lately(MonotonicTime now) {
 }
 
 void mark_roots() {
-  begin_marking_roots();
-  const BlockingProcs blocking = find_blocking_procs();
-  for (int i = 0; i < blocking.count; i++) {
-    const int index = compat::status_index_of(&ProcGlobal->allProcs[blocking.proc_index[i]]);
-    if (index < 0 || index >= shared->slot_count) continue;
-    mark_root(index, status_version(index));
+  WaitGraph& graph = current_lock_waits()->graph();
+  for (int i = graph.next_root(0); i >= 0; i = graph.next_root(i + 1)) {
+    const int index = compat::status_index_of(&ProcGlobal->allProcs[i]);
+    if (index >= 0 && index < shared->slot_count) mark_root(index, status_version(index));
   }
 }
 
 void look_for_waiters(MonotonicTime now) {
   waiters_looked_for_at = now;
+  begin_marking_roots();
+  if (current_lock_waits()->graph().is_empty()) return;
   mark_roots();
-  if (is_anyone_waiting()) waiters_seen_at = now;
+  waiters_seen_at = now;
 }
 
 bool may_be_stalled(int index) {
@@ -73,7 +74,8 @@ bool is_due(MonotonicTime last, Micros interval, MonotonicTime now) {
 void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
   forget_roots();
-  const Micros interval = is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
+  const Micros interval =
+      is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
 }

@@ -1,7 +1,7 @@
 // Finds the sessions that hold something although their state does not say so: those that others wait behind,
 // and those that wait for their client in the middle of a command.
 //
-// Both take a look at every process, so they are not done at every scan. Never ereports.
+// Both read every process, so not every scan does them. Never ereports.
 #ifndef PGLEAK_SCANNER_HOLDERS_HPP
 #define PGLEAK_SCANNER_HOLDERS_HPP
 

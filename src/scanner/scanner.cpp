@@ -105,6 +105,13 @@ void publish_server_limits(const LimitValues& limits) {
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
+// Limits demanded more actions than allowed, and take none until then.
+WallTime end_of_suspension(const ScanContext& scan) {
+  const RateLimiter& rate = scan.budgets.rate;
+  if (!rate.is_closed(scan.inputs.max_actions_per_minute, scan.now.monotonic)) return WallTime::none();
+  return scan.now.wall + (rate.closed_until - scan.now.monotonic);
+}
+
 // What one scan passes to the next.
 struct Progress {
   PreviousScan previous;  // as of the last scan that deferred nothing
@@ -148,6 +155,7 @@ Micros run_scan(Progress* progress) {
 
   shared->counters.scans++;
   shared->last_scan_at = scan.now.wall;
+  shared->actions_suspended_until = end_of_suspension(scan);
   const Micros duration = monotonic_now() - scan.now.monotonic;
   shared->last_scan_duration = duration;
   progress->budgets = scan.budgets;

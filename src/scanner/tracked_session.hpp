@@ -18,6 +18,7 @@ class TrackedSession {
   int index() const { return index_; }
   const SessionRecord& record() const { return slot_->scanner.current(); }
   const Episode* open_episode() const { return record().is_open ? &record().episode : nullptr; }
+  const Contention& contention() const { return slot_->contention.current(); }
   const BackendSlot& backend() const { return slot_->backend; }
   ActionSlot& action_slot() const { return slot_->action; }
   ManualRequest& manual_request() const { return slot_->manual; }
@@ -39,6 +40,11 @@ class TrackedSession {
   template <typename Change>
   void update(Change change) const {
     slot_->scanner.write(change);
+  }
+
+  // Takes over what was read of the locks and waiters of leak `leak_id`.
+  void note_contention(std::int64_t leak_id, const ContentionReading& reading) const {
+    slot_->contention.write([&](Contention* known) { note_reading(known, leak_id, reading); });
   }
 
   // Open and close the episode in the record. `proc_index` is the position of the session's process in
@@ -65,17 +71,15 @@ enum class Mark : std::uint8_t {
   kRoot = 2,     // others wait behind it
   kStalled = 4,  // it waits for its client in the middle of something
 };
-inline bool has_mark(std::uint8_t marks, Mark mark) {
-  return (marks & static_cast<std::uint8_t>(mark)) != 0;
-}
+inline bool has_mark(std::uint8_t marks, Mark mark) { return (marks & static_cast<std::uint8_t>(mark)) != 0; }
 
 // One set of marks per slot; 0: none.
 const std::uint8_t* session_marks();
 void mark_session(int index, Mark mark);
 void clear_marks(Mark mark);
 
-// Marks a session that others wait behind. What is read of it later in the scan belongs together with that only
-// if its status entry is still at `version`.
+// Marks a session that others wait behind. What is read of it later in the scan belongs together with that
+// only if its status entry is still at `version`.
 void forget_roots();
 void begin_marking_roots();
 void mark_root(int index, std::uint32_t version);

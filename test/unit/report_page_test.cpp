@@ -120,7 +120,7 @@ TEST_F(ReportPageTest, TilesCountInTheirNumber) {
   page_->totals = ReportTotals{1, 1, 1, 61 * kSecond, 7, 3600 * kSecond, 1};
   const std::string page = shown();
   EXPECT_NE(page.find("<b>1</b><span class=\"soft\">leak in 1 application</span>"), std::string::npos);
-  EXPECT_NE(page.find("<b>1m 1s</b><span class=\"soft\">longest idle in a transaction</span>"),
+  EXPECT_NE(page.find("<b>1m 1s</b><span class=\"soft\">longest idle</span>"),
             std::string::npos);
   EXPECT_NE(page.find("<b>1h 0m</b><span class=\"soft\">others waited for leaks</span>"), std::string::npos);
   EXPECT_EQ(occurrences(page, "<div class=\"tile\">"), 6);

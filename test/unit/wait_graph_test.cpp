@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "samples.hpp"
@@ -44,7 +47,7 @@ struct Request {
 // A graph in memory of its own.
 class Graph : public WaitGraph {
  public:
-  explicit Graph(int nodes = 16) : nodes_(nodes), memory_(size_in_memory(nodes) / sizeof(std::int64_t) + 1) {
+  explicit Graph(int nodes = 16) : memory_(size_in_memory(nodes) / sizeof(std::int64_t) + 1) {
     attach(memory_.data(), nodes);
   }
 
@@ -58,17 +61,7 @@ class Graph : public WaitGraph {
 
   int behind(int node) { return blocked_behind(node).sessions; }
 
-  // EXPECTs that no root is listed twice.
-  std::set<int> roots() {
-    std::vector<int> list(static_cast<std::size_t>(nodes_));
-    list.resize(static_cast<std::size_t>(list_roots(list.data())));
-    const std::set<int> result(list.begin(), list.end());
-    EXPECT_EQ(result.size(), list.size());
-    return result;
-  }
-
  private:
-  int nodes_;
   std::vector<std::int64_t> memory_;
 };
 
@@ -259,48 +252,80 @@ TEST(WaitGraphTest, ALockThatDoesNotFitLendsItsHoldersToNoOther) {
   EXPECT_EQ(graph.behind(2), 0);
 }
 
-// --- all roots at once ---
-
-TEST(WaitGraphTest, WithoutWaitersThereAreNoRoots) {
-  Graph graph;
-  EXPECT_TRUE(graph.roots().empty());
-  graph.lock({{0, kExclusive}}, {});
-  EXPECT_TRUE(graph.roots().empty());
+// What nth_behind() says after blocked_behind(), as "node depth".
+std::vector<std::pair<int, int>> depths_behind(Graph* graph, int root) {
+  std::vector<std::pair<int, int>> result;
+  const int sessions = graph->blocked_behind(root).sessions;
+  for (int i = 0; i < sessions; i++) {
+    const Behind behind = graph->nth_behind(i);
+    result.emplace_back(behind.node, behind.depth);
+  }
+  return result;
 }
 
-TEST(WaitGraphTest, ARootKeepsOthersWaitingAndWaitsForNobody) {
+using Depths = std::vector<std::pair<int, int>>;
+
+TEST(WaitGraphTest, AChainHasDepths) {
   Graph graph;
-  graph.lock({{0, kExclusive}}, {{1, kExclusive}}).lock({{1, kExclusive}, {4, kShareRead}}, {{2, kAll}});
-  EXPECT_EQ(graph.roots(), (std::set<int>{0, 4}));
+  graph.lock({{0, kExclusive}}, {{1, kExclusive, 900}}).lock({{1, kExclusive}}, {{2, kShare, 400}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 2}}));
+  const Behind last = graph.nth_behind(1);
+  EXPECT_EQ(last.lock, 1);
+  EXPECT_EQ(last.mode, kShare);
+  EXPECT_EQ(last.since, WallTime{400});
 }
 
-TEST(WaitGraphTest, ARootOfTwoLocksIsListedOnce) {
+TEST(WaitGraphTest, WhoWaitsForAHolderItselfIsNear) {
   Graph graph;
-  graph.lock({{0, kAll}}, {{1, kAll}}).lock({{0, kAll}, {0, kShare}}, {{2, kAll}, {3, kShare}});
-  EXPECT_EQ(graph.roots(), (std::set<int>{0}));
-  EXPECT_EQ(graph.roots(), (std::set<int>{0})) << "asked again";
+  // 3 stands behind 1 and 2, but conflicts with the holder too. The reader conflicts only with the queue.
+  graph.lock({{0, kShareRead}}, {{1, kAll}, {2, kAll}, {4, kShareRead}, {3, kAll}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 1}, {3, 1}, {4, 2}}));
 }
 
-TEST(WaitGraphTest, AHolderThatDoesNotConflictIsNoRoot) {
+TEST(WaitGraphTest, TheNearerWayCounts) {
   Graph graph;
-  graph.lock({{0, kShareRead}, {1, kExclusive}}, {{2, kExclusive}});
-  EXPECT_EQ(graph.roots(), (std::set<int>{1}));
+  graph.lock({{1, kExclusive}}, {{2, kExclusive, 100}});
+  graph.lock({{0, kExclusive}}, {{1, kExclusive}, {2, kExclusive, 200}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 1}}));
+  EXPECT_EQ(graph.nth_behind(1).lock, 1) << "the wait through which it is near";
 }
 
-TEST(WaitGraphTest, ADeadlockHasNoRootAndOneBehindARootHasThat) {
+std::vector<int> roots_of(const WaitGraph& graph) {
+  std::vector<int> roots;
+  for (int node = graph.next_root(0); node >= 0; node = graph.next_root(node + 1)) roots.push_back(node);
+  return roots;
+}
+
+TEST(WaitGraphTest, ADeadlockHasNoRootUnlessOneIsBehindIt) {
   Graph graph;
+  EXPECT_TRUE(roots_of(graph).empty());
   graph.lock({{0, kAll}}, {{1, kAll}}).lock({{1, kAll}}, {{0, kAll}});
-  EXPECT_TRUE(graph.roots().empty());
+  EXPECT_TRUE(roots_of(graph).empty());
   graph.lock({{3, kAll}}, {{0, kAll}});
-  EXPECT_EQ(graph.roots(), (std::set<int>{3}));
+  EXPECT_EQ(roots_of(graph), (std::vector<int>{3}));
+  graph.clear();
+  EXPECT_TRUE(roots_of(graph).empty());
 }
 
-TEST(WaitGraphTest, EachRootHasSomebodyBehindIt) {
+TEST(WaitGraphTest, RootsAreListed) {
   Graph graph;
-  graph.lock({{0, kShareRead}, {1, kShareRead}}, {{2, kAll}, {3, kShareRead}});
-  for (const int root : graph.roots()) EXPECT_GT(graph.behind(root), 0);
+  graph.lock({{3, kShareRead}, {5, kShareRead}}, {{4, kAll}}).lock({{4, kAll}}, {{2, kAll}});
+  EXPECT_EQ(graph.next_root(0), 3);
+  EXPECT_EQ(graph.next_root(4), 5);
+  EXPECT_EQ(graph.next_root(6), -1);
+  EXPECT_TRUE(graph.waits(4));
+  EXPECT_FALSE(graph.waits(3));
+  EXPECT_EQ(graph.wait_of(2).lock, 1);
+  EXPECT_EQ(graph.wait_of(2).depth, 0);
+}
+
+TEST(WaitGraphTest, LocksAreNumbered) {
+  Graph graph(2);
+  EXPECT_EQ(graph.begin_lock(), 0);
+  EXPECT_EQ(graph.begin_lock(), 1);
+  EXPECT_EQ(graph.begin_lock(), -1) << "there is no room for it";
   graph.clear();
-  EXPECT_TRUE(graph.roots().empty());
+  EXPECT_EQ(graph.begin_lock(), 0);
 }
 
 // The same question, answered edge by edge.
@@ -334,10 +359,17 @@ struct Edges {
     return false;
   }
 
-  std::set<int> roots(int nodes) const {
-    std::set<int> result;
-    for (int node = 0; node < nodes; node++)
-      if (behind(node) > 0) result.insert(node);
+  // In ascending order.
+  std::vector<int> roots(int nodes) const {
+    std::vector<int> result;
+    for (int node = 0; node < nodes; node++) {
+      const bool holds = std::any_of(locks.begin(), locks.end(), [node](const Lock& lock) {
+        return std::any_of(lock.holders.begin(), lock.holders.end(),
+                           [node](const Request& holder) { return holder.node == node; });
+      });
+      if (holds && !waits(node)) result.push_back(node);
+      EXPECT_TRUE(holds || behind(node) == 0) << "nobody waits behind " << node;
+    }
     return result;
   }
 
@@ -352,6 +384,21 @@ struct Edges {
         if (found.insert(waiter).second) open.push_back(waiter);
     }
     return static_cast<int>(found.size()) - 1;
+  }
+
+  // Everyone behind a root with the length of the shortest chain.
+  std::map<int, int> depths(int root) const {
+    std::map<int, int> result;
+    if (waits(root)) return result;
+    std::set<int> level{root};
+    for (int depth = 1; !level.empty(); depth++) {
+      std::set<int> next;
+      for (const int node : level)
+        for (const int waiter : who_wait_for(node))
+          if (waiter != root && result.emplace(waiter, depth).second) next.insert(waiter);
+      level = next;
+    }
+    return result;
   }
 };
 
@@ -381,9 +428,21 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
         graph.add_waiter(request.node, request.mode, conflicting_with(request.mode), WallTime{request.since});
       for (const Request& request : lock.holders) graph.add_holder(request.node, bit(request.mode));
     }
-    for (int node = 0; node < kNodes; node++)
-      ASSERT_EQ(graph.behind(node), edges.behind(node)) << "round " << round << ", node " << node;
-    ASSERT_EQ(graph.roots(), edges.roots(kNodes)) << "round " << round;
+    for (int node = 0; node < kNodes; node++) {
+      const auto where = [round, node] {
+        return "round " + std::to_string(round) + ", node " + std::to_string(node);
+      };
+      ASSERT_EQ(graph.behind(node), edges.behind(node)) << where();
+      const Depths found = depths_behind(&graph, node);
+      const std::map<int, int> expected = edges.depths(node);
+      ASSERT_EQ((std::map<int, int>(found.begin(), found.end())), expected) << where();
+      ASSERT_EQ(found.size(), expected.size()) << where();
+      ASSERT_TRUE(std::is_sorted(found.begin(), found.end(), [](const auto& a, const auto& b) {
+        return a.second < b.second;
+      })) << where();
+      ASSERT_EQ(graph.waits(node), edges.waits(node)) << where();
+    }
+    ASSERT_EQ(roots_of(graph), edges.roots(kNodes)) << "round " << round;
   }
 }
 

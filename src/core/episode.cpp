@@ -76,7 +76,7 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
   switch (outcome) {
     case Outcome::kDisconnected:
       if (episode.progress.terminate_sent) return Outcome::kTerminated;
-      return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
+      return outcome_so_far(episode) == Outcome::kCancelled ? Outcome::kCancelled : outcome;
     case Outcome::kRolledBack:
       return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
     default:

@@ -67,9 +67,10 @@ struct Episode {
   EpisodeProgress progress;
 };
 
-// The outcome to show while the episode is open.
+// The outcome to show while the episode is open. A cancel by hand of what the session runs now frees nothing
+// that it holds outside of transactions.
 inline Outcome outcome_so_far(const Episode& episode) {
-  return episode.progress.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
+  return episode.progress.is_cancelled && !episode.is_session_level ? Outcome::kCancelled : Outcome::kNone;
 }
 
 // How and when an episode ended.

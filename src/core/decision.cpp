@@ -22,6 +22,11 @@ SessionClocks observed_clocks(const SessionSnapshot& snapshot, const Transaction
   return clocks;
 }
 
+bool keeps_others_waiting(const SessionSnapshot& snapshot, const SessionClocks& clocks) {
+  const TransactionBlock block = current_block(snapshot.status);
+  return !clocks.blocking.is_over(holding_transaction(snapshot.status, block), snapshot.now.monotonic);
+}
+
 // The age that bounds the longest wait behind the session: that of what it holds.
 std::optional<Micros> age_of_locks(const SessionClocks& clocks, const Ages& ages) {
   return clocks.blocking.is_session_level ? std::nullopt : ages.transaction;
@@ -53,7 +58,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   if (!is_candidate) return decision;
 
   SessionClocks clocks = observed_clocks(snapshot, block);
-  const bool holds_something = block.exists || clocks.blocking.since.is_set();
+  const bool holds_something = block.exists || keeps_others_waiting(snapshot, clocks);
   if (!holds_something && !is_manual) return decision;
   decision.ages = measure_ages(&clocks, snapshot.status, block, snapshot.now, inputs.previous);
   decision.clocks = clocks;
@@ -87,7 +92,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
 Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
   const TransactionBlock block = current_block(snapshot.status);
   const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status,
-                           !observed_clocks(snapshot, block).blocking.is_over(block, snapshot.now.monotonic)};
+                           keeps_others_waiting(snapshot, observed_clocks(snapshot, block))};
   return judge_open(episode, trace, snapshot.watched_end);
 }
 

@@ -26,11 +26,13 @@ void read_idle_holder(Micros idle, Ages* ages) {
 void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
                      std::optional<bool> blocks_others, MonotonicTime now) {
   reset_for(status.id, clocks);
-  // A session that shows neither a transaction nor that it is idle is between the two: what others wait for
+  const TransactionBlock holding = holding_transaction(status, block);
+  // A session that runs something in no visible transaction is between two states: what others wait for
   // belongs to a transaction that is just ending.
-  const bool shows_holder = block.exists || status.state == SessionState::kIdle;
+  const bool shows_holder = holding.exists || status.state == SessionState::kIdle ||
+                            (block.exists && is_idle_in_transaction(status.state));
   if (blocks_others && (shows_holder || !*blocks_others))
-    clocks->blocking.observe(*blocks_others, block, now);
+    clocks->blocking.observe(*blocks_others, holding, now);
 }
 
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
@@ -48,7 +50,7 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
                   PreviousScan previous) {
   Ages ages;
   reset_for(status.id, clocks);
-  ages.blocking = clocks->blocking.age(block, now.monotonic);
+  ages.blocking = clocks->blocking.age(holding_transaction(status, block), now.monotonic);
   if (ages.blocking)
     ages.blocking_look = LastLook{now.monotonic - clocks->blocking.last_seen, kWaiterLookInterval};
   if (is_idle_in_transaction(status.state))

@@ -69,6 +69,11 @@ struct PreviousScan {
   MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
 
+// The transaction whose locks others may wait for. After an error, `block` is left without it.
+inline TransactionBlock holding_transaction(const SessionStatus& status, const TransactionBlock& block) {
+  return status.xact_start.is_set() ? block : TransactionBlock{};
+}
+
 // Notes whether others wait behind the session in `status`; nothing if the scan has not looked for that.
 // Resets the clocks if they belonged to another session.
 void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,

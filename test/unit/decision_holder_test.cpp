@@ -160,6 +160,17 @@ TEST_F(DecisionHolderTest, ACommitThatIsJustEndingLeavesNoSessionLevelLeak) {
   EXPECT_EQ(consider_and_store().episode, EpisodeStep::kNone);
 }
 
+// It is in no block any more, though it shows the state in which its client left.
+TEST_F(DecisionHolderTest, ASessionThatExitsDoesNotLeakAgain) {
+  be(idle_in_transaction(time_.wall(), time_.wall(), kSeq));
+  keep_others_waiting(kSecond);
+  SampleOf exiting = idle_in_transaction(time_.wall() - kMinute, time_.wall() - kMinute, kSeq + 1);
+  exiting.last_end = TransactionEnd::kDisconnected;
+  be(exiting);
+  snapshot_.blocks_others.reset();
+  EXPECT_EQ(consider().episode, EpisodeStep::kNone);
+}
+
 // --- when to look again ---
 
 TEST_F(DecisionHolderTest, AWaiterIsDueWhenTheNextLimitIs) {

@@ -87,7 +87,7 @@ TEST_F(HolderClocksTest, ClocksRunByStateBlockWaitersAndProgress) {
       {"aborted", plain_aborted(begun, begun, 5), false, true, true, kOld, kOld},
       {"active", active_in_transaction(begun, begun, 5), true, true, true, kNoAge, kNoAge},
       {"fastpath", fastpath, true, true, true, kNoAge, kNoAge},
-      {"a statement in an aborted block", failing, true, false, true, kNoAge, kNoAge},
+      {"a statement in an aborted block", failing, true, false, false, kNoAge, kNoAge},
       {"active, no transaction yet", active_outside, false, false, false, kNoAge, kNoAge},
       {"active, its commit is published", ending, false, false, false, kNoAge, kNoAge},
       {"idle outside", idle_outside(begun), false, false, true, kNoAge, kMinute},
@@ -243,6 +243,17 @@ TEST_F(HolderClocksTest, WhatAnExitingSessionHeldInItsTransactionIsNotTheSession
   exiting.last_end = TransactionEnd::kDisconnected;
   EXPECT_EQ(look(exiting).blocking, kNoAge);
   EXPECT_FALSE(clocks_.blocking.is_session_level);
+}
+
+// Also one of ours: nobody waits for what has been rolled back, though its block remains.
+TEST_F(HolderClocksTest, AnErrorEndsTheClockOfItsTransaction) {
+  const WallTime begun = time_.wall();
+  block_others(idle_in_transaction(begun, begun, 5), kMinute);
+  blocks_others_.reset();
+  EXPECT_EQ(look(plain_aborted(begun, time_.wall(), 5)).blocking, kNoAge);
+  blocks_others_ = true;
+  EXPECT_EQ(look(plain_aborted(begun, time_.wall(), 5)).blocking, kMinute);
+  EXPECT_TRUE(clocks_.blocking.is_session_level) << "others wait for what a rollback does not free";
 }
 
 TEST_F(HolderClocksTest, ALookThatWasNotTakenChangesNothing) {

@@ -18,14 +18,16 @@ const RuleSet& rules_of(bool has_rules) {
   static const std::unique_ptr<const RuleSet> none = std::make_unique<RuleSet>();
   static const std::unique_ptr<const RuleSet> some = [] {
     auto rules = std::make_unique<RuleSet>();
-    for (const Impact impact : {Impact::kHorizon, Impact::kNone}) {
+    for (const Impact impact : {Impact::kBlocking, Impact::kHorizon, Impact::kNone}) {
       Rule& rule = rules->rules[rules->count++];
       rule.limits = RuleLimits{rules->count, nothing_set()};
       rule.valid_until = kEndOfTime;
       rule.min_impact = impact;
     }
-    rules->rules[0].limits.limits = with(nothing_set(), Clock::kIdle, LimitKind::kLeak, kSecond);
-    rules->rules[1].limits.limits = with(nothing_set(), Clock::kTransaction, LimitKind::kTerminate, kMinute);
+    LimitValues blocking = with(nothing_set(), Clock::kBlocking, LimitKind::kLeak, 3 * kSecond);
+    rules->rules[0].limits.limits = with(blocking, Clock::kBlocking, LimitKind::kTerminate, 20 * kSecond);
+    rules->rules[1].limits.limits = with(nothing_set(), Clock::kIdle, LimitKind::kLeak, kSecond);
+    rules->rules[2].limits.limits = with(nothing_set(), Clock::kTransaction, LimitKind::kTerminate, kMinute);
     return rules;
   }();
   return has_rules ? *some : *none;
@@ -47,14 +49,16 @@ SimulatedSettings random_settings(Random* random) {
   return settings;
 }
 
-// Somebody asks for an action, mostly on the transaction that is there.
+// Somebody asks for an action, mostly on the transaction that is there. Outside of one, only a terminate is
+// possible; see makes_sense() in functions/manual_action.
 void ask(SimulatedScanner* life, int slot) {
   const SimulatedSession& session = life->session(slot);
   Random& random = life->machine().random;
   const Action action = random.chance(50) ? Action::kCancel : Action::kTerminate;
-  if (!session.is_in_block()) return;
-  if (action == Action::kCancel && !session.entry.xact_start.is_set()) return;
-  XactSeq xact_seq = session.xact_seq();
+  if (!session.is_running()) return;
+  const bool can_cancel = session.is_in_block() && session.entry.state != SessionState::kIdle;
+  if (action == Action::kCancel && (!can_cancel || !session.entry.xact_start.is_set())) return;
+  XactSeq xact_seq = session.current_seq();
   // By the time of the request the session may have gone on, and by the time of the next scan.
   if (xact_seq > 0 && random.chance(20)) xact_seq--;
   if (random.chance(30)) life->pass(random.duration(10 * kSecond));

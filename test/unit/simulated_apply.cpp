@@ -26,18 +26,20 @@ void SimulatedScanner::apply(int slot, const SessionSnapshot& snapshot, const De
 }
 
 void SimulatedScanner::open_episode(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
-  if (!session(slot).backend.watch(decision.block.xact_seq)) return;  // it has ended by now
   const SessionStatus& status = snapshot.status;
+  if (!session(slot).backend.watch(current_seq(status))) return;  // it has ended by now
   Episode& episode = record(slot).episode;
   episode = Episode{};
   episode.leak_id = ++last_leak_id_;
   episode.session = status.id;
-  episode.xact_seq = decision.block.xact_seq;
+  episode.xact_seq = current_seq(status);
+  episode.is_session_level = decision.is_session_level;
   episode.xact_start = decision.block.xact_start;
   episode.detected_at = snapshot.now.wall;
   episode.detected_mono = snapshot.now.monotonic;
   episode.leak_after = decision.detection.limit;
   episode.clock = decision.detection.clock;
+  episode.limit_source = decision.detection.source;
   episode.state = status.state;
   episode.progress.last_state = status.state;
   episode.progress.longest_idle = decision.ages.idle;
@@ -51,7 +53,10 @@ void SimulatedScanner::close_episode(int slot, Outcome outcome) {
   witness_.closes(record(slot).is_open);
   if (!record(slot).is_open) return;
   record(slot).is_open = false;
-  witness_.closed(session(slot).transaction(record(slot).episode.xact_seq), record(slot).episode, outcome);
+  if (record(slot).episode.is_session_level)
+    witness_.closed_session_level(slot, session(slot), record(slot).episode, outcome);
+  else
+    witness_.closed(session(slot).transaction(record(slot).episode.xact_seq), record(slot).episode, outcome);
   drop_request(slot);
   answer_manual_request(slot, ActionResult::kSkipped);
 }
@@ -90,14 +95,14 @@ void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const De
                              0,
                              decision.action,
                              episode.session,
-                             episode.xact_seq,
+                             current_seq(snapshot.status),
                              snapshot.status.state_start,
                              MonotonicTime::none(),
                              decision.spares_exported,
                              decision.reason};
   });
   let_sessions_go_on();
-  const bool is_signal = !is_idle_in_transaction(snapshot.status.state);
+  const bool is_signal = is_active(snapshot.status.state);
   record(slot).action = RunningAction{
       decision.action, is_signal, snapshot.status.state_start, false, snapshot.now.monotonic, 0, Handshake{}};
   if (is_signal)
@@ -162,7 +167,6 @@ bool SimulatedScanner::send_terminate(int slot) {
   SimulatedSession& target = session(slot);
   machine_.log.push_back(
       LogEntry{LogEntry::Kind::kDeed, Action::kTerminate, record(slot).episode.leak_id, true});
-  target.transaction(target.action.request.current().xact_seq).is_terminated = true;
   target.send_terminate();
   return true;
 }

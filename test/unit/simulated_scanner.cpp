@@ -67,12 +67,11 @@ Micros SimulatedScanner::scan() {
   scan.next_due_in = kForever;
 
   for (int slot = 0; slot < kSimulatedSlots; slot++) witness_.scan_begins(slot, session(slot));
+  find_holders(scan.now.monotonic);
+  for (int slot = 0; slot < kSimulatedSlots; slot++) witness_.looked(slot, session(slot));
   for (int i = 0; i < kSimulatedSlots; i++) {
     const int slot = (first_slot_ + i) % kSimulatedSlots;
-    const SessionState state = session(slot).entry.state;
-    if (is_idle_in_transaction(state) || (is_active(state) && scan.watches_transactions) ||
-        record(slot).is_open)
-      process(slot, &scan);
+    if (is_candidate(slot, scan)) process(slot, &scan);
   }
   for (int slot = 0; slot < kSimulatedSlots; slot++)
     if (session(slot).manual.phase == ManualRequest::Phase::kAsked && !record(slot).is_open)
@@ -87,7 +86,45 @@ Micros SimulatedScanner::scan() {
   if (has_deferred) return Micros{0};
   previous_.at_idle = scan.now.monotonic;
   previous_.at_transaction = scan.watches_transactions ? scan.now.monotonic : MonotonicTime::none();
-  return scan.next_due_in;
+  return is_waiting_lately(scan.now.monotonic) ? sooner(scan.next_due_in, kSimulatedLookInterval)
+                                               : scan.next_due_in;
+}
+
+// --- as scanner/holders ---
+
+bool SimulatedScanner::is_waiting_lately(MonotonicTime now) const {
+  return waiters_seen_at_.is_set() && now - waiters_seen_at_ < kBlockingGap;
+}
+
+bool SimulatedScanner::is_candidate(int slot, const Scan& scan) {
+  const SessionState state = session(slot).entry.state;
+  return is_idle_in_transaction(state) || (is_active(state) && scan.watches_transactions) ||
+         record(slot).is_open || record(slot).is_root || record(slot).is_stalled;
+}
+
+bool SimulatedScanner::may_be_stalled(const SimulatedSession& target) const {
+  if (target.entry.state == SessionState::kIdle && target.entry.xact_start.is_set()) return true;
+  const SessionWait wait = target.wait();
+  return is_active(target.entry.state) &&
+         (wait == SessionWait::kClientRead || wait == SessionWait::kClientWrite);
+}
+
+void SimulatedScanner::find_holders(MonotonicTime now) {
+  const Micros interval =
+      is_waiting_lately(now) || has_open_episode() ? kWaiterLookInterval : 500 * kMillisecond;
+  has_looked_for_waiters_ = !waiters_looked_for_at_.is_set() || now - waiters_looked_for_at_ >= interval;
+  if (has_looked_for_waiters_) {
+    waiters_looked_for_at_ = now;
+    for (int slot = 0; slot < kSimulatedSlots; slot++) record(slot).root_version = session(slot).version();
+    let_sessions_go_on();
+    for (int slot = 0; slot < kSimulatedSlots; slot++) {
+      record(slot).is_root = session(slot).others_wait();
+      if (record(slot).is_root) waiters_seen_at_ = now;
+    }
+  }
+  if (stalled_looked_for_at_.is_set() && now - stalled_looked_for_at_ < kSecond) return;
+  stalled_looked_for_at_ = now;
+  for (int slot = 0; slot < kSimulatedSlots; slot++) record(slot).is_stalled = may_be_stalled(session(slot));
 }
 
 void SimulatedScanner::process(int slot, Scan* scan) {
@@ -128,12 +165,13 @@ bool SimulatedScanner::read(int slot, const Scan& scan, SessionSnapshot* snapsho
   snapshot->is_superuser = random.chance(50);
   snapshot->is_declared = random.chance(50);
   snapshot->leaves_debris = random.chance(50);
-  snapshot->wait = static_cast<SessionWait>(random.below(4));
+  snapshot->wait = SessionWait::kOther;
   snapshot->reply = static_cast<Reply>(random.below(5));
   snapshot->watched_end = static_cast<TransactionEnd>(random.below(5));
 
   const TransactionReport report = target.backend.report();
   const StatusEntry entry = target.entry;
+  snapshot_version_ = target.version();
   let_sessions_go_on();
   if (entry.id.pid > 0 && target.backend.report().ended_count != report.ended_count) return false;
   const bool is_there = entry.id.pid > 0;
@@ -157,7 +195,28 @@ bool SimulatedScanner::read(int slot, const Scan& scan, SessionSnapshot* snapsho
     snapshot->last_state = open->progress.last_state;
   if (open != nullptr) read_action(slot, snapshot);
   if (target.manual.phase == ManualRequest::Phase::kAsked) snapshot->manual = target.manual;
+  if (snapshot->is_present && entry.is_client_backend) read_holding(slot, snapshot);
   return true;
+}
+
+void SimulatedScanner::read_holding(int slot, SessionSnapshot* snapshot) {
+  SimulatedSession& target = session(slot);
+  const Record& known = record(slot);
+  if (!known.is_open && !known.is_root && !known.is_stalled) return;
+  if (has_looked_for_waiters_ && !known.is_root)
+    snapshot->blocks_others = false;
+  else if (has_looked_for_waiters_ && known.root_version == snapshot_version_)
+    snapshot->blocks_others = true;
+  BackendOwner owner;
+  const bool is_owned = target.backend.read_owner(snapshot->status.id, &owner);
+  if (!known.is_open && known.is_stalled && is_owned) snapshot->wait = target.wait();
+  const bool may_stall = waits_for_client(*snapshot) && !is_idle_in_transaction(snapshot->status.state);
+  const StallWatch& stall = snapshot->clocks.stall;
+  const bool is_known =
+      snapshot->clocks.id == snapshot->status.id && !stall.wants_evidence(snapshot->now.monotonic);
+  if (!may_stall || is_known || target.entry.id != snapshot->status.id) return;
+  snapshot->evidence = target.evidence();
+  snapshot->evidence->is_sending = snapshot->wait == SessionWait::kClientWrite;
 }
 
 void SimulatedScanner::read_action(int slot, SessionSnapshot* snapshot) {

@@ -28,6 +28,9 @@ struct SimulatedSettings {
 
 inline constexpr int kSimulatedSlots = 3;
 
+// Fewer looks for waiters than there are, so that lives get on.
+inline constexpr Micros kSimulatedLookInterval = 2 * kSecond;
+
 class SimulatedScanner {
  public:
   explicit SimulatedScanner(std::uint64_t seed) : machine_(seed), witness_(&machine_) {}
@@ -51,6 +54,10 @@ class SimulatedScanner {
  private:
   struct Record {
     bool is_open = false;
+    // What the scan has found of the session, whose state does not say so.
+    bool is_root = false;
+    std::uint32_t root_version = 0;
+    bool is_stalled = false;
     Episode episode{};
     SessionClocks clocks{};
     RunningAction action{};
@@ -67,7 +74,12 @@ class SimulatedScanner {
   void pass_until(MonotonicTime until, bool may_wake);
   void let_sessions_go_on();
   void process(int slot, Scan* scan);
+  void find_holders(MonotonicTime now);
+  bool may_be_stalled(const SimulatedSession& target) const;
+  bool is_candidate(int slot, const Scan& scan);
+  bool is_waiting_lately(MonotonicTime now) const;
   bool read(int slot, const Scan& scan, SessionSnapshot* snapshot);
+  void read_holding(int slot, SessionSnapshot* snapshot);
   void read_action(int slot, SessionSnapshot* snapshot);
   bool read_more(int slot, const Decision& decision, SessionSnapshot* snapshot);
   Decision decide_twice(const SessionSnapshot& snapshot, const Episode* open, const ScanInputs& inputs);
@@ -93,6 +105,11 @@ class SimulatedScanner {
       SimulatedSession(&machine_), SimulatedSession(&machine_), SimulatedSession(&machine_)};
   std::array<Record, kSimulatedSlots> records_{};
   PreviousScan previous_{};
+  std::uint32_t snapshot_version_ = 0;   // of the status entry that was read last
+  bool has_looked_for_waiters_ = false;  // in this scan
+  MonotonicTime waiters_looked_for_at_ = MonotonicTime::none();
+  MonotonicTime waiters_seen_at_ = MonotonicTime::none();
+  MonotonicTime stalled_looked_for_at_ = MonotonicTime::none();
   int first_slot_ = 0;
   Budgets budgets_{};
   std::int64_t last_leak_id_ = 0;

@@ -47,10 +47,11 @@ void TrueClock::see(Now now, int changes_now, MonotonicTime previous) {
 
 MonotonicTime SimulatedSession::next_at() const {
   MonotonicTime next{INT64_MAX};
+  if (waiter_at_.is_set()) next = waiter_at_;
   // While it acts, the backend does nothing else.
-  if (acting_at_.is_set()) return acting_at_;
+  if (acting_at_.is_set()) return std::min(next, acting_at_);
   // A process that has been sent a signal does not get on before it handles it.
-  if (interrupt_at_.is_set()) return interrupt_at_;
+  if (interrupt_at_.is_set()) return std::min(next, interrupt_at_);
   for (const MonotonicTime at : {client_at_, message_at_, terminate_at_, check_at_})
     if (at.is_set() && at < next) next = at;
   return next;
@@ -64,6 +65,11 @@ void SimulatedSession::step() {
     *at = MonotonicTime::none();
     return true;
   };
+  if (is_due(&waiter_at_)) {
+    let_waiter_come_or_go();
+    return;
+  }
+  run_time_++;
   if (acting_at_.is_set()) {
     acting_at_ = MonotonicTime::none();
     go_on_acting();
@@ -87,6 +93,7 @@ void SimulatedSession::hurry(int steps) {
   for (int i = 0; i < steps && client_at_.is_set() && !acting_at_.is_set(); i++) {
     changes++;
     machine_.time.pass(machine_.random.duration(100_us));
+    run_time_++;
     act_as_client();
   }
 }
@@ -110,6 +117,10 @@ void SimulatedSession::connect() {
   entry.state_start = machine_.time.wall();
   is_claimed_ = false;
   is_superuser = machine_.random.chance(15);
+  knows_run_time_ = machine_.random.chance(85);
+  knows_unread_ = machine_.random.chance(85);
+  waits = TrueWaits{};
+  waiter_at_ = after(10 * kSecond);
   message_at_ = interrupt_at_ = terminate_at_ = check_at_ = MonotonicTime::none();
   is_cancel_pending_ = is_terminate_pending_ = false;
   gate_ = MessageGate{};
@@ -128,6 +139,11 @@ void SimulatedSession::exit() {
     end_block(TransactionEnd::kDisconnected);
     if (machine_.random.chance(50)) entry.xact_start = shown;
   }
+  if (is_terminate_pending_) terminated = told_to_go = entry.id;
+  release_locks();
+  release_session_lock();
+  is_delivering_ = false;
+  waiter_at_ = MonotonicTime::none();
   is_exiting_ = true;
   // The server may need a transaction of its own, to drop temporary tables.
   if (is_claimed_ && machine_.random.chance(20))
@@ -179,9 +195,15 @@ void SimulatedSession::act_as_client() {
     waits_for_client_ = false;
     check_interrupts();
     if (is_exiting_) return;
+  } else if (waits_for_client_ && machine_.random.chance(40)) {
+    move_data();
+  } else if (is_delivering_) {
+    end_delivery();
   } else if (is_active(entry.state)) {
     finish();
-  } else if (machine_.random.chance(8)) {
+  } else if (!is_in_block_ && machine_.random.chance(8)) {
+    begin_delivery();
+  } else if (machine_.random.chance(has_session_lock_ ? 2 : 8)) {
     exit();
     return;
   } else {
@@ -189,13 +211,15 @@ void SimulatedSession::act_as_client() {
     if (machine_.random.chance(50)) finish();
   }
   hold_something();
+  lock_something();
   client_at_ = after(is_active(entry.state) ? kLongestStatement : kLongestPause);
 }
 
 SimulatedSession::Command SimulatedSession::choose_command() {
   Random& random = machine_.random;
   if (!is_in_block_) {
-    if (random.chance(20)) return random.chance(20) ? Command::kFail : Command::kStatement;
+    if (random.chance(has_session_lock_ ? 80 : 20))
+      return random.chance(20) ? Command::kFail : Command::kStatement;
     return random.chance(10) ? Command::kBeginCommitBegin : Command::kBegin;
   }
   switch (random.below(12)) {
@@ -223,12 +247,13 @@ void SimulatedSession::start(Command command) {
   entry.state = SessionState::kActive;
   entry.state_start = machine_.time.wall();
   command_clock_.start(machine_);
-  waits_for_client_ = command == Command::kStatement && machine_.random.chance(30);
+  statement_start_ = entry.state_start;
+  if (command == Command::kStatement && machine_.random.chance(30)) begin_to_wait_for_client();
   if (!is_in_block_) begin_transaction();
 }
 
 void SimulatedSession::finish() {
-  waits_for_client_ = false;
+  waits_for_client_ = is_sending_ = false;
   const bool commits = command_ == Command::kCommit || command_ == Command::kCommitAndBegin;
   if (commits && is_explicit_ && has_transaction_ && !is_failed_ && !is_ending_ &&
       machine_.random.chance(40)) {
@@ -341,7 +366,8 @@ void SimulatedSession::end_block(TransactionEnd how) {
   if (has_transaction_ && how == TransactionEnd::kRolledBack) answer_cancel();
   if (has_transaction_) withdraw_cancel();
   is_ending_ = false;
-  waits_for_client_ = has_exported_ = false;
+  waits_for_client_ = is_sending_ = has_exported_ = false;
+  release_locks();
   if (has_transaction_) backend.publish_end(how, entry.xact_start);
   transactions_[xact_seq_].end = how;
   entry.xact_start = WallTime::none();
@@ -349,7 +375,7 @@ void SimulatedSession::end_block(TransactionEnd how) {
 }
 
 void SimulatedSession::fail() {
-  waits_for_client_ = false;
+  waits_for_client_ = is_sending_ = false;
   if (!is_explicit_) {
     end_block(TransactionEnd::kRolledBack);
     show_idle(SessionState::kIdle);
@@ -360,6 +386,7 @@ void SimulatedSession::fail() {
     backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
     entry.xact_start = WallTime::none();
     has_transaction_ = false;
+    release_locks();
   }
   is_failed_ = true;
   show_idle(SessionState::kIdleInTransactionAborted);
@@ -378,6 +405,7 @@ void SimulatedSession::show_idle(SessionState state) {
 void SimulatedSession::hold_something() {
   held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000, false, 0};
   Random& random = machine_.random;
+  show_waiters();
   if (is_claimed_ && random.chance(5)) backend.publish_declared(random.chance(50));
   if (!has_transaction_) return;
   if (random.chance(5)) has_exported_ = true;
@@ -386,8 +414,7 @@ void SimulatedSession::hold_something() {
   if (random.chance(50)) held.locks = random.below(5);
   if (random.chance(40)) held.xid = 900;
   if (random.chance(40)) held.xmin = 890;
-  if (random.chance(20)) held.blocked = 1 + random.below(3);
-  if (held.blocked > 0) held.blocked_since = machine_.time.wall();
+  show_waiters();
 }
 
 }  // namespace pgleak

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/blocking_watch.hpp"
 #include "core/decision.hpp"
 #include "core/handshake.hpp"
 #include "samples.hpp"
@@ -92,6 +93,7 @@ struct TrueClock {
 struct TrueTransaction {
   TransactionEnd end = TransactionEnd::kNone;  // of its block
   bool is_cancelled = false;                   // pgleak rolled it back or cancelled its query
+  std::int64_t cancelled_for = 0;              // the leak because of which
   bool is_terminated = false;                  // pgleak ended its session
   // Its backend has accepted a cancel, which may come too late, or take effect after the scanner gave it up.
   bool has_accepted_cancel = false;
@@ -100,6 +102,22 @@ struct TrueTransaction {
   // Its session left while a statement of an aborted block was running, or left it to another session
   // between two scans: what can be seen afterwards does not tell how it ended.
   bool is_ambiguous = false;
+};
+
+// How others have really waited behind a session. Waits that follow each other within kBlockingGap are one
+// run.
+struct TrueWaits {
+  // What they wait for now: a lock of the transaction, or one that the session holds outside of transactions.
+  enum class Target : std::uint8_t { kNobody, kTransaction, kSession };
+  Target target;
+  MonotonicTime run_since;  // none: nobody has waited yet
+  MonotonicTime last;       // when a wait ended last
+  bool is_for_session;      // in this run somebody waited for what the session holds outside of transactions
+
+  void begin(Target what, MonotonicTime now);
+  void end(MonotonicTime now);
+  // From its first wait to its last, or to now.
+  Micros run_length(MonotonicTime now) const;
 };
 
 class SimulatedSession {
@@ -114,11 +132,14 @@ class SimulatedSession {
   HeldResources held{};
   bool is_declared() const { return backend.is_declared(); }
   SessionWait wait() const;
+  std::uint32_t version();      // its status entry's
+  ProgressEvidence evidence();  // of its progress
+  bool others_wait() const;     // behind it, as the root of the chain
 
   // --- what reaches the backend ---
   void send_message(std::uint32_t nonce);
   void send_interrupt(const ActionRequest& request);
-  void send_terminate() { terminate_at_ = after(kDeliveryTime); }
+  void send_terminate();
 
   // --- its life ---
   MonotonicTime next_at() const;  // when it next does something
@@ -133,7 +154,19 @@ class SimulatedSession {
   bool is_meant(const ActionRequest& request) const;
   bool waits_for_standby() const { return is_ending_ && is_syncing_; }
   XactSeq xact_seq() const { return xact_seq_; }
-  TrueTransaction& transaction(XactSeq xact_seq) { return transactions_[xact_seq]; }
+  // Of the block that it is in or, outside of one, of its next transaction.
+  XactSeq current_seq() const { return is_in_block_ ? xact_seq_ : backend.report().ended_count; }
+  TrueTransaction& transaction(XactSeq xact_seq) {
+    if (xact_seq >= transactions_.size()) transactions_.resize(xact_seq + 1);
+    return transactions_[xact_seq];
+  }
+  TrueWaits waits{};
+  // When it began to wait for its client in the middle of something, or last moved data.
+  MonotonicTime stalled_since = MonotonicTime::none();
+  MonotonicTime visibly_stalled_since = MonotonicTime::none();  // by what a signal cannot change
+  bool was_woken = false;                                       // by pgleak, since then
+  SessionId terminated{};                                       // pgleak ended this session
+  SessionId told_to_go{};                                       // and this one has accepted that
   TrueClock idle{};
   TrueClock open{};  // since the transaction began
   int changes = 0;   // counts whatever happens to the session
@@ -186,6 +219,16 @@ class SimulatedSession {
   void note_deed(const ActionRequest& request);
   void hold_something();
   void set_up();
+  // simulated_holder.cpp
+  void lock_something();
+  void release_locks();  // of the transaction
+  void release_session_lock();
+  void let_waiter_come_or_go();
+  void show_waiters();
+  void begin_to_wait_for_client();
+  void move_data();
+  void begin_delivery();
+  void end_delivery();
 
   Machine& machine_;
   std::vector<TrueTransaction> transactions_;  // by their number
@@ -205,8 +248,22 @@ class SimulatedSession {
   bool is_ending_ = false;         // its commit has begun
   bool is_syncing_ = false;        // and waits for a standby
   bool has_exported_ = false;      // its snapshot
+  bool has_locks_ = false;         // that somebody may wait for, until its transaction ends
+  bool has_session_lock_ = false;  // an advisory lock that outlives transactions
+  bool is_delivering_ = false;     // notifications, idle, in a transaction of the server's own
+  bool is_sending_ = false;        // it waits for its client to read
+  bool reports_progress_ = false;  // the command does
+  bool knows_run_time_ = true;     // the system tells
+  bool knows_unread_ = true;
+  std::uint64_t counters_ = 0;
+  std::int64_t run_time_ = 0;
+  std::int64_t unread_ = 0;
+  WallTime statement_start_ = WallTime::none();
+  StatusEntry shown_{};  // the entry at `version_`
+  std::uint32_t version_ = 0;
 
   MonotonicTime client_at_;
+  MonotonicTime waiter_at_ = MonotonicTime::none();  // somebody comes to wait, or gives up
   MonotonicTime message_at_ = MonotonicTime::none();
   MonotonicTime interrupt_at_ = MonotonicTime::none();
   MonotonicTime terminate_at_ = MonotonicTime::none();

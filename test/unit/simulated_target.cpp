@@ -6,6 +6,7 @@ namespace pgleak {
 SessionWait SimulatedSession::wait() const {
   if (entry.id.pid == 0 || is_exiting_ || acting_at_.is_set()) return SessionWait::kOther;
   if (waits_for_standby()) return SessionWait::kSyncRep;
+  if (waits_for_client_ && is_sending_) return SessionWait::kClientWrite;
   return waits_for_client_ || !is_active(entry.state) ? SessionWait::kClientRead : SessionWait::kOther;
 }
 
@@ -14,6 +15,7 @@ SessionWait SimulatedSession::wait() const {
 // A process that runs handles a signal before it does anything else, and before the scanner's next scan. One
 // that is stopped handles it first when it goes on, here before the scanner gives it up.
 void SimulatedSession::send_interrupt(const ActionRequest& request) {
+  was_woken = true;
   signalled_ = request;
   if (is_meant(request) && machine_.random.chance(20))
     interrupt_at_ = after(900 * kMillisecond);
@@ -37,9 +39,11 @@ void SimulatedSession::handle_interrupt() {
   } else {
     machine_.coverage.add(std::string("signal: accepted ") + to_string(armed.action));
     accepted_nonce_ = armed.nonce;
+    run_time_++;
     // A terminate is meant for the session, and cannot be withdrawn: it hits what was judged, or that is
     // over.
     if (armed.action == Action::kTerminate) note_deed(signalled_);
+    if (armed.action == Action::kTerminate) told_to_go = entry.id;
     action.reply(armed.nonce, Reply::kActing);
     TrueTransaction& transaction = transactions_[xact_seq_];
     (armed.action == Action::kTerminate ? transaction.has_accepted_terminate
@@ -62,6 +66,7 @@ void SimulatedSession::check_interrupts() {
   if (is_terminate_pending_) {
     // A wait for the client ends by it too.
     transactions_[xact_seq_].is_terminated = true;
+    terminated = entry.id;
     exit();
     return;
   }
@@ -72,27 +77,37 @@ void SimulatedSession::check_interrupts() {
   if (machine_.random.chance(10)) return;  // a function has caught it and goes on
   if (has_savepoint_) machine_.coverage.add("signal: caught by a savepoint");
   if (!has_savepoint_) transactions_[xact_seq_].is_cancelled = true;
+  transactions_[xact_seq_].cancelled_for = signalled_.reason.leak_id;
   fail();
 }
 
+void SimulatedSession::send_terminate() {
+  was_woken = true;
+  terminate_at_ = after(kDeliveryTime);
+  terminated = told_to_go = entry.id;
+  if (is_in_block_) transactions_[xact_seq_].is_terminated = true;
+}
+
 void SimulatedSession::send_message(std::uint32_t nonce) {
+  was_woken = true;
   message_nonce_ = nonce;
   // Some are stopped, or do not read, for longer than anybody waits.
   message_at_ = after(machine_.random.chance(90) ? kDeliveryTime : 4 * kSecond);
 }
 
 bool SimulatedSession::is_meant(const ActionRequest& request) const {
-  return entry.id == request.session && is_in_block() && xact_seq_ == request.xact_seq &&
+  return entry.id == request.session && is_running() && current_seq() == request.xact_seq &&
          entry.state_start == request.state_start;
 }
 
 void SimulatedSession::note_deed(const ActionRequest& request) {
   machine_.log.push_back(
       LogEntry{LogEntry::Kind::kDeed, request.action, request.reason.leak_id,
-               entry.id == request.session && is_in_block() && xact_seq_ == request.xact_seq});
+               entry.id == request.session && is_running() && current_seq() == request.xact_seq});
 }
 
 void SimulatedSession::handle_message() {
+  if (is_delivering_) return;                           // it reads nothing
   if (machine_.random.chance(20)) message_position_++;  // another one, of the server
   gate_.note_message(++message_position_);
   const ActionRequest& request = action.request.current();
@@ -102,8 +117,11 @@ void SimulatedSession::handle_message() {
 }
 
 bool SimulatedSession::may_act(const ActionRequest& request) const {
-  return is_meant(request) && is_idle_in_transaction(entry.state) &&
-         machine_.time.monotonic() <= request.expires_at && !(request.spares_exported && has_exported_);
+  const bool is_idle = is_in_block_
+                           ? is_idle_in_transaction(entry.state)
+                           : request.action == Action::kTerminate && entry.state == SessionState::kIdle;
+  return is_meant(request) && is_idle && machine_.time.monotonic() <= request.expires_at &&
+         !(request.spares_exported && has_exported_);
 }
 
 void SimulatedSession::act_on(const ActionRequest& request) {
@@ -114,7 +132,9 @@ void SimulatedSession::act_on(const ActionRequest& request) {
   if (request.action == Action::kTerminate) {
     action.reply(request.nonce, Reply::kActing);
     note_deed(request);
-    transactions_[xact_seq_].is_terminated = true;
+    terminated = told_to_go = entry.id;
+    if (is_in_block_) transactions_[xact_seq_].is_terminated = true;
+    if (!is_in_block_) machine_.coverage.add("terminated outside of a transaction");
     exit();
     return;
   }
@@ -146,8 +166,10 @@ void SimulatedSession::go_on_acting() {
 void SimulatedSession::roll_back_in_place() {
   note_deed(acting_);
   transactions_[xact_seq_].is_cancelled = true;
+  transactions_[xact_seq_].cancelled_for = acting_.reason.leak_id;
   if (has_transaction_) backend.publish_end(TransactionEnd::kRolledBack, entry.xact_start);
   has_transaction_ = has_savepoint_ = is_failed_ = false;
+  release_locks();
   entry.xact_start = WallTime::none();
   has_rolled_back_ = true;
   acting_at_ = after(kDeliveryTime);

@@ -39,7 +39,8 @@ bool is_no_success(Outcome outcome) {
 }  // namespace
 
 void Witness::opened(int slot, const Episode& episode) {
-  expect(ever_opened_.emplace(slot, episode.xact_seq).second, "a transaction leaks at most once");
+  if (!episode.is_session_level)
+    expect(ever_opened_.emplace(slot, episode.xact_seq).second, "a transaction leaks at most once");
   open_leaks_.insert(episode.leak_id);
 }
 
@@ -57,6 +58,8 @@ void Witness::closed(const TrueTransaction& truth, const Episode& episode, Outco
   const bool is_true =
       outcome == expected ||
       ((may_be_cancelled || is_seen_late) && is_no_success(outcome) && is_no_success(expected)) ||
+      // An earlier episode, on the session's own lock, has cancelled it.
+      (expected == Outcome::kCancelled && truth.cancelled_for != episode.leak_id && is_no_success(outcome)) ||
       (truth.is_ambiguous && is_no_success(outcome) && is_no_success(expected));
   const std::string promise = std::string("the outcome is what happened; it says ") + name_of(outcome) +
                               " instead of " + name_of(expected);
@@ -99,18 +102,31 @@ void Witness::scanned(int slot, SimulatedSession* session, const Episode* open, 
   Books& books = books_[slot];
   books.promised = books.next_promise;
   // What changed while it was read is for the next scan.
-  if (session->changes != books.changes || !session->is_in_block()) return;
+  if (session->changes != books.changes || !session->is_running()) return;
   if (!session->entry.is_client_backend) return;
   LimitFacts facts{session->backend.own_limits(), session->backend.own_action_min_impact(), {}, kEndOfTime};
   for (int i = 0; i < inputs.rules->count; i++) facts.matches.add(i);
-  const Limits limits =
-      choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, grade(session->held));
+  const Micros waited = shortest_wait(books, combine(session->entry, session->backend.report()));
+  const Impact impact = waited >= Micros{0} ? Impact::kBlocking : grade(session->held);
+  const Limits limits = choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, impact);
+  const auto has_waited = [waited, &limits](LimitKind kind) {
+    const Micros limit = limits.after(Clock::kBlocking, kind);
+    return limit != kNever && waited >= limit;
+  };
+  const bool is_for_transaction = open == nullptr || !open->is_session_level;
+  const auto is_past = [&](LimitKind kind) {
+    return has_waited(kind) || (is_for_transaction && has_passed(*session, limits, kind, inputs.previous));
+  };
+  // A request by hand may roll a transaction back while an episode on the session's own lock is open. The
+  // idle time of the next episode begins with that.
+  const std::int64_t leak_id = open != nullptr ? open->leak_id : 0;
+  const std::int64_t cancelled_for = session->transaction(session->current_seq()).cancelled_for;
+  if (session->is_in_block() && cancelled_for != 0 && cancelled_for != leak_id) return;
   if (open == nullptr) {
-    expect(!has_passed(*session, limits, LimitKind::kLeak, inputs.previous),
-           "the first scan after its limit finds a leak");
-  } else if (has_passed(*session, limits, LimitKind::kTerminate, inputs.previous) &&
-             may_be_acted_on(slot, session, *open, facts, inputs)) {
+    expect(!is_past(LimitKind::kLeak), "the first scan after its limit finds a leak");
+  } else if (is_past(LimitKind::kTerminate) && may_be_acted_on(slot, session, *open, impact, facts, inputs)) {
     coverage_.add("an action is due");
+    if (has_waited(LimitKind::kTerminate)) coverage_.add("an action of the blocking clock is due");
     expect(open->progress.action.last == Action::kTerminate,
            "the first scan after its limit begins an action that nothing holds off");
   }
@@ -124,14 +140,17 @@ bool Witness::has_passed(const SimulatedSession& session, const Limits& limits, 
     true_clock.see(Now{machine_.time.wall(), scan_now_}, machine_.clock_changes, previous_at);
     return limit != kNever && true_clock.lower_bound(scan_now_) >= limit;
   };
-  const bool is_idle = is_idle_in_transaction(session.entry.state);
-  // When an aborted block began is not to be seen while it refuses a statement.
-  const bool shows_begin = is_idle || session.entry.xact_start.is_set();
+  if (!session.is_in_block()) return false;
+  const SessionState state = session.entry.state;
+  const bool is_idle = is_idle_in_transaction(state);
+  // When an aborted block began is not to be seen while it refuses a statement; nor when the server began to
+  // deliver notifications.
+  const bool shows_begin = is_idle || (session.entry.xact_start.is_set() && is_active(state));
   return (is_idle && has(Clock::kIdle, session.idle, previous.at_idle)) ||
          (shows_begin && has(Clock::kTransaction, session.open, previous.at_transaction));
 }
 
-bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode& open,
+bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode& open, Impact impact,
                               const LimitFacts& facts, const ScanInputs& inputs) {
   if (books_[slot].was_busy || open.progress.action.result == ActionResult::kRequested) return false;
   if (session->is_superuser && !inputs.act_on_superusers) return false;
@@ -139,7 +158,7 @@ bool Witness::may_be_acted_on(int slot, SimulatedSession* session, const Episode
   if (session->held.waits || session->wait() == SessionWait::kSyncRep) return false;
   const bool is_resting = warned_about_rate_.is_set() && scan_now_ - warned_about_rate_ < kMinute;
   return inputs.rules_are_loaded && !is_resting &&
-         grade(session->held) >= facts.own_min_impact.value_or(inputs.server_min_impact);
+         impact >= facts.own_min_impact.value_or(inputs.server_min_impact);
 }
 
 void Witness::ended() {

@@ -9,8 +9,15 @@ namespace {
 using EpisodeStep = Decision::EpisodeStep;
 using ActionStep = Decision::ActionStep;
 
-Limits limits_of(const LimitFacts& facts, const ScanInputs& inputs, const HeldResources& held) {
-  return choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, grade(held));
+// Between two waiters, a session blocks others all the same.
+Impact impact_of(const HeldResources& held, const Ages& ages) {
+  return ages.blocking ? Impact::kBlocking : grade(held);
+}
+
+Limits limits_of(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages) {
+  const LimitFacts& facts = *snapshot.limits;
+  return choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits,
+                       impact_of(*snapshot.held, ages));
 }
 
 bool shows_same_idle(const SimulatedSession& session, const SessionStatus& status) {
@@ -25,6 +32,8 @@ bool shows_same_transaction(const SimulatedSession& session, const SessionStatus
 // The longest that `clock` may show at `now` by rights; nothing if the session has gone on since.
 std::optional<Micros> longest_age(const SimulatedSession& session, const SessionStatus& status, Clock clock,
                                   MonotonicTime now) {
+  if (clock == Clock::kBlocking) return std::nullopt;
+  if (clock == Clock::kIdle && !is_idle_in_transaction(status.state)) return std::nullopt;
   if (!shows_same_transaction(session, status)) return std::nullopt;
   if (clock == Clock::kIdle && !shows_same_idle(session, status)) return std::nullopt;
   const TrueClock& true_clock = clock == Clock::kIdle ? session.idle : session.open;
@@ -74,6 +83,7 @@ void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot
   if (session->changes != books.changes) books.promised = MonotonicTime::none();
   books.was_busy |= snapshot.manual.has_value() || decision.step == ActionStep::kSend ||
                     decision.step == ActionStep::kTerminate;
+  note_sighting(&books, snapshot, decision);
   check_clocks(&books, session, snapshot, inputs, decision);
   if (decision.warns_about_rules) coverage_.add("warns about rules");
   if (decision.warns_about_rules) rules_warnings_++;
@@ -98,24 +108,25 @@ void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot
   // An action under way asks for the next scan itself.
   if (decision.decide_again || session->changes != books.changes || snapshot.action.action != Action::kNone)
     return;
+  // While an episode on a session-level lock is open, its transactions open none.
+  if (open != nullptr && open->is_session_level) return;
   books.next_promise = decision.next_due_in == kForever ? MonotonicTime{INT64_MAX}
                                                         : snapshot.now.monotonic + decision.next_due_in;
 }
 
 void Witness::check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                            const ScanInputs& inputs, const Decision& decision) {
-  if (!decision.clocks || decision.finished) return;
+  if (!decision.clocks || snapshot.action.action != Action::kNone) return;
   const SessionStatus& status = snapshot.status;
-  expect(decision.ages.idle.has_value() == is_idle_in_transaction(status.state),
-         "the idle clock runs while a session is idle in "
-         "its transaction");
-  check_pace(&books->idle, snapshot, status.state_start, 0, decision.ages.idle);
+  check_holder(*books, *session, snapshot, decision);
+  if (is_idle_in_transaction(status.state))
+    check_pace(&books->idle, snapshot, status.state_start, 0, decision.ages.idle);
   check_pace(&books->transaction, snapshot, current_block(status).xact_start, current_block(status).xact_seq,
              decision.ages.transaction);
   if (!shows_same_transaction(*session, status)) return;
   if (decision.ages.transaction)
     session->open.see(snapshot.now, machine_.clock_changes, inputs.previous.at_transaction);
-  if (decision.ages.idle && shows_same_idle(*session, status))
+  if (is_idle_in_transaction(status.state) && shows_same_idle(*session, status))
     session->idle.see(snapshot.now, machine_.clock_changes, inputs.previous.at_idle);
 }
 
@@ -135,22 +146,33 @@ void Witness::check_opening(const Books& books, const SimulatedSession& session,
                             const SessionSnapshot& snapshot, const ScanInputs& inputs,
                             const Decision& decision) {
   const Detection& detection = decision.detection;
-  expect(snapshot.is_present && snapshot.is_client_backend && current_block(snapshot.status).exists,
-         "only a client that is in a transaction block "
-         "leaks");
+  const TransactionBlock block = current_block(snapshot.status);
+  expect(snapshot.is_present && snapshot.is_client_backend && (block.exists || decision.is_session_level),
+         "only a client that is in a transaction block, or that others wait behind, leaks");
   expect(snapshot.held && snapshot.details, "what the episode shows has been read");
-  expect(decision.block.xact_seq == current_block(snapshot.status).xact_seq, "the block that was read opens");
-  coverage_.add(detection.source == LimitSource::kManual ? "opens by hand"
-                : detection.clock == Clock::kIdle        ? "opens by the idle clock"
-                                                         : "opens by the transaction clock");
+  expect(decision.block.xact_seq == block.xact_seq, "the block that was read opens");
+  coverage_.add(detection.source == LimitSource::kManual
+                    ? "opens by hand"
+                    : std::string("opens by the ") + to_string(detection.clock) + " clock");
+  if (decision.is_session_level)
+    coverage_.add(detection.source == LimitSource::kManual ? "opens by hand outside of a transaction"
+                  : block.exists                           ? "opens session-level in a keepalive"
+                  : detection.clock == Clock::kIdle        ? "opens an idle holder by its idle clock"
+                                                           : "opens an idle holder by its blocking clock");
+  if (detection.source != LimitSource::kManual && detection.clock == Clock::kIdle && block.exists &&
+      !is_idle_in_transaction(snapshot.status.state))
+    coverage_.add(snapshot.status.state == SessionState::kIdle ? "opens stuck in notifications"
+                                                               : "opens stalled in a command");
   if (detection.source == LimitSource::kManual) {
     expect(snapshot.manual && snapshot.manual->session == snapshot.status.id &&
-               snapshot.manual->xact_seq == decision.block.xact_seq,
+               snapshot.manual->xact_seq == current_seq(snapshot.status),
            "by hand only the transaction that was meant "
            "opens");
     return;
   }
-  const Limits limits = limits_of(*snapshot.limits, inputs, *snapshot.held);
+  const Limits limits = limits_of(snapshot, inputs, decision.ages);
+  if (decision.is_session_level)
+    expect(books.is_for_session, "only what others wait for outside of a transaction is session-level");
   expect(detection.limit == limits.after(detection.clock, LimitKind::kLeak), "the limit is that in force");
   expect(detection.age >= detection.limit, "no leak is younger than its limit");
   const std::optional<Micros> longest =
@@ -158,10 +180,15 @@ void Witness::check_opening(const Books& books, const SimulatedSession& session,
   expect(!longest || *longest >= detection.limit, "no leak opens before its limit has really passed");
   // What rules demand may change with the impact, at any
   // moment.
-  if (inputs.rules->count == 0 && books.promised.is_set())
-    expect(snapshot.now.monotonic - (detection.age - detection.limit) >= books.promised,
-           "the next scan is asked for before a leak "
-           "becomes due");
+  // What rules demand may change with the impact, at any moment. A wait that turns out to be for the
+  // session's own lock, and not for that of a transaction that has ended, is as old as it is.
+  const bool depends_on_waiters = detection.clock == Clock::kBlocking || !block.exists;
+  if (inputs.rules->count > 0 || depends_on_waiters || !books.promised.is_set()) return;
+  // A stalled session's age grows when its evidence is read.
+  const bool is_stalled = detection.clock == Clock::kIdle && !is_idle_in_transaction(snapshot.status.state);
+  const MonotonicTime due_at = snapshot.now.monotonic - (detection.age - detection.limit);
+  expect(due_at + (is_stalled ? StallWatch::kEvidenceInterval : Micros{0}) >= books.promised,
+         "the next scan is asked for before a leak becomes due");
 }
 
 // What the scanner calls done is compared with what really happened, at that moment or before.
@@ -170,6 +197,11 @@ void Witness::check_finished(SimulatedSession& session, const SessionSnapshot& s
   if (!snapshot.action.is_signal || result != ActionResult::kDone) return;
   const TrueTransaction& truth = session.transaction(open.xact_seq);
   const bool is_there = session.entry.id == open.session && session.is_running();
+  if (open.is_session_level) {
+    expect(snapshot.action.action == Action::kCancel || !is_there,
+           "a terminate is done when its backend is gone");
+    return;
+  }
   if (snapshot.action.action == Action::kTerminate) {
     expect(truth.has_accepted_terminate && !is_there, "a terminate is done when its backend is gone");
     return;
@@ -188,7 +220,9 @@ void Witness::check_progress(const Episode& open, const Decision& decision) {
   expect(!(after.longest_idle < before.longest_idle),
          "the longest idle time of an episode never "
          "shrinks");
-  expect(!(after.transaction_age < before.transaction_age), "an episode never grows younger");
+  // One on a session-level lock outlives transactions.
+  expect(open.is_session_level || !(after.transaction_age < before.transaction_age),
+         "an episode never grows younger");
   expect(after.worst.impact >= before.worst.impact && after.worst.blocked >= before.worst.blocked,
          "the worst impact of an episode never improves");
   expect(after.is_cancelled >= before.is_cancelled && after.terminate_sent >= before.terminate_sent,
@@ -213,8 +247,8 @@ void Witness::check_step(const SimulatedSession& session, const SessionSnapshot&
   expect(open != nullptr && decision.episode != EpisodeStep::kClose, "only an open episode is acted on");
   if (open == nullptr) return;
   const TransactionBlock block = current_block(snapshot.status);
-  expect(snapshot.is_present && snapshot.status.id == open->session && block.exists &&
-             block.xact_seq == open->xact_seq,
+  const bool is_same = open->is_session_level || (block.exists && block.xact_seq == open->xact_seq);
+  expect(snapshot.is_present && snapshot.status.id == open->session && is_same,
          "nothing is done to a session that moved on");
   if (!begins) return;
   expect(decision.episode == EpisodeStep::kKeep, "an action that begins is written down");
@@ -222,11 +256,15 @@ void Witness::check_step(const SimulatedSession& session, const SessionSnapshot&
   expect(snapshot.wait != SessionWait::kSyncRep, "a session that waits for a standby is never touched");
   if (decision.is_manual) {
     expect(snapshot.manual && decision.action == snapshot.manual->action &&
-               snapshot.manual->session == open->session && snapshot.manual->xact_seq == open->xact_seq &&
+               snapshot.manual->session == open->session &&
+               snapshot.manual->xact_seq == current_seq(snapshot.status) &&
                decision.step == ActionStep::kBegin,
            "a request does what was asked to the "
            "transaction that was meant");
     coverage_.add("acts by hand");
+    if (!block.exists) coverage_.add("acts by hand outside of a transaction");
+    expect(block.exists || decision.action == Action::kTerminate,
+           "nothing is cancelled outside of a transaction");
   } else {
     check_limit_action(session, snapshot, *open, inputs, decision);
   }
@@ -245,11 +283,12 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
   expect(inputs.rules_are_loaded || (now - born_ >= kMinute && rules_warnings_ == 1),
          "limits wait a minute for the rules, and say so "
          "when they act without");
-  expect(grade(*snapshot.held) >= snapshot.limits->own_min_impact.value_or(inputs.server_min_impact),
+  expect(impact_of(*snapshot.held, decision.ages) >=
+             snapshot.limits->own_min_impact.value_or(inputs.server_min_impact),
          "limits act on nothing that hurts less than it "
          "must");
   const LimitKind kind = decision.action == Action::kCancel ? LimitKind::kCancel : LimitKind::kTerminate;
-  const Limits limits = limits_of(*snapshot.limits, inputs, *snapshot.held);
+  const Limits limits = limits_of(snapshot, inputs, decision.ages);
   const ActionReason& reason = decision.reason;
   expect(reason.leak_id == open.leak_id && reason.limit == limits.after(reason.clock, kind) &&
              reason.limit != kNever && reason.lasted >= reason.limit,
@@ -258,6 +297,14 @@ void Witness::check_limit_action(const SimulatedSession& session, const SessionS
   expect(!longest || *longest >= reason.limit,
          "no action comes before its limit has really "
          "passed");
+  coverage_.add(std::string("acts by the ") + to_string(reason.clock) + " clock");
+  if (open.is_session_level) {
+    coverage_.add("acts on a session-level lock");
+    expect(decision.action == Action::kTerminate, "a session-level episode is never cancelled");
+    expect(reason.clock == Clock::kBlocking, "only the blocking clock acts on a session-level episode");
+  }
+  expect(decision.action == Action::kTerminate || snapshot.status.state != SessionState::kIdle,
+         "what only delivers notifications is not cancelled");
   expect(decision.action == Action::kTerminate || snapshot.status.xact_start.is_set(),
          "what is rolled back already is not cancelled");
   const ActionState& last = open.progress.action;

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/blocking_watch.hpp"
 #include "core/decision.hpp"
 #include "simulated_session.hpp"
 
@@ -29,6 +30,8 @@ class Witness {
 
   // --- a scan ---
   void scan_begins(int slot, const SimulatedSession& session);
+  // It has looked for those who wait behind the session.
+  void looked(int slot, const SimulatedSession& session);
   void decided_twice(const Decision& first, const Decision& second);
   void asked_for_more(const SessionSnapshot& snapshot, const Decision& decision);
   void asked_for_nothing_more(const Decision& decision);
@@ -41,6 +44,8 @@ class Witness {
   void opened(int slot, const Episode& episode);
   void closes(bool is_open);
   void closed(const TrueTransaction& truth, const Episode& episode, Outcome outcome);
+  void closed_session_level(int slot, const SimulatedSession& session, const Episode& episode,
+                            Outcome outcome);
   void noted_evidence(const Episode& episode, const Decision& decision);
   void tried_signal(bool is_open);
   void finished(bool is_open, const Episode& episode);
@@ -62,8 +67,21 @@ class Witness {
     MonotonicTime at;
     Micros age;
   };
+  // Somebody was seen waiting behind the session.
+  struct Sighting {
+    MonotonicTime at;
+    SessionId session;
+    bool is_outside;  // of a transaction
+    XactSeq xact_seq;
+  };
   struct Books {
     int changes;  // of the session, when the scan began
+    // The truth when the scan had looked.
+    Micros longest_wait;
+    bool is_for_session;
+    Micros stalled_for;           // without progress that the scanner can know
+    Micros stalled_for_at_check;  // when the evidence was read last
+    std::vector<Sighting> sightings;
     Measured transaction;
     Measured idle;
     bool was_busy;               // by hand, or with an action that had begun before
@@ -78,6 +96,10 @@ class Witness {
   };
 
   void expect(bool holds, const char* promise);
+  void check_holder(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
+                    const Decision& decision);
+  void note_sighting(Books* books, const SessionSnapshot& snapshot, const Decision& decision);
+  Micros shortest_wait(const Books& books, const SessionStatus& status) const;
   void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                     const ScanInputs& inputs, const Decision& decision);
   void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at, XactSeq xact_seq,
@@ -93,8 +115,8 @@ class Witness {
                           const Episode& open, const ScanInputs& inputs, const Decision& decision);
   bool has_passed(const SimulatedSession& session, const Limits& limits, LimitKind kind,
                   PreviousScan previous) const;
-  bool may_be_acted_on(int slot, SimulatedSession* session, const Episode& open, const LimitFacts& facts,
-                       const ScanInputs& inputs);
+  bool may_be_acted_on(int slot, SimulatedSession* session, const Episode& open, Impact impact,
+                       const LimitFacts& facts, const ScanInputs& inputs);
   void check_rate(MonotonicTime now, std::int32_t most);
 
   Machine& machine_;

@@ -48,9 +48,9 @@ TEST_F(StallWatchTest, TheAgeIsTheTimeBetweenTwoLooksThatSeeTheSame) {
 
 TEST_F(StallWatchTest, AnyEvidenceThatChangesIsProgress) {
   const ProgressEvidence changed[] = {
-      {11, false, 0, 5'000'000, std::nullopt}, {10, true, 0, 5'000'000, std::nullopt},
-      {10, false, 1, 5'000'000, std::nullopt}, {10, false, 0, 5'000'001, std::nullopt},
-      {10, false, 0, 5'000'000, 8192},
+      {11, false, 0, 5'000'000, false, std::nullopt}, {10, true, 0, 5'000'000, false, std::nullopt},
+      {10, false, 1, 5'000'000, false, std::nullopt}, {10, false, 0, 5'000'001, false, std::nullopt},
+      {10, false, 0, 5'000'000, true, 8192},
   };
   for (const ProgressEvidence& next : changed) {
     watch_ = StallWatch{};
@@ -85,11 +85,16 @@ TEST_F(StallWatchTest, ASlowClientIsNeverStalled) {
 // --- what is not known ---
 
 TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidence) {
-  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, std::nullopt}).is_known());
-  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, std::nullopt}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, std::nullopt}).is_known());
-  // What is on its way to a client that reads nothing never changes, but so it is between two answers.
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, 8192}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt}).is_known());
+}
+
+// A process may sleep for long while its client reads slowly.
+TEST_F(StallWatchTest, OfASessionThatSendsTheQueueMustBeKnownToo) {
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, true, 8192}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, false, 0, 1, true, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, std::nullopt, true, 8192}).is_known());
 }
 
 TEST_F(StallWatchTest, WithoutEvidenceNobodyIsStalled) {
@@ -109,7 +114,7 @@ TEST_F(StallWatchTest, EvidenceThatIsLostEndsTheMeasurement) {
 }
 
 TEST_F(StallWatchTest, CountersAloneAreEnough) {
-  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, std::nullopt};
+  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, false, std::nullopt};
   be_stuck(kMinute);
   EXPECT_EQ(watch_.age(), kMinute);
   evidence_.counters++;
@@ -175,14 +180,14 @@ TEST_F(StallWatchTest, WhatTheSignalLeftIsComparedWithFromThenOn) {
 // A signal makes a process run, but sends no data and starts no statement.
 TEST_F(StallWatchTest, WhatNoSignalCanDoIsProgressAllTheSame) {
   const ProgressEvidence changed[] = {
-      {11, true, 3, 6'000'000, 10},
-      {10, false, 3, 6'000'000, 10},
-      {10, true, 4, 6'000'000, 10},
-      {10, true, 3, 6'000'000, 9},
+      {11, true, 3, 6'000'000, true, 10},
+      {10, false, 3, 6'000'000, true, 10},
+      {10, true, 4, 6'000'000, true, 10},
+      {10, true, 3, 6'000'000, true, 9},
   };
   for (const ProgressEvidence& next : changed) {
     watch_ = StallWatch{};
-    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, 10};
+    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 10};
     be_stuck(kMinute);
     watch_.disregard_next();
     evidence_ = next;

@@ -3,12 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "samples.hpp"
 
 namespace pgleak {
 namespace {
 
+// It waits for its client to send.
 constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+// It waits for its client to read.
+constexpr ProgressEvidence kSending{10, false, 0, 5'000'000, true, 8192};
 
 // A session that waits for its client, and a scanner that looks at it from time to time.
 class StallWatchTest : public testing::Test {
@@ -47,22 +52,27 @@ TEST_F(StallWatchTest, TheAgeIsTheTimeBetweenTwoLooksThatSeeTheSame) {
 }
 
 TEST_F(StallWatchTest, AnyEvidenceThatChangesIsProgress) {
-  const ProgressEvidence changed[] = {
-      {11, false, 0, 5'000'000, false, std::nullopt}, {10, true, 0, 5'000'000, false, std::nullopt},
-      {10, false, 1, 5'000'000, false, std::nullopt}, {10, false, 0, 5'000'001, false, std::nullopt},
-      {10, false, 0, 5'000'000, true, 8192},
+  const std::pair<ProgressEvidence, ProgressEvidence> changes[] = {
+      {kEvidence, {11, false, 0, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, true, 0, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, false, 1, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, false, 0, 5'000'001, false, std::nullopt}},
+      {kEvidence, kSending},
+      {kSending, {10, false, 0, 5'000'000, true, 8191}},
+      {kSending, {10, false, 0, 5'000'001, true, 8192}},
   };
-  for (const ProgressEvidence& next : changed) {
+  for (const auto& [before, after] : changes) {
+    SCOPED_TRACE(&before - &changes[0].first);
     watch_ = StallWatch{};
-    evidence_ = kEvidence;
+    evidence_ = before;
     be_stuck(kMinute);
     pass(kSecond);
-    evidence_ = next;
+    evidence_ = after;
     look();
-    EXPECT_EQ(watch_.age(), 0_us) << &next - changed;
+    EXPECT_EQ(watch_.age(), 0_us);
     pass(kSecond);
     look();
-    EXPECT_EQ(watch_.age(), kSecond) << &next - changed;
+    EXPECT_EQ(watch_.age(), kSecond);
   }
 }
 
@@ -84,16 +94,16 @@ TEST_F(StallWatchTest, ASlowClientIsNeverStalled) {
 
 // --- what is not known ---
 
-TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidence) {
+TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidenceOfAClientThatSends) {
   EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt}).is_known());
   EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt}).is_known());
   EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt}).is_known());
 }
 
-// A process may sleep for long while its client reads slowly.
-TEST_F(StallWatchTest, OfASessionThatSendsTheQueueMustBeKnownToo) {
+// The process sleeps while a client reads slowly.
+TEST_F(StallWatchTest, OnlyTheQueueIsEvidenceOfAClientThatReads) {
   EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, true, 8192}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, 1, true, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, 1, true, std::nullopt}).is_known());
   EXPECT_FALSE((ProgressEvidence{10, true, 0, std::nullopt, true, 8192}).is_known());
 }
 
@@ -101,6 +111,14 @@ TEST_F(StallWatchTest, WithoutEvidenceNobodyIsStalled) {
   evidence_.run_time.reset();
   be_stuck(kHour);
   EXPECT_EQ(watch_.age(), std::nullopt);
+}
+
+TEST_F(StallWatchTest, WhatIsNotKnownIsReadOnceASecondAllTheSame) {
+  evidence_.run_time.reset();
+  look();
+  EXPECT_FALSE(watch_.wants_evidence(time_.monotonic()));
+  pass(kSecond);
+  EXPECT_TRUE(watch_.wants_evidence(time_.monotonic()));
 }
 
 TEST_F(StallWatchTest, EvidenceThatIsLostEndsTheMeasurement) {

@@ -41,6 +41,7 @@ struct LiveLeak {
   StatusEntry entry;
   SessionIdentity who;
   Ages ages;
+  bool is_declared;
   const char* statement;  // as in the status array
   int statement_length;
   const TrailEntry* trail;
@@ -97,6 +98,7 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
 
   const Episode& episode = leak->record.episode;
   const TransactionReport report = slot.backend.report();
+  leak->is_declared = slot.backend.is_declared();
   if (read_status(index, &leak->entry) == StatusRead::kUnused || leak->entry.id != episode.session)
     return ReadResult::kNoLeak;
   if (!read_status_strings(index, episode.session, &leak->who, statement, pgstat_track_activity_query_size,
@@ -213,7 +215,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(26);
+    row->add_nulls(27);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -237,6 +239,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_text(to_string(leak.record.next_action));
   row->add_time(leak.record.next_action_at);
   add_hold(row, leak.record.hold);
+  row->add_bool(leak.is_declared);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
   char result[kResultSize];

@@ -119,8 +119,8 @@ Blocked blocked_behind(int proc_index) {
   return graph.is_empty() ? kNobodyBlocked : graph.blocked_behind(proc_index);
 }
 
-// The process id of the session that `proc` waits for in the end; 0 for a prepared transaction, or if it
-// cannot be told.
+// Returns the process id of the session at the root of the chain that `proc` waits in; 0 for a prepared
+// transaction, or if it is unknown.
 std::int32_t root_pid_of(const PGPROC* proc) {
   if (waiters == nullptr) return 0;
   if (!is_current) {

@@ -104,6 +104,14 @@ void publish_server_limits(const LimitValues& limits) {
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
+// For pgleak.stats.
+void publish_pause(const ScanContext& scan) {
+  const RateLimiter& rate = scan.budgets.rate;
+  const bool is_closed = rate.is_closed(scan.inputs.max_actions_per_minute, scan.now.monotonic);
+  shared->paused_until =
+      is_closed ? scan.now.wall + (rate.closed_until - scan.now.monotonic) : WallTime::none();
+}
+
 // What one scan passes to the next.
 struct Progress {
   PreviousScan previous;  // as of the last scan that deferred nothing
@@ -142,6 +150,7 @@ Micros run_scan(Progress* progress) {
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
+  publish_pause(scan);
 
   shared->counters.scans++;
   shared->last_scan_at = scan.now.wall;

@@ -133,6 +133,10 @@ END
 		'rate limit: as many as allowed are cancelled');
 	eventually_is($limited, 'SELECT count(*) FROM pgleak.history', 6,
 		'rate limit: leaks are detected and recorded all the same');
+	eventually_is($limited, q(SELECT paused_until > now() FROM pgleak.stats), 't',
+		'rate limit: pgleak.stats says that actions are stopped');
+	eventually_is($limited, q(SELECT count(*) > 0 FROM pgleak.leaks WHERE action_held_by ~ '^rate limit until \d\d:\d\d:\d\d$'), 't',
+		'rate limit: so does pgleak.leaks');
 	my $later = leaking_wire($limited);
 	eventually_is($limited, 'SELECT count(*) FROM pgleak.history', 7, 'rate limit: also later ones');
 	my ($spared) = grep { activity($limited, $_) !~ /aborted/ } @sessions;

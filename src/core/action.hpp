@@ -69,11 +69,11 @@ struct ActionState {
   ActionResult result;
   WallTime at;             // of `last`
   std::uint8_t failures;   // of `last` in a row
+  bool has_logged_blocks;  // `still_blocks`: once, however often waiters come and go
   MonotonicTime retry_at;  // no attempt before that
   ActionSource source;     // of `last`
   // After a cancel that is done: the number of sessions that still wait for what it did not free.
   std::int32_t still_blocks;
-  bool has_logged_blocks;  // once, however often waiters come and go
 };
 
 inline constexpr int kResultSize = 48;

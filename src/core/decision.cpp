@@ -149,8 +149,9 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   // A rollback does not free session-level locks.
   ActionState& action = progress.action;
   const bool is_cancelled = action.last == Action::kCancel && action.result == ActionResult::kDone;
-  decision->has_left_locks = is_cancelled && decision->impact.blocked > 0 && action.still_blocks == 0;
   action.still_blocks = is_cancelled ? decision->impact.blocked : 0;
+  decision->has_left_locks = action.still_blocks > 0 && !action.has_logged_blocks;
+  action.has_logged_blocks |= decision->has_left_locks;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }

@@ -42,8 +42,8 @@ struct Ages {
   // Time until `clock`, which shows `age`, may show `after`, and a scan can notice that.
   Micros due_in(Clock clock, Micros age, Micros after) const {
     const LastCheck check = clock == Clock::kIdle       ? idle_check
-                          : clock == Clock::kBlocking ? blocking_check
-                                                      : LastCheck{};
+                            : clock == Clock::kBlocking ? blocking_check
+                                                        : LastCheck{};
     const Micros due_in = after - age - check.ago;
     return due_in > check.next_in ? due_in : check.next_in;
   }

@@ -260,7 +260,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().declared() != Declared::kNo;
+    snapshot->is_declared = session.backend().is_declared();
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);

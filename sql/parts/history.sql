@@ -12,6 +12,7 @@ CREATE TABLE pgleak.history (
     backend_start timestamp with time zone NOT NULL,
     xact_start timestamp with time zone,
     state text NOT NULL,
+    wait_event text,
     idle_since timestamp with time zone,
     idle_for interval,
     transaction_age interval,
@@ -26,6 +27,8 @@ CREATE TABLE pgleak.history (
     blocked integer,
     blocked_for interval,
     impact text,
+    held jsonb,
+    waiting jsonb,
     last_action text,
     last_action_at timestamp with time zone,
     last_action_result text,
@@ -54,6 +57,7 @@ COMMENT ON COLUMN pgleak.history.client_port IS 'port of the client; -1 for a Un
 COMMENT ON COLUMN pgleak.history.backend_start IS 'when the session began';
 COMMENT ON COLUMN pgleak.history.xact_start IS 'when the transaction began; NULL for a session that held something outside of a transaction';
 COMMENT ON COLUMN pgleak.history.state IS 'state of the session at detection';
+COMMENT ON COLUMN pgleak.history.wait_event IS 'what the session waited for at detection: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.history.idle_since IS 'at detection: since when the session had been idle in its transaction';
 COMMENT ON COLUMN pgleak.history.idle_for IS 'longest time that the session waited for its client: idle, or in the middle of a command without progress';
 COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it; NULL outside of one';
@@ -68,6 +72,8 @@ COMMENT ON COLUMN pgleak.history.locks IS 'highest number of locks held, not cou
 COMMENT ON COLUMN pgleak.history.blocked IS 'highest number of sessions that waited behind it at a time, directly or through others';
 COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these sessions waited';
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
+COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';

@@ -11,6 +11,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT backend_start timestamp with time zone,
     OUT xact_start timestamp with time zone,
     OUT state text,
+    OUT wait_event text,
     OUT idle_since timestamp with time zone,
     OUT idle_for interval,
     OUT transaction_age interval,
@@ -25,6 +26,8 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT blocked integer,
     OUT blocked_for interval,
     OUT impact text,
+    OUT held jsonb,
+    OUT waiting jsonb,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT action_held_by text,
@@ -53,6 +56,7 @@ SELECT
     l.backend_start,
     l.xact_start,
     l.state,
+    l.wait_event,
     l.idle_since,
     l.idle_for,
     l.transaction_age,
@@ -67,6 +71,8 @@ SELECT
     l.blocked,
     l.blocked_for,
     l.impact,
+    l.held,
+    l.waiting,
     l.next_action,
     l.next_action_at,
     l.action_held_by,
@@ -80,6 +86,9 @@ SELECT
     l.trail
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; other users'' sessions are masked as in pg_stat_activity';
+COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
+COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 
 -- The server has no function for the width of a character on screen; any multibyte character counts as two columns.

@@ -20,7 +20,6 @@
 extern "C" {
 #include "access/xact.h"
 #include "tcop/tcopprot.h"
-#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 }
@@ -45,7 +44,7 @@ volatile sig_atomic_t accepted_nonce = 0;
 ActionReason accepted_reason;
 
 bool is_meant(const ArmedSignal& armed) {
-  if (armed.spares_exported && XactHasExportedSnapshots()) return false;
+  if (spares(armed.spares_exported)) return false;
   return !is_ending && IsTransactionState() && my_slot->backend.report().ended_count == armed.xact_seq;
 }
 

@@ -56,6 +56,10 @@ void take_slot() {
 
   const LimitValues own = own_limits();
   session_slot(index).backend.claim(owner, own, own_action_min_impact());
+  ClientSocket socket{};
+  socket.session = owner.session;
+  describe_my_socket(&socket);
+  session_slot(index).backend.publish_socket(socket);
   note_transaction_limits(own);
   my_slot = &session_slot(index);
   my_trail = trail_of(index);
@@ -81,6 +85,7 @@ void publish_end(TransactionEnd how) {
   }
   if (how == TransactionEnd::kRolledBack)
     my_slot->backend.publish_debris(false);  // an error has ended the command
+  forget_exported();
   // Only an aborted block needs the start of its transaction; see current_block().
   my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
                                         ? from_timestamp(GetCurrentTransactionStartTimestamp())

@@ -47,9 +47,19 @@ inline XactSeq my_block_seq() {
 // Needs MyProcPort, that is, a connected client. Never ereports.
 void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 
+// Describes the connection of this backend to its client. Needs MyProcPort. Never ereports.
+void describe_my_socket(ClientSocket* socket);
+
 // Looks whether the client has closed its side of the connection, and publishes it. Safe in a signal handler;
 // changes errno.
 void note_peer();
+
+// True if an action that `spares_exported` must not touch the running transaction; publishes why. Safe in a
+// signal handler.
+bool spares(bool spares_exported);
+
+// Call when a transaction has ended: what it exported is gone.
+void forget_exported();
 
 // True if the login role is a superuser. Never ereports.
 bool is_login_superuser();
@@ -106,8 +116,8 @@ void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq);
 
 // --- notice.cpp: tells the client why ---
 
-// Queues a NOTICE that the transaction was rolled back, to be sent with the next answer to the client. Call it
-// only while the client waits for an answer, or the server for the client. Never ereports.
+// Queues a NOTICE that the transaction was rolled back, to be sent with the next answer to the client. Call
+// it only while the client waits for an answer, or the server for the client. Never ereports.
 void queue_notice(const ActionReason& reason);
 
 // --- commit_guard.cpp: makes COMMIT fail after a rollback in place ---

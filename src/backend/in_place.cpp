@@ -15,7 +15,6 @@ extern "C" {
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -53,8 +52,7 @@ bool may_act(const ActionRequest& request) {
          monotonic_now() <= request.expires_at && MyBackendType == B_BACKEND && pq_is_reading_msg() &&
          is_where_it_was_judged(request) &&
          from_timestamp(MyBEEntry->st_state_start_timestamp) == request.state_start &&
-         (!request.spares_exported || !XactHasExportedSnapshots()) && InterruptHoldoffCount == 0 &&
-         CritSectionCount == 0 && MyReplicationSlot == nullptr;
+         InterruptHoldoffCount == 0 && CritSectionCount == 0 && MyReplicationSlot == nullptr;
 }
 
 // An error in the middle of the abort leaves no state in which the session could continue.
@@ -136,6 +134,7 @@ int hint_limit(const ActionReason& reason) {
 void act_on(const ActionRequest& request) {
   ActionSlot& slot = my_slot->action;
   note_peer();
+  if (spares(request.spares_exported)) return slot.reply(request.nonce, Reply::kRefused);
   if (!may_act(request)) {
     slot.reply(request.nonce, Reply::kRefused);
     return;

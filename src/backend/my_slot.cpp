@@ -11,12 +11,21 @@
 
 #include <sys/socket.h>
 
+#include <csignal>
+
 extern "C" {
 #include "access/xact.h"
+#include "utils/snapmgr.h"
 #include "libpq/libpq-be.h"
 }
 
 namespace pgleak {
+
+namespace {
+
+volatile sig_atomic_t has_published_exported = false;
+
+}  // namespace
 
 SessionSlot* my_slot = nullptr;
 Trail* my_trail = nullptr;
@@ -30,11 +39,29 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
   strlcpy(role, MyProcPort->user_name != nullptr ? MyProcPort->user_name : "", kNameSize);
 }
 
+void describe_my_socket(ClientSocket* socket) {
+  describe_socket(MyProcPort->sock, reinterpret_cast<const sockaddr*>(&MyProcPort->laddr.addr),
+                  reinterpret_cast<const sockaddr*>(&MyProcPort->raddr.addr), socket);
+}
+
 void note_peer() {
   char byte;
   const ssize_t count = recv(MyProcPort->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   const bool is_gone = count == 0 || (count < 0 && errno == ECONNRESET);
   my_slot->action.publish_peer(is_gone);
+}
+
+bool spares(bool spares_exported) {
+  if (!spares_exported || !XactHasExportedSnapshots()) return false;
+  has_published_exported = true;
+  my_slot->backend.publish_exported(true);
+  return true;
+}
+
+void forget_exported() {
+  if (!has_published_exported) return;
+  has_published_exported = false;
+  my_slot->backend.publish_exported(false);
 }
 
 bool is_login_superuser() {

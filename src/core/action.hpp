@@ -123,9 +123,10 @@ void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]);
 
 // The action that is due for a leak, or the next one that will be.
 struct Plan {
-  Action due;      // kNone: none is due now
-  Action next;     // the earliest future action
-  Micros next_in;  // time until `next`; kForever: there is none
+  Action due;          // kNone: none is due now
+  Action next;         // the earliest future action
+  Micros next_in;      // time until `next`; kForever: there is none
+  Micros next_due_in;  // time until a scan may find an action due; kForever: none will be
 };
 
 // Returns the action that the limits demand at these ages. It never cancels a plain aborted block

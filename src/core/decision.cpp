@@ -91,6 +91,10 @@ Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
+// True if an action under way comes too late. A session that others no longer wait behind is still the
+// session that was judged.
+bool has_ended(Outcome outcome) { return outcome != Outcome::kNone && outcome != Outcome::kReleased; }
+
 void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* budgets, Decision* decision) {
   decision->step = Decision::ActionStep::kNone;
   if (!budgets->records.allows(snapshot.slot)) return;
@@ -106,7 +110,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.
   if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
-      judge(snapshot, episode) != Outcome::kNone) {
+      has_ended(judge(snapshot, episode))) {
     decision.step = Decision::ActionStep::kNone;
     if (snapshot.watched_end != TransactionEnd::kDisconnected) result = ActionResult::kSkipped;
   }
@@ -129,8 +133,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
-  if (outcome != Outcome::kNone && outcome != Outcome::kReleased)
-    close_episode(snapshot, outcome, budgets, &decision);
+  if (has_ended(outcome)) close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
 

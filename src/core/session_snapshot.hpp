@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/action.hpp"
+#include "core/contention.hpp"
 #include "core/detection.hpp"
 #include "core/episode.hpp"
 #include "core/handshake.hpp"
@@ -44,8 +45,9 @@ struct LimitFacts {
 // Who the session is and what it ran last, for the episode that opens.
 struct SessionDetails {
   SessionIdentity who;
-  std::int32_t proc_index;  // position of its process in ProcGlobal->allProcs
-  const char* statement;    // in the scanner's buffer, valid until the next session is read
+  std::int32_t proc_index;   // position of its process in ProcGlobal->allProcs
+  std::uint32_t wait_event;  // what it waits for, as the server numbers it; 0: nothing
+  const char* statement;     // in the scanner's buffer, valid until the next session is read
 };
 
 // Everything about one session that a decision may need, read once at one moment of a scan. `held` and
@@ -79,6 +81,7 @@ struct SessionSnapshot {
 
   std::optional<HeldResources> held;
   std::optional<SessionDetails> details;
+  const ContentionReading* contention;  // in the reader's buffer; nullptr if what is known is recent enough
 };
 
 // What is the same for all sessions of one scan.

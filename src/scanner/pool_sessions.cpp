@@ -127,10 +127,12 @@ const char* route_of(int index, const Episode& episode) {
   return known.route;
 }
 
-// A session that works, or waits for somebody else, is not lost to its pool: only one that waits for its
-// client, or whose transaction is too old.
+// A session is lost to its pool if it waits for its client in a transaction, or if its transaction is too
+// old. One that works, or waits for somebody else, is not, and one that is idle outside of a transaction is
+// free, whatever it holds.
 bool is_lost_to_pool(const SessionRecord& record) {
-  if (!is_active(record.episode.progress.last_state)) return true;
+  const SessionState state = record.episode.progress.last_state;
+  if (!is_active(state)) return state != SessionState::kIdle;
   return record.episode.clock != Clock::kBlocking && !record.waits_for_lock;
 }
 

@@ -3,9 +3,11 @@
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_contention.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
 #include "pg/process_time.hpp"
+#include "pg/wait_event.hpp"
 
 extern "C" {
 #include "utils/memutils.h"
@@ -17,6 +19,9 @@ namespace {
 
 // Holds one statement, pgstat_track_activity_query_size bytes.
 char* statement_buffer = nullptr;
+
+// What was read last of a leak's locks and waiters.
+ContentionReading* contention_buffer = nullptr;
 
 // The scanner's own copy of the rules, which no writer can block, and a buffer for the next version.
 RuleSet* rules = nullptr;
@@ -103,7 +108,15 @@ void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
-// What shows whether a session that waits for its client makes progress. Costs a system call or two, so it is
+std::optional<std::int64_t> read_unread(TrackedSession session, SessionId id) {
+  ClientSocket socket;
+  if (!session.backend().read_socket(id, &socket)) return std::nullopt;
+  const std::optional<SocketQueue> queue = read_socket_queue(socket);
+  if (!queue) return std::nullopt;
+  return queue->unread;
+}
+
+// What shows whether a session that waits for its client makes progress. Costs a few system calls, so it is
 // read at most once a second, and only of sessions that may be stalled.
 void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionStatus& status = snapshot->status;
@@ -114,6 +127,8 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   ProgressEvidence evidence{};
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
+  evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
+  if (evidence.is_sending) evidence.unread = read_unread(session, status.id);
   snapshot->evidence = evidence;
 }
 
@@ -125,12 +140,32 @@ bool read_held(SessionId id, const BackendOwner& owner, SessionSnapshot* snapsho
   return true;
 }
 
+void read_contention(int proc_index, bool with_waiting, SessionSnapshot* snapshot) {
+  ContentionReading* const reading = contention_buffer;
+  reading->at = snapshot->now.monotonic;
+  reading->locks = snapshot->held->locks;
+  reading->blocked = snapshot->held->blocked;
+  read_held_locks(proc_index, &reading->held);
+  reading->waiting.count = 0;
+  if (with_waiting) read_waiting_sessions(proc_index, &reading->waiting);
+  snapshot->contention = reading;
+}
+
+// If what is known of the open episode's locks and waiters is too old.
+void refresh_contention(TrackedSession session, int proc_index, SessionSnapshot* snapshot) {
+  const std::int64_t leak_id = session.record().episode.leak_id;
+  const Contention& known = session.contention();
+  if (is_stale(known, leak_id, session.record().impact, *snapshot->held, snapshot->now.monotonic))
+    read_contention(proc_index, wants_waiting(known, leak_id, snapshot->held->blocked), snapshot);
+}
+
 // Nearly every decision about an open episode needs what the session holds. Reading that right away saves a
 // second decision; if it cannot be read, the decision asks for it.
 void read_held_early(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionId id = snapshot->status.id;
   BackendOwner owner;
-  if (session.backend().read_owner(id, &owner)) read_held(id, owner, snapshot);
+  if (session.backend().read_owner(id, &owner) && read_held(id, owner, snapshot))
+    refresh_contention(session, owner.proc_index, snapshot);
 }
 
 // What does not show in the session's state.
@@ -151,6 +186,8 @@ void prepare_session_reader() {
   const Size slots = static_cast<Size>(shared->slot_count);
   statement_buffer = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
+  contention_buffer =
+      static_cast<ContentionReading*>(MemoryContextAllocZero(TopMemoryContext, sizeof(ContentionReading)));
   rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   next_rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   known_matches =
@@ -158,8 +195,7 @@ void prepare_session_reader() {
 }
 
 SessionWait read_wait(int proc_index) {
-  const PGPROC* proc = &ProcGlobal->allProcs[proc_index];
-  switch (*const_cast<const volatile uint32*>(&proc->wait_event_info)) {
+  switch (wait_event_of(proc_index)) {
     case WAIT_EVENT_CLIENT_READ:
       return SessionWait::kClientRead;
     case WAIT_EVENT_CLIENT_WRITE:
@@ -191,6 +227,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
   if (read == StatusRead::kBusy) return false;
 
   snapshot->slot = session.index();
+  snapshot->contention = nullptr;
   snapshot->is_present = read == StatusRead::kDone && (open == nullptr || entry.id == open->session);
   snapshot->is_client_backend = entry.is_client_backend;
   snapshot->now = snapshot->is_present ? time_of(snapshot->status, scan.now) : scan.now;
@@ -205,7 +242,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().is_declared();
+    snapshot->is_declared = session.backend().declared() != Declared::kNo;
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);
@@ -222,6 +259,8 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
   BackendOwner owner;
   if (!session.backend().read_owner(id, &owner)) return false;
   if (decision.needs_held && !read_held(id, owner, snapshot)) return false;
+  if (decision.needs_held && session.open_episode() != nullptr)
+    refresh_contention(session, owner.proc_index, snapshot);
   if (decision.needs_details) {
     int length = 0;
     SessionDetails& details = snapshot->details.emplace();
@@ -232,7 +271,9 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
     strlcpy(details.who.role, owner.role, kNameSize);
     details.who.encoding = owner.encoding;
     details.proc_index = owner.proc_index;
+    details.wait_event = wait_event_of(owner.proc_index);
     details.statement = statement_buffer;
+    if (snapshot->held) read_contention(owner.proc_index, snapshot->held->blocked > 0, snapshot);
   }
   return true;
 }

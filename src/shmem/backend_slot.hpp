@@ -15,6 +15,7 @@
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
 #include "pg/backend_status.hpp"
+#include "pg/socket_queue.hpp"
 
 namespace pgleak {
 
@@ -48,6 +49,7 @@ class BackendSlot {
     owner_.write([&owner](BackendOwner* value) { *value = owner; });
     publish_limits(own_limits, own_action_min_impact);
     publish_declared(false);
+    publish_exported(false);
     publish_debris(false);
   }
 
@@ -74,9 +76,18 @@ class BackendSlot {
   // other tools do that are idle in a transaction on purpose.
   void publish_declared(bool is_declared) { is_declared_.store(is_declared, std::memory_order_relaxed); }
 
+  // Publishes whether the transaction has exported a snapshot, on which others depend. Known only once an
+  // action was refused because of that.
+  void publish_exported(bool has_exported) { has_exported_.store(has_exported, std::memory_order_relaxed); }
+
   // Publishes whether a command runs that leaves an invalid object behind when it is cancelled, such as
   // CREATE INDEX CONCURRENTLY.
   void publish_debris(bool leaves_debris) { leaves_debris_.store(leaves_debris, std::memory_order_relaxed); }
+
+  // Publishes the session's connection, which stays the same until it ends.
+  void publish_socket(const ClientSocket& socket) {
+    socket_.write([&socket](ClientSocket* value) { *value = socket; });
+  }
 
   // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
@@ -107,6 +118,11 @@ class BackendSlot {
     return owner_.read(owner) && owner->session == session;
   }
 
+  // Copies the session's connection. Returns false if the slot does not belong to `session`.
+  bool read_socket(SessionId session, ClientSocket* socket) const {
+    return socket_.read(socket) && socket->session == session;
+  }
+
   LimitValues own_limits() const {
     LimitValues limits{};
     for (int i = 0; i < kLimitCount; i++) limits.value[i] = own_limits_[i].load(std::memory_order_relaxed);
@@ -122,6 +138,10 @@ class BackendSlot {
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
+  Declared declared() const {
+    if (has_exported_.load(std::memory_order_relaxed)) return Declared::kExportedSnapshot;
+    return is_declared() ? Declared::kNoTimeout : Declared::kNo;
+  }
   bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
   bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
 
@@ -144,8 +164,10 @@ class BackendSlot {
   std::atomic<std::optional<Impact>> own_action_min_impact_;
   static_assert(std::atomic<std::optional<Impact>>::is_always_lock_free, "processes share it");
   std::atomic<bool> is_declared_;
+  std::atomic<bool> has_exported_;
   std::atomic<bool> leaves_debris_;
   SeqLock<BackendOwner> owner_;
+  SeqLock<ClientSocket> socket_;
 };
 
 // Combines a status entry and the report of its backend, which must be of the same moment.

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/contention.hpp"
 #include "core/detection.hpp"
 #include "core/episode.hpp"
 #include "core/seqlock.hpp"
@@ -55,6 +56,7 @@ struct alignas(PG_CACHE_LINE_SIZE) SessionSlot {
   alignas(PG_CACHE_LINE_SIZE) SeqLock<SessionRecord> scanner;
   ActionSlot action;
   ManualRequest manual;
+  SeqLock<Contention> contention;  // of the open episode, by its id
 };
 
 // Counted since server start or pgleak.reset(). The event queue counts its own events.

@@ -29,6 +29,7 @@ CREATE TABLE pgleak.history (
     impact text,
     held jsonb,
     waiting jsonb,
+    client_gone boolean,
     last_action text,
     last_action_at timestamp with time zone,
     last_action_result text,
@@ -74,6 +75,7 @@ COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these 
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
 COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';

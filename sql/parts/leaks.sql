@@ -28,6 +28,8 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT impact text,
     OUT held jsonb,
     OUT waiting jsonb,
+    OUT declared text,
+    OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT action_held_by text,
@@ -73,6 +75,8 @@ SELECT
     l.impact,
     l.held,
     l.waiting,
+    l.declared,
+    l.client_gone,
     l.next_action,
     l.next_action_at,
     l.action_held_by,
@@ -89,6 +93,8 @@ COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.leaks.declared IS 'how the session says that it is idle on purpose, which keeps limits from acting: idle_in_transaction_session_timeout = 0, or exported snapshot';
+COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 
 -- The server has no function for the width of a character on screen; any multibyte character counts as two columns.

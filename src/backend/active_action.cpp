@@ -57,7 +57,6 @@ bool accepts_signal() {
     my_slot->action.reply(armed.nonce, Reply::kRefused);
     return false;
   }
-  note_peer();
   accepted_nonce = static_cast<sig_atomic_t>(armed.nonce);
   accepted_reason = request.reason;
   my_slot->action.reply(armed.nonce, Reply::kActing);

@@ -50,10 +50,6 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]);
 // Describes the connection of this backend to its client. Needs MyProcPort. Never ereports.
 void describe_my_socket(ClientSocket* socket);
 
-// Looks whether the client has closed its side of the connection, and publishes it. Safe in a signal handler;
-// changes errno.
-void note_peer();
-
 // True if an action that `spares_exported` must not touch the running transaction; publishes why. Safe in a
 // signal handler.
 bool spares(bool spares_exported);

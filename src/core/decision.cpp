@@ -118,7 +118,6 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
     decision.progress = episode.progress;
-    decision.progress.client_gone = snapshot.client_gone;
     record_result(&decision.progress, decision.action, result, snapshot.now);
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
@@ -142,7 +141,7 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   const SessionStatus& status = snapshot.status;
   const std::optional<Micros> idle = decision->ages.idle;
   progress.last_state = status.state;
-  progress.client_gone = snapshot.client_gone;
+  if (snapshot.client_gone) progress.client_gone = snapshot.client_gone;
   if (status.state == SessionState::kIdleInTransactionAborted && !status.xact_start.is_set())
     progress.aborted_since = status.state_start;
   if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;

@@ -74,7 +74,7 @@ struct SessionSnapshot {
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
-  std::optional<bool> client_gone;  // see ActionSlot::is_client_gone()
+  std::optional<bool> client_gone;  // nothing if it was not looked for, or the system does not say
   Reply reply;       // the session's reply to the last message of `action`, read after `status`
   SessionWait wait;  // seen after `reply`; not for every session without an open episode
   std::optional<ManualRequest> manual;

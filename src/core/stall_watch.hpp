@@ -1,9 +1,9 @@
 // Measures how long a session that waits for its client in the middle of something has made no progress: in
 // COPY FROM STDIN, in a pipeline without Sync, or while the client does not read what it is sent.
 //
-// A wait event carries no time, so nothing tells a stalled client from a slow one at any single moment. Evidence
-// of work between two moments does: a slow client still makes its backend run. The evidence is compared, never
-// interpreted.
+// A wait event carries no time, so nothing tells a stalled client from a slow one at any single moment.
+// Evidence of work between two moments does: a slow client still makes its backend run. The evidence is
+// compared, never interpreted.
 //
 // core/decision feeds it with what the scanner read. Lives in shared memory. Reads no clock, allocates
 // nothing, never ereports.

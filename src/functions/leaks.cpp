@@ -44,8 +44,9 @@ struct LiveLeak {
   SessionIdentity who;
   Ages ages;
   std::uint32_t wait_event;  // 0: it waits for nothing
-  Contention contention;     // leak_id 0: nothing is known
-  const char* statement;     // as in the status array
+  Declared declared;
+  Contention contention;  // leak_id 0: nothing is known
+  const char* statement;  // as in the status array
   int statement_length;
   const TrailEntry* trail;
   int trail_length;
@@ -107,6 +108,7 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
                            &leak->statement_length))
     return ReadResult::kMoved;
   BackendOwner owner;
+  leak->declared = slot.backend.declared();
   if (slot.backend.read_owner(episode.session, &owner)) leak->wait_event = wait_event_of(owner.proc_index);
   if (!slot.contention.read(&leak->contention)) return ReadResult::kMoved;
   if (leak->contention.leak_id != episode.leak_id) leak->contention = Contention{};
@@ -235,7 +237,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_time(episode.xact_start);
   row->add_text(to_string(leak.entry.state));
   row->add_text(wait_event_name(leak.wait_event));
-  row->add_time(is_idle_in_transaction(leak.entry.state) ? leak.entry.state_start : WallTime::none());
+  row->add_time(is_active(leak.entry.state) ? WallTime::none() : leak.entry.state_start);
   row->add_duration(leak.ages.idle);
   row->add_duration(leak.ages.transaction);
   row->add_text(to_string(episode.clock));
@@ -245,6 +247,11 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_impact(row, leak.record.impact);
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
+  row->add_text(to_string(leak.declared));
+  if (episode.progress.client_gone)
+    row->add_bool(*episode.progress.client_gone);
+  else
+    row->add_null();
   row->add_text(to_string(leak.record.next_action));
   row->add_time(leak.record.next_action_at);
   add_hold(row, leak.record.hold);

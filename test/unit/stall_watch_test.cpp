@@ -3,12 +3,17 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "samples.hpp"
 
 namespace pgleak {
 namespace {
 
+// It waits for its client to send.
 constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+// It waits for its client to read.
+constexpr ProgressEvidence kSending{10, false, 0, 5'000'000, true, 8192};
 
 // A session that waits for its client, and a scanner that looks at it from time to time.
 class StallWatchTest : public testing::Test {
@@ -47,22 +52,27 @@ TEST_F(StallWatchTest, TheAgeIsTheTimeBetweenTwoLooksThatSeeTheSame) {
 }
 
 TEST_F(StallWatchTest, AnyEvidenceThatChangesIsProgress) {
-  const ProgressEvidence changed[] = {
-      {11, false, 0, 5'000'000, std::nullopt}, {10, true, 0, 5'000'000, std::nullopt},
-      {10, false, 1, 5'000'000, std::nullopt}, {10, false, 0, 5'000'001, std::nullopt},
-      {10, false, 0, 5'000'000, 8192},
+  const std::pair<ProgressEvidence, ProgressEvidence> changes[] = {
+      {kEvidence, {11, false, 0, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, true, 0, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, false, 1, 5'000'000, false, std::nullopt}},
+      {kEvidence, {10, false, 0, 5'000'001, false, std::nullopt}},
+      {kEvidence, kSending},
+      {kSending, {10, false, 0, 5'000'000, true, 8191}},
+      {kSending, {10, false, 0, 5'000'001, true, 8192}},
   };
-  for (const ProgressEvidence& next : changed) {
+  for (const auto& [before, after] : changes) {
+    SCOPED_TRACE(&before - &changes[0].first);
     watch_ = StallWatch{};
-    evidence_ = kEvidence;
+    evidence_ = before;
     be_stuck(kMinute);
     pass(kSecond);
-    evidence_ = next;
+    evidence_ = after;
     look();
-    EXPECT_EQ(watch_.age(), 0_us) << &next - changed;
+    EXPECT_EQ(watch_.age(), 0_us);
     pass(kSecond);
     look();
-    EXPECT_EQ(watch_.age(), kSecond) << &next - changed;
+    EXPECT_EQ(watch_.age(), kSecond);
   }
 }
 
@@ -84,18 +94,31 @@ TEST_F(StallWatchTest, ASlowClientIsNeverStalled) {
 
 // --- what is not known ---
 
-TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidence) {
-  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, std::nullopt}).is_known());
-  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, std::nullopt}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, std::nullopt}).is_known());
-  // What is on its way to a client that reads nothing never changes, but so it is between two answers.
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, 8192}).is_known());
+TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidenceOfAClientThatSends) {
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt}).is_known());
+}
+
+// The process sleeps while a client reads slowly.
+TEST_F(StallWatchTest, OnlyTheQueueIsEvidenceOfAClientThatReads) {
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, true, 8192}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, 1, true, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, std::nullopt, true, 8192}).is_known());
 }
 
 TEST_F(StallWatchTest, WithoutEvidenceNobodyIsStalled) {
   evidence_.run_time.reset();
   be_stuck(kHour);
   EXPECT_EQ(watch_.age(), std::nullopt);
+}
+
+TEST_F(StallWatchTest, WhatIsNotKnownIsReadOnceASecondAllTheSame) {
+  evidence_.run_time.reset();
+  look();
+  EXPECT_FALSE(watch_.wants_evidence(time_.monotonic()));
+  pass(kSecond);
+  EXPECT_TRUE(watch_.wants_evidence(time_.monotonic()));
 }
 
 TEST_F(StallWatchTest, EvidenceThatIsLostEndsTheMeasurement) {
@@ -109,7 +132,7 @@ TEST_F(StallWatchTest, EvidenceThatIsLostEndsTheMeasurement) {
 }
 
 TEST_F(StallWatchTest, CountersAloneAreEnough) {
-  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, std::nullopt};
+  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, false, std::nullopt};
   be_stuck(kMinute);
   EXPECT_EQ(watch_.age(), kMinute);
   evidence_.counters++;
@@ -175,14 +198,14 @@ TEST_F(StallWatchTest, WhatTheSignalLeftIsComparedWithFromThenOn) {
 // A signal makes a process run, but sends no data and starts no statement.
 TEST_F(StallWatchTest, WhatNoSignalCanDoIsProgressAllTheSame) {
   const ProgressEvidence changed[] = {
-      {11, true, 3, 6'000'000, 10},
-      {10, false, 3, 6'000'000, 10},
-      {10, true, 4, 6'000'000, 10},
-      {10, true, 3, 6'000'000, 9},
+      {11, true, 3, 6'000'000, true, 10},
+      {10, false, 3, 6'000'000, true, 10},
+      {10, true, 4, 6'000'000, true, 10},
+      {10, true, 3, 6'000'000, true, 9},
   };
   for (const ProgressEvidence& next : changed) {
     watch_ = StallWatch{};
-    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, 10};
+    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 10};
     be_stuck(kMinute);
     watch_.disregard_next();
     evidence_ = next;

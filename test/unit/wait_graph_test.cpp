@@ -290,6 +290,23 @@ TEST(WaitGraphTest, TheNearerWayCounts) {
   EXPECT_EQ(graph.nth_behind(1).lock, 1) << "the wait through which it is near";
 }
 
+std::vector<int> roots_of(const WaitGraph& graph) {
+  std::vector<int> roots;
+  for (int node = graph.next_root(0); node >= 0; node = graph.next_root(node + 1)) roots.push_back(node);
+  return roots;
+}
+
+TEST(WaitGraphTest, ADeadlockHasNoRootUnlessOneIsBehindIt) {
+  Graph graph;
+  EXPECT_TRUE(roots_of(graph).empty());
+  graph.lock({{0, kAll}}, {{1, kAll}}).lock({{1, kAll}}, {{0, kAll}});
+  EXPECT_TRUE(roots_of(graph).empty());
+  graph.lock({{3, kAll}}, {{0, kAll}});
+  EXPECT_EQ(roots_of(graph), (std::vector<int>{3}));
+  graph.clear();
+  EXPECT_TRUE(roots_of(graph).empty());
+}
+
 TEST(WaitGraphTest, RootsAreListed) {
   Graph graph;
   graph.lock({{3, kShareRead}, {5, kShareRead}}, {{4, kAll}}).lock({{4, kAll}}, {{2, kAll}});
@@ -340,6 +357,20 @@ struct Edges {
       for (const Request& request : lock.queue)
         if (request.node == node) return true;
     return false;
+  }
+
+  // In ascending order.
+  std::vector<int> roots(int nodes) const {
+    std::vector<int> result;
+    for (int node = 0; node < nodes; node++) {
+      const bool holds = std::any_of(locks.begin(), locks.end(), [node](const Lock& lock) {
+        return std::any_of(lock.holders.begin(), lock.holders.end(),
+                           [node](const Request& holder) { return holder.node == node; });
+      });
+      if (holds && !waits(node)) result.push_back(node);
+      EXPECT_TRUE(holds || behind(node) == 0) << "nobody waits behind " << node;
+    }
+    return result;
   }
 
   int behind(int node) const {
@@ -411,6 +442,7 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
       })) << where();
       ASSERT_EQ(graph.waits(node), edges.waits(node)) << where();
     }
+    ASSERT_EQ(roots_of(graph), edges.roots(kNodes)) << "round " << round;
   }
 }
 

@@ -103,12 +103,13 @@ void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
-std::optional<std::int64_t> read_unread(TrackedSession session, SessionId id) {
+void read_queue(TrackedSession session, SessionId id, ProgressEvidence* evidence) {
   ClientSocket socket;
-  if (!session.backend().read_socket(id, &socket)) return std::nullopt;
+  if (!session.backend().read_socket(id, &socket)) return;
   const std::optional<SocketQueue> queue = read_socket_queue(socket);
-  if (!queue) return std::nullopt;
-  return queue->unread;
+  if (!queue) return;
+  evidence->unread = queue->unread;
+  evidence->transferred = queue->transferred;
 }
 
 // What shows whether a session that waits for its client makes progress. Costs a few system calls, so it is
@@ -123,7 +124,7 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
   evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
-  if (evidence.is_sending) evidence.unread = read_unread(session, status.id);
+  read_queue(session, status.id, &evidence);
   snapshot->evidence = evidence;
 }
 

@@ -3,13 +3,17 @@
 namespace pgleak {
 
 bool operator==(const ProgressEvidence& a, const ProgressEvidence& b) {
-  // Any signal wakes the process, and it may even find room to send more; that is no sign of life of a
-  // client.
+  // Where the bytes are counted the run time says nothing: any signal makes a process run.
+  return is_same_work(a, b) && (a.transferred || a.run_time == b.run_time);
+}
+
+bool is_same_work(const ProgressEvidence& a, const ProgressEvidence& b) {
+  // A process that is woken may find room to send more, which is not the client's work.
   if (a.transferred && b.transferred)
     return a.change_count == b.change_count && *a.transferred == *b.transferred;
   return a.change_count == b.change_count && a.reports_progress == b.reports_progress &&
-         a.counters == b.counters && a.run_time == b.run_time && a.is_sending == b.is_sending &&
-         a.unread == b.unread && a.transferred == b.transferred;
+         a.counters == b.counters && a.is_sending == b.is_sending && a.unread == b.unread &&
+         a.transferred == b.transferred;
 }
 
 void StallWatch::observe(const ProgressEvidence& evidence, MonotonicTime now) {
@@ -18,9 +22,8 @@ void StallWatch::observe(const ProgressEvidence& evidence, MonotonicTime now) {
     checked_at = now;
     return;
   }
-  ProgressEvidence seen = evidence;
-  if (disregards_next) seen.run_time = last.run_time;
-  if (!since.is_set() || seen != last) since = now;
+  const bool has_worked = disregards_next ? !is_same_work(evidence, last) : evidence != last;
+  if (!since.is_set() || has_worked) since = now;
   last = evidence;
   checked_at = now;
   disregards_next = false;

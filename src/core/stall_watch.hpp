@@ -37,6 +37,8 @@ struct ProgressEvidence {
 };
 
 bool operator==(const ProgressEvidence& a, const ProgressEvidence& b);
+// The same but for the run time, which a signal changes as well.
+bool is_same_work(const ProgressEvidence& a, const ProgressEvidence& b);
 inline bool operator!=(const ProgressEvidence& a, const ProgressEvidence& b) { return !(a == b); }
 
 // Zero-initialized: the session is not waiting for its client, or was not looked at yet.
@@ -55,6 +57,11 @@ struct StallWatch {
 
   // A signal of our own makes the session run, which is no sign of life of its client.
   void disregard_next() { disregards_next = true; }
+
+  // Time until the evidence may be read again.
+  Micros next_check_in(MonotonicTime now) const {
+    return wants_evidence(now) ? Micros{0} : kEvidenceInterval - (now - checked_at);
+  }
 
   // How long the session was seen to make no progress, up to the last check; nothing if not measuring.
   std::optional<Micros> age() const {

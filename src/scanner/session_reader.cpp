@@ -141,9 +141,10 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
   evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
-  const std::optional<SocketQueue> queue =
-      evidence.is_sending ? read_queue(session, status.id) : std::optional<SocketQueue>();
-  if (queue) evidence.unread = queue->unread;
+  if (const std::optional<SocketQueue> queue = read_queue(session, status.id)) {
+    evidence.unread = queue->unread;
+    evidence.transferred = queue->transferred;
+  }
   snapshot->evidence = evidence;
 }
 

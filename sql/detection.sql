@@ -171,6 +171,28 @@ SELECT role, clock, leak_after, limit_source FROM leak WHERE session IN ('user',
 -- pgleak.top: a terminal's width, one line for each.
 SELECT "role@database", application, state, statement FROM pgleak.top WHERE application IN ('user', 'superuser') ORDER BY 1;
 
+
+-- The blocking clock: a session that others wait for, even if it is idle outside of a transaction.
+CALL pg_temp.disconnect_all();
+CALL pg_temp.connect('holder');
+CALL pg_temp.connect('waiter');
+SELECT pg_temp.run('holder', 'SET pgleak.idle_leak_after = 0; SET pgleak.blocking_leak_after = ''50ms'';'
+    'SELECT pg_advisory_lock(4711)');
+SELECT dblink_send_query('waiter', 'SELECT pg_advisory_lock(4711)');
+CALL pg_temp.wait_for_leak('holder');
+SELECT state, clock, leak_after, limit_source, xact_start, transaction_age, idle_for >= leak_after AS is_idle, locks, blocked,
+    impact, next_action
+FROM leak;
+SELECT application, state, age, blocked, next, statement FROM pgleak.top WHERE application = 'holder';
+-- There is no transaction to cancel.
+SET client_min_messages = error;
+SELECT pgleak.cancel(pid) FROM leak;
+RESET client_min_messages;
+SELECT pgleak.terminate(pid) FROM leak;
+CALL pg_temp.wait_for_outcome('holder', 'terminated');
+SELECT state, clock, xact_start, transaction_age, blocked, impact, last_action, last_action_result, outcome
+FROM history WHERE session = 'holder';
+
 CALL pg_temp.disconnect_all();
 DROP ROLE regress_pgleak_superuser, regress_pgleak_user;
 DROP TABLE test_detection;

@@ -24,10 +24,16 @@ CALL pg_temp.connect('nameless', 'application_name=''''');
 SELECT pg_temp.run('first', '/*route=''/orders/4711''*/ BEGIN; SELECT 1'), pg_temp.run('nameless', 'BEGIN; SELECT 1'),
     pg_temp.run('second', 'BEGIN; SELECT 1 /*controller:orders,action:show*/');
 CALL pg_temp.wait_for_leak('first', 'second', 'nameless');
-SELECT database, role = current_user AS is_mine, application COLLATE "C" AS application, sessions,
+SELECT database, role = current_user AS is_mine, application COLLATE "C" AS application, clock, sessions,
     sessions_oldest_seconds BETWEEN 0.05 AND 600 AS is_age, blocked_sessions
 FROM pgleak.metrics_sessions ORDER BY 3;
 SELECT application COLLATE "C" AS application, route COLLATE "C" AS route, sessions FROM pgleak.metrics_routes ORDER BY 1, 2;
+
+-- A leak on another clock has a row of its own.
+SELECT pg_temp.run('first', 'COMMIT; SET pgleak.idle_leak_after = 0'),
+    pg_temp.run('first', 'SET pgleak.transaction_leak_after = ''1ms''; /*route=''/orders/4711''*/ BEGIN; SELECT 1');
+CALL pg_temp.wait_for('SELECT count(*) = 3 AND bool_or(clock = ''transaction'') FROM leak');
+SELECT application COLLATE "C" AS application, clock COLLATE "C" AS clock, sessions FROM pgleak.metrics_sessions ORDER BY 1, 2;
 
 -- Their pool is full of leaks; without a limit it is as large as it ever was.
 CALL pg_temp.wait_for($$

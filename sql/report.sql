@@ -28,7 +28,9 @@ INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, app
     idle_since, clock, detected_at, leak_after, limit_source, ended_at, outcome, idle_for, blocked_for, query, last_action,
     last_action_at, last_action_result)
 SELECT 1, i, i, 'shop', 'shop', 'application ' || i, now(), 'idle in transaction',
-    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz, 'idle', now(), '1 s', 'server',
+    CASE WHEN i % 3 = 0 THEN '-infinity' WHEN i % 3 = 1 THEN 'infinity' END::timestamptz,
+    (ARRAY['idle', 'transaction', 'blocking'])[1 + i % 3], CASE WHEN i % 5 = 0 THEN '4714-11-24 BC' ELSE now() END::timestamptz,
+    CASE WHEN i % 2 = 0 THEN interval '170000000 years' ELSE '-1 s' END, 'server',
     CASE WHEN i % 2 = 0 THEN 'infinity' ELSE now() END::timestamptz, CASE i % 4 WHEN 0 THEN '<vanished>' ELSE 'committed' END,
     CASE WHEN i % 2 = 0 THEN interval '100000 years' END, interval '-1 s', E'SELECT \x01\x1b[31m\x7f', 'cancel', now(), 'done'
 FROM generate_series(1, 30) AS i;
@@ -46,9 +48,10 @@ TRUNCATE pgleak.history;
 INSERT INTO pgleak.history (system_identifier, leak_id, pid, database, role, application_name, backend_start, state, clock,
     detected_at, leak_after, limit_source, ended_at, outcome)
 SELECT 1, i, i, 'shop', 'shop', name, now(), 'idle in transaction', 'idle', now() - interval '3 days', '1 s', 'server',
-    now() - ended, CASE WHEN ended IS NOT NULL THEN 'committed' END
+    now() - ended, CASE i WHEN 1 THEN 'committed' WHEN 2 THEN 'released' END
 FROM (VALUES (1, 'long ago', interval '2 days'), (2, 'just now', interval '1 minute'), (3, 'still open', NULL)) AS h (i, name, ended);
-SELECT r.period, r.html ~ '>long ago<' AS long_ago, r.html ~ '>just now<' AS just_now, r.html ~ '>still open<' AS still_open
+SELECT r.period, r.html ~ '>long ago<' AS long_ago, r.html ~ '>just now<' AS just_now, r.html ~ '>still open<' AS still_open,
+    r.html ~ ', released, detected ' AS released
 FROM (SELECT p AS period, pgleak.report(p::interval) AS html FROM unnest('{1 hour,3 days}'::text[]) AS p) AS r;
 -- It reads the history once, by the index on ended_at; a BitmapOr counts as two scans of it.
 SELECT pg_stat_force_next_flush();

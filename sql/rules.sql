@@ -30,6 +30,10 @@ FROM (VALUES
     ($$idle_leak_after = '5min', idle_terminate_after = '299s'$$),
     ($$transaction_leak_after = '2h', transaction_cancel_after = '1h'$$),
     ($$transaction_leak_after = '2h', transaction_terminate_after = '1h'$$),
+    ($$blocking_leak_after = '25d'$$),
+    ($$blocking_cancel_after = '-1s'$$),
+    ($$blocking_leak_after = '5s', blocking_cancel_after = '4s'$$),
+    ($$blocking_leak_after = '5s', blocking_terminate_after = '4s'$$),
     ($$min_impact = 'much'$$),
     ($$min_impact = 'BLOCKING'$$),
     ($$min_impact = ''$$),
@@ -55,6 +59,7 @@ FROM (VALUES
     ($$idle_leak_after = '24 days'$$),
     ($$idle_cancel_after = '1ms'$$),
     ($$idle_leak_after = '1h', transaction_cancel_after = '1min'$$),
+    ($$blocking_leak_after = '5s', blocking_cancel_after = '5s', blocking_terminate_after = '1min'$$),
     ($$application_name = E'shop\\\\'$$),
     ($$application_name = E'100\\%'$$),
     ($$client_addr = '10.1.2.3/8'$$),
@@ -139,10 +144,11 @@ SELECT pg_temp.matches('admin', $$application_name = 'renamed'$$);
 
 -- The first rule that matches decides alone: what it does not say the server says. The session's own value wins.
 TRUNCATE pgleak.rules RESTART IDENTITY;
-INSERT INTO pgleak.rules (priority, role, idle_leak_after, idle_cancel_after, transaction_leak_after) VALUES
-    (20, 'regress_pgleak_app', '3min', '4min', '5min'),
-    (10, 'regress_pgleak_group', '2min', NULL, '0'),
-    (30, NULL, '1min', '1min', '1min');
+INSERT INTO pgleak.rules (priority, role, idle_leak_after, idle_cancel_after, transaction_leak_after, blocking_leak_after,
+    blocking_terminate_after) VALUES
+    (20, 'regress_pgleak_app', '3min', '4min', '5min', '6min', '7min'),
+    (10, 'regress_pgleak_group', '2min', NULL, '0', '5s', '30s'),
+    (30, NULL, '1min', '1min', '1min', '1min', '1min');
 CALL pg_temp.wait_for($$SELECT pg_temp.deciding('shop-api') = 'rule 2'$$);
 SELECT l.* FROM session s, pgleak.limits_for(s.pid) l WHERE s.session = 'shop-api';
 ALTER ROLE regress_pgleak_app SET pgleak.idle_leak_after = '90s';

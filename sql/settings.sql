@@ -28,6 +28,7 @@ FROM (VALUES
     ($$SET pgleak.idle_leak_after = 'never'$$),
     ($$SET pgleak.idle_leak_after = '25d'$$),
     ($$SET pgleak.transaction_leak_after = ''$$),
+    ($$SET pgleak.blocking_leak_after = '25d'$$),
     ($$SET pgleak.idle_leek_after = '10s'$$),
     ($$SET pgleak.scan_interval = '2s'$$),
     ($$SET pgleak.retention = '1d'$$),

@@ -12,6 +12,7 @@ CREATE TABLE pgleak.history (
     backend_start timestamp with time zone NOT NULL,
     xact_start timestamp with time zone,
     state text NOT NULL,
+    wait_event text,
     idle_since timestamp with time zone,
     idle_for interval,
     transaction_age interval,
@@ -26,6 +27,9 @@ CREATE TABLE pgleak.history (
     blocked integer,
     blocked_for interval,
     impact text,
+    held jsonb,
+    waiting jsonb,
+    client_gone boolean,
     last_action text,
     last_action_at timestamp with time zone,
     last_action_result text,
@@ -52,12 +56,13 @@ COMMENT ON COLUMN pgleak.history.application_name IS 'application_name at detect
 COMMENT ON COLUMN pgleak.history.client_addr IS 'address of the client; NULL for a Unix socket';
 COMMENT ON COLUMN pgleak.history.client_port IS 'port of the client; -1 for a Unix socket';
 COMMENT ON COLUMN pgleak.history.backend_start IS 'when the session began';
-COMMENT ON COLUMN pgleak.history.xact_start IS 'when the transaction began';
+COMMENT ON COLUMN pgleak.history.xact_start IS 'when the transaction began; NULL for a session that held something outside of a transaction';
 COMMENT ON COLUMN pgleak.history.state IS 'state of the session at detection';
+COMMENT ON COLUMN pgleak.history.wait_event IS 'what the session waited for at detection: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.history.idle_since IS 'at detection: since when the session had been idle in its transaction';
-COMMENT ON COLUMN pgleak.history.idle_for IS 'longest time that the session was idle between two statements of the transaction';
-COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it';
-COMMENT ON COLUMN pgleak.history.clock IS 'the clock that passed its limit: idle or transaction';
+COMMENT ON COLUMN pgleak.history.idle_for IS 'longest time that the session waited for its client: idle, or in the middle of a command without progress';
+COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it; NULL outside of one';
+COMMENT ON COLUMN pgleak.history.clock IS 'the clock that passed its limit: idle, transaction or blocking';
 COMMENT ON COLUMN pgleak.history.detected_at IS 'when the leak was detected';
 COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
 COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), a rule of pgleak.rules, or by hand';
@@ -68,17 +73,20 @@ COMMENT ON COLUMN pgleak.history.locks IS 'highest number of locks held, not cou
 COMMENT ON COLUMN pgleak.history.blocked IS 'highest number of sessions that waited behind it at a time, directly or through others';
 COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these sessions waited';
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
+COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
-COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested, done, dry run, skipped, not possible safely, no effect, no effect: waits for its client, waits for a synchronous standby';
+COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested; done, once its effect was seen; done, still blocks N; dry run; skipped; not possible safely; no effect; no effect: waits for its client';
 COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, session, a rule of pgleak.rules, or by hand by a login role';
 COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
-COMMENT ON COLUMN pgleak.history.ended_at IS 'when the transaction or its session ended; NULL while the leak is open';
+COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
-COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, server stopped; NULL while open and not cancelled';
+COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction, and nobody has waited for 10 s), server stopped; NULL while open and not cancelled';
 COMMENT ON INDEX pgleak.history_ended_at_idx IS 'for pruning the oldest rows, finding open ones, and reading a period';
 REVOKE ALL ON pgleak.history FROM PUBLIC;
 GRANT SELECT ON pgleak.history TO pg_monitor;

@@ -11,6 +11,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT backend_start timestamp with time zone,
     OUT xact_start timestamp with time zone,
     OUT state text,
+    OUT wait_event text,
     OUT idle_since timestamp with time zone,
     OUT idle_for interval,
     OUT transaction_age interval,
@@ -25,9 +26,13 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT blocked integer,
     OUT blocked_for interval,
     OUT impact text,
+    OUT held jsonb,
+    OUT waiting jsonb,
+    OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT action_held_by text,
+    OUT declared boolean,
     OUT last_action text,
     OUT last_action_at timestamp with time zone,
     OUT last_action_result text,
@@ -53,6 +58,7 @@ SELECT
     l.backend_start,
     l.xact_start,
     l.state,
+    l.wait_event,
     l.idle_since,
     l.idle_for,
     l.transaction_age,
@@ -67,9 +73,13 @@ SELECT
     l.blocked,
     l.blocked_for,
     l.impact,
+    l.held,
+    l.waiting,
+    l.client_gone,
     l.next_action,
     l.next_action_at,
     l.action_held_by,
+    l.declared,
     l.last_action,
     l.last_action_at,
     l.last_action_result,
@@ -80,6 +90,11 @@ SELECT
     l.trail
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; other users'' sessions are masked as in pg_stat_activity';
+COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
+COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
+COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 
 -- The server has no function for the width of a character on screen; any multibyte character counts as two columns.
@@ -131,7 +146,7 @@ SELECT
     pgleak.fit_text(l.role || '@' || l.database, 16) AS "role@database",
     pgleak.fit_text(l.application_name, 14) AS application,
     CASE l.state
-        WHEN 'idle in transaction' THEN 'idle'
+        WHEN 'idle in transaction' THEN 'idle tx'
         WHEN 'idle in transaction (aborted)' THEN 'aborted'
         ELSE pg_catalog.left(l.state, 7)
     END AS state,
@@ -168,4 +183,4 @@ CREATE FUNCTION pgleak.terminate(pid integer)
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'pgleak_terminate_session'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session in a transaction, with a reason that its client can read';
+COMMENT ON FUNCTION pgleak.terminate(integer) IS 'ends the connection of a session, also one that is idle outside of a transaction, with a reason that its client can read';

@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION pgleak.metric_label(text) TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_sessions AS
 WITH leak AS (
-    SELECT l.database, l.role, pgleak.metric_label(l.application_name) AS application,
+    SELECT l.database, l.role, pgleak.metric_label(l.application_name) AS application, l.clock,
         GREATEST(l.idle_for, l.transaction_age) AS age, l.blocked
     FROM pgleak.leaks l
 ), common AS (
@@ -30,12 +30,13 @@ SELECT
     l.database,
     l.role,
     COALESCE(c.application, 'other') AS application,
+    COALESCE(l.clock, 'unknown') AS clock,
     pg_catalog.count(*) AS sessions,
     COALESCE(EXTRACT(epoch FROM pg_catalog.max(l.age)), 0)::double precision AS sessions_oldest_seconds,
     COALESCE(pg_catalog.sum(l.blocked), 0)::bigint AS blocked_sessions
 FROM leak l LEFT JOIN common c USING (application)
-GROUP BY l.database, l.role, COALESCE(c.application, 'other');
-COMMENT ON VIEW pgleak.metrics_sessions IS 'for Prometheus: open leaks by database, role and application; the 20 applications with the most, and other';
+GROUP BY l.database, l.role, COALESCE(c.application, 'other'), COALESCE(l.clock, 'unknown');
+COMMENT ON VIEW pgleak.metrics_sessions IS 'for Prometheus: open leaks by database, role, application and clock; the 20 applications with the most, and other';
 REVOKE ALL ON pgleak.metrics_sessions FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
 

@@ -54,7 +54,7 @@ COMMENT ON COLUMN pgleak.pools.database IS 'database of the sessions; NULL, like
 COMMENT ON COLUMN pgleak.pools.client_addr IS 'address of the client; NULL for a Unix socket';
 COMMENT ON COLUMN pgleak.pools.connections IS 'number of sessions';
 COMMENT ON COLUMN pgleak.pools.idle IS 'sessions outside of any transaction: free, as far as the server can see';
-COMMENT ON COLUMN pgleak.pools.leaked IS 'sessions with an open leak';
+COMMENT ON COLUMN pgleak.pools.leaked IS 'sessions with an open leak, without active ones that only keep others waiting or wait for a lock themselves';
 COMMENT ON COLUMN pgleak.pools.peak IS 'most connections seen at a time in the last 24 hours, or since the application restarted';
 COMMENT ON COLUMN pgleak.pools.capacity IS 'CONNECTION LIMIT of the role or the database if there is one, otherwise peak; for the server max_connections minus reserved connections';
 COMMENT ON COLUMN pgleak.pools.in_use_percent IS 'share of the capacity that is active or idle in a transaction, counting other pools under the same limit; for the server all connections count';

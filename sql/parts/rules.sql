@@ -110,5 +110,5 @@ CREATE FUNCTION pgleak.limits_for(
     OUT source text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_limits_for'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 6;
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 9;
 COMMENT ON FUNCTION pgleak.limits_for(integer) IS 'limits of a session and where each comes from: session, a rule of pgleak.rules, or server; 0 means disabled';

@@ -9,7 +9,7 @@ CREATE FUNCTION pgleak.read_stats(
     OUT cancels_failed bigint,
     OUT terminates bigint,
     OUT skipped bigint,
-    OUT actions_suspended_until timestamp with time zone,
+    OUT paused_until timestamp with time zone,
     OUT events_queued bigint,
     OUT events_written bigint,
     OUT events_dropped bigint,
@@ -33,7 +33,7 @@ SELECT
     s.cancels_failed,
     s.terminates,
     s.skipped,
-    s.actions_suspended_until,
+    s.paused_until,
     s.events_queued,
     s.events_written,
     s.events_dropped,
@@ -54,7 +54,7 @@ CREATE FUNCTION pgleak.read_outcomes(
     OUT episodes bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_outcomes'
-LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 6;
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 7;
 COMMENT ON FUNCTION pgleak.read_outcomes() IS 'episodes that ended since the server started or pgleak.reset(), by outcome; use the view pgleak.metrics_outcomes';
 REVOKE ALL ON FUNCTION pgleak.read_outcomes() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgleak.read_outcomes() TO pg_monitor;

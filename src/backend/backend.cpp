@@ -56,6 +56,10 @@ void take_slot() {
 
   const LimitValues own = own_limits();
   session_slot(index).backend.claim(owner, own, own_action_min_impact());
+  ClientSocket socket{};
+  socket.session = owner.session;
+  describe_my_socket(&socket);
+  session_slot(index).backend.publish_socket(socket);
   note_transaction_limits(own);
   my_slot = &session_slot(index);
   my_trail = trail_of(index);

@@ -56,7 +56,7 @@ const char* to_string(ActionResult result) {
 }
 
 Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& status, bool is_session_level) {
-  Plan plan{Action::kNone, Action::kNone, kForever};
+  Plan plan{Action::kNone, Action::kNone, kForever, kForever};
   for (int c = 0; c < kClockCount; c++) {
     const Clock clock = static_cast<Clock>(c);
     const std::optional<Micros> age = ages.of(clock);
@@ -68,10 +68,12 @@ Plan plan_action(const Ages& ages, const Limits& limits, const SessionStatus& st
       if (after == kNever) continue;
       if (*age >= after) {
         if (action > plan.due) plan.due = action;
-      } else if (after - *age < plan.next_in) {
-        plan.next = action;
-        plan.next_in = after - *age;
+        continue;
       }
+      plan.next_due_in = sooner(plan.next_due_in, ages.due_in(clock, *age, after));
+      if (after - *age >= plan.next_in) continue;
+      plan.next = action;
+      plan.next_in = after - *age;
     }
   }
   return plan;

@@ -24,7 +24,7 @@ ActionHold hold_of_rate_limit(const Budgets& budgets, Now now) {
                     now.wall + (budgets.rate.closed_until - now.monotonic)};
 }
 
-// What keeps limits from acting on the session, the most lasting reason first.
+// Returns what keeps limits from acting on the session, the most lasting reason first.
 ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
                      Decision* decision) {
   ActionHold hold{};
@@ -119,7 +119,7 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
   const ActionHold hold = has_plan ? find_hold(snapshot, inputs, budgets, decision) : ActionHold{};
   show_plan(plan, hold, snapshot.now, decision);
   decision->spares_exported = !inputs.act_on_declared;
-  decision->next_due_in = sooner(decision->next_due_in, plan.next_in);
+  decision->next_due_in = sooner(decision->next_due_in, plan.next_due_in);
   if (plan.due == Action::kNone) return;
   // What holds an action off may change by itself; the next regular scan checks that.
   if (hold.reason != HoldReason::kNone && hold.reason != HoldReason::kDryRun) return;
@@ -134,8 +134,8 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
         budgets->rate.ask(inputs.max_actions_per_minute, snapshot.now.monotonic);
     decision->warns_about_rate = answer == RateLimiter::Answer::kNoAndSayIt;
     if (answer != RateLimiter::Answer::kYes) {
-      show_plan(Plan{Action::kNone, Action::kNone, kForever}, hold_of_rate_limit(*budgets, snapshot.now),
-                snapshot.now, decision);
+      show_plan(Plan{Action::kNone, Action::kNone, kForever, kForever},
+                hold_of_rate_limit(*budgets, snapshot.now), snapshot.now, decision);
       decision->next_action = Action::kNone;
       return;
     }
@@ -151,7 +151,9 @@ void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decisi
   }
   // A session-level episode outlives transactions; the request is about what the session is in now.
   const XactSeq xact_seq = episode.is_session_level ? current_seq(snapshot.status) : episode.xact_seq;
-  if (request.session != episode.session || request.xact_seq != xact_seq) {
+  // Outside of a transaction, there is nothing to cancel.
+  const bool is_possible = request.action == Action::kTerminate || current_block(snapshot.status).exists;
+  if (request.session != episode.session || request.xact_seq != xact_seq || !is_possible) {
     decision->manual_answer = ActionResult::kSkipped;
     return;
   }

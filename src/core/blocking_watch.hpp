@@ -16,6 +16,10 @@ namespace pgleak {
 // each attempt is over within milliseconds, and the next one follows after a pause.
 inline constexpr Micros kBlockingGap = 10 * kSecond;
 
+// How often the scanner looks for waiters where they are to be expected. It sees even those with a
+// lock_timeout of 50 ms.
+inline constexpr Micros kWaiterLookInterval = 40 * kMillisecond;
+
 // Zero-initialized: nobody has waited yet. A transaction releases its locks when it ends, so the next one of
 // the same session starts from zero. Only what the session holds outside of a transaction, such as a
 // session-level advisory lock, survives that.
@@ -31,10 +35,11 @@ struct BlockingWatch {
   // The session no longer holds what others waited for, or nobody has waited for a while.
   bool is_over(const TransactionBlock& block, MonotonicTime now) const;
 
-  // How long the session has kept others waiting; nothing if it does not.
+  // How long the session has kept others waiting, up to the last of them; nothing if it does not. The time
+  // since then counts only if somebody comes again: one who waited for a moment makes no leak.
   std::optional<Micros> age(const TransactionBlock& block, MonotonicTime now) const {
     if (is_over(block, now)) return std::nullopt;
-    return now - since;
+    return last_seen - since;
   }
 };
 

@@ -91,6 +91,10 @@ Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
+// True if an action under way comes too late. A session that others no longer wait behind is still the
+// session that was judged.
+bool has_ended(Outcome outcome) { return outcome != Outcome::kNone && outcome != Outcome::kReleased; }
+
 void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* budgets, Decision* decision) {
   decision->step = Decision::ActionStep::kNone;
   if (!budgets->records.allows(snapshot.slot)) return;
@@ -102,11 +106,16 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
+  // An action may take longer than waiters may pause.
+  decision.clocks = snapshot.clocks;
+  if (snapshot.is_present)
+    observe_waiters(&*decision.clocks, snapshot.status, current_block(snapshot.status),
+                    snapshot.blocks_others, snapshot.now.monotonic);
   ActionResult result = check_action(snapshot, &decision.step);
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.
   if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
-      judge(snapshot, episode) != Outcome::kNone) {
+      has_ended(judge(snapshot, episode))) {
     decision.step = Decision::ActionStep::kNone;
     if (snapshot.watched_end != TransactionEnd::kDisconnected) result = ActionResult::kSkipped;
   }
@@ -114,12 +123,10 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
     decision.progress = episode.progress;
-    decision.progress.client_gone = snapshot.client_gone;
     record_result(&decision.progress, decision.action, result, snapshot.now);
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
       decision.progress.terminate_sent = true;
-    decision.clocks = snapshot.clocks;
     decision.clocks->stall.disregard_next();
     decision.decide_again = true;
     return decision;
@@ -129,8 +136,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
-  if (outcome != Outcome::kNone && outcome != Outcome::kReleased)
-    close_episode(snapshot, outcome, budgets, &decision);
+  if (has_ended(outcome)) close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
 
@@ -139,7 +145,7 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   const SessionStatus& status = snapshot.status;
   const std::optional<Micros> idle = decision->ages.idle;
   progress.last_state = status.state;
-  progress.client_gone = snapshot.client_gone;
+  if (snapshot.client_gone) progress.client_gone = snapshot.client_gone;
   if (status.state == SessionState::kIdleInTransactionAborted && !status.xact_start.is_set())
     progress.aborted_since = status.state_start;
   if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;
@@ -147,8 +153,9 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   // A rollback does not free session-level locks.
   ActionState& action = progress.action;
   const bool is_cancelled = action.last == Action::kCancel && action.result == ActionResult::kDone;
-  decision->has_left_locks = is_cancelled && decision->impact.blocked > 0 && action.still_blocks == 0;
   action.still_blocks = is_cancelled ? decision->impact.blocked : 0;
+  decision->has_left_locks = action.still_blocks > 0 && !action.has_logged_blocks;
+  action.has_logged_blocks |= decision->has_left_locks;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }

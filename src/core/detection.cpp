@@ -10,13 +10,33 @@ void reset_for(SessionId id, SessionClocks* clocks) {
   clocks->id = id;
 }
 
+void read_stall(const StallWatch& stall, MonotonicTime now, Ages* ages) {
+  ages->idle = stall.age();
+  if (ages->idle) ages->idle_check = LastCheck{now - stall.checked_at, stall.next_check_in(now)};
+}
+
+// A session is free to be idle until others wait behind it.
+void read_idle_holder(Micros idle, Ages* ages) {
+  ages->idle = sooner(idle, *ages->blocking);
+  if (*ages->blocking < idle) ages->idle_check = ages->blocking_check;
+}
+
 }  // namespace
+
+void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, MonotonicTime now) {
+  reset_for(status.id, clocks);
+  // A session that shows neither a transaction nor that it is idle is between the two: what others wait for
+  // belongs to a transaction that is just ending.
+  const bool shows_holder = block.exists || status.state == SessionState::kIdle;
+  if (blocks_others && (shows_holder || !*blocks_others))
+    clocks->blocking.observe(*blocks_others, block, now);
+}
 
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
                      std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now) {
-  reset_for(status.id, clocks);
-  if (blocks_others) clocks->blocking.observe(*blocks_others, block, now);
+  observe_waiters(clocks, status, block, blocks_others, now);
   const bool may_stall = block.exists && waits_for_client && !is_idle_in_transaction(status.state);
   if (!may_stall)
     clocks->stall.stop();
@@ -29,12 +49,14 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
   Ages ages;
   reset_for(status.id, clocks);
   ages.blocking = clocks->blocking.age(block, now.monotonic);
+  if (ages.blocking)
+    ages.blocking_check = LastCheck{now.monotonic - clocks->blocking.last_seen, kWaiterLookInterval};
   if (is_idle_in_transaction(status.state))
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   else if (block.exists)
-    ages.idle = clocks->stall.age();
+    read_stall(clocks->stall, now.monotonic, &ages);
   else if (status.state == SessionState::kIdle && ages.blocking)
-    ages.idle = sooner(clocks->idle.observe(status.state_start, now, MonotonicTime::none()), *ages.blocking);
+    read_idle_holder(clocks->idle.observe(status.state_start, now, MonotonicTime::none()), &ages);
   // The transactions of one message, one CALL or one VACUUM all show the start of the statement. So each has
   // a clock of its own, bounded by the scan that still saw the previous one.
   if (block.exists && block.xact_seq > clocks->xact_seq) {
@@ -61,7 +83,7 @@ Detection detect_leak(const Ages& ages, const Limits& limits) {
       const Micros after = limits.after(clock, kind);
       if (after == kNever) continue;
       if (*age < after) {
-        if (after - *age < found.next_due_in) found.next_due_in = after - *age;
+        found.next_due_in = sooner(found.next_due_in, ages.due_in(clock, *age, after));
       } else if (kind == LimitKind::kLeak && !found.is_leak) {
         found.is_leak = true;
         found.clock = clock;

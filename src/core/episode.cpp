@@ -76,7 +76,7 @@ Outcome judge_open(const Episode& episode, const BackendTrace& trace, Transactio
   switch (outcome) {
     case Outcome::kDisconnected:
       if (episode.progress.terminate_sent) return Outcome::kTerminated;
-      return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
+      return outcome_so_far(episode) == Outcome::kCancelled ? Outcome::kCancelled : outcome;
     case Outcome::kRolledBack:
       return episode.progress.is_cancelled ? Outcome::kCancelled : outcome;
     default:
@@ -89,6 +89,8 @@ void record_result(EpisodeProgress* progress, Action action, ActionResult result
   if (state.last != action) state.failures = 0;
   state.last = action;
   state.result = result;
+  state.still_blocks = 0;  // of a cancel before it
+  state.has_logged_blocks = false;
   state.at = now.wall;
   if (has_failed(result) && state.failures < UINT8_MAX) state.failures++;
   const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;

@@ -41,7 +41,7 @@ struct EpisodeProgress {
   ImpactSample worst;                     // the worst impact so far
   ActionState action;                     // the last action and its result
   bool is_cancelled;  // rolled back in place and left in its aborted block, or its query was cancelled
-  std::optional<bool> client_gone;  // as the backend saw it when pgleak woke it; nothing: it was not woken
+  std::optional<bool> client_gone;  // as last seen; nothing: the system does not say
   bool terminate_sent;              // terminate was sent, but the backend may still be there
 };
 
@@ -62,13 +62,15 @@ struct Episode {
   LimitSource limit_source;
   std::int32_t rule_id;  // if limit_source is kRule
   SessionState state;
+  std::uint32_t wait_event;  // as the server numbers it; 0: it waited for nothing
 
   EpisodeProgress progress;
 };
 
-// The outcome to show while the episode is open.
+// The outcome to show while the episode is open. A cancel by hand of what the session runs now frees nothing
+// that it holds outside of transactions.
 inline Outcome outcome_so_far(const Episode& episode) {
-  return episode.progress.is_cancelled ? Outcome::kCancelled : Outcome::kNone;
+  return episode.progress.is_cancelled && !episode.is_session_level ? Outcome::kCancelled : Outcome::kNone;
 }
 
 // How and when an episode ended.

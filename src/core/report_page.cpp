@@ -67,7 +67,7 @@ void write_tiles(HtmlWriter* html, const ReportTotals& totals) {
   html->markup(totals.episodes == 1 ? "leak in " : "leaks in ").count(totals.applications);
   html->markup(totals.applications == 1 ? " application</span></div>" : " applications</span></div>");
   write_number_tile(html, totals.open, "still open");
-  write_duration_tile(html, totals.longest_idle, Micros{0}, "longest idle in a transaction");
+  write_duration_tile(html, totals.longest_idle, Micros{0}, "longest idle");
   write_number_tile(html, totals.blocked, "most blocked by one leak");
   write_duration_tile(html, totals.blocked_for, Micros{1}, "others waited for leaks");
   write_number_tile(html, totals.stopped, "stopped by pgleak");

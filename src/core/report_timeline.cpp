@@ -15,12 +15,12 @@ constexpr std::int64_t kRowHeight = 120;
 constexpr std::int64_t kMargin = 20;
 constexpr std::int64_t kCrowdHeight = 600;
 
-constexpr const char* kKindNames[kBarKindCount] = {"open",       "committed",      "rolled back",
-                                                   "prepared",   "disconnected",   "cancelled",
-                                                   "terminated", "server stopped", "other"};
-constexpr const char* kKindClasses[kBarKindCount] = {"open",       "committed",      "rolled-back",
-                                                     "prepared",   "disconnected",   "cancelled",
-                                                     "terminated", "server-stopped", "other"};
+constexpr const char* kKindNames[kBarKindCount] = {"open",           "committed", "rolled back", "prepared",
+                                                   "disconnected",   "cancelled", "terminated",  "released",
+                                                   "server stopped", "other"};
+constexpr const char* kKindClasses[kBarKindCount] = {"open",           "committed", "rolled-back", "prepared",
+                                                     "disconnected",   "cancelled", "terminated",  "released",
+                                                     "server-stopped", "other"};
 
 struct Ticks {
   int count;

@@ -26,10 +26,11 @@ enum class BarKind : std::uint8_t {
   kDisconnected,
   kCancelled,
   kTerminated,
+  kReleased,
   kServerStopped,
   kOther,
 };
-inline constexpr int kBarKindCount = 9;
+inline constexpr int kBarKindCount = 10;
 
 const char* to_string(BarKind kind);
 

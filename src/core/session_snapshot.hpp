@@ -1,5 +1,5 @@
-// What is read of one session in one scan, and what is the same for all sessions of that scan: the input of
-// core/decision.
+// The input of core/decision: the facts about one session, read in one scan, and those that all sessions of
+// that scan share.
 //
 // scanner/session_reader fills it. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_SESSION_SNAPSHOT_HPP
@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/action.hpp"
+#include "core/contention.hpp"
 #include "core/detection.hpp"
 #include "core/episode.hpp"
 #include "core/handshake.hpp"
@@ -44,8 +45,9 @@ struct LimitFacts {
 // Who the session is and what it ran last, for the episode that opens.
 struct SessionDetails {
   SessionIdentity who;
-  std::int32_t proc_index;  // position of its process in ProcGlobal->allProcs
-  const char* statement;    // in the scanner's buffer, valid until the next session is read
+  std::int32_t proc_index;   // position of its process in ProcGlobal->allProcs
+  std::uint32_t wait_event;  // what it waits for, as the server numbers it; 0: nothing
+  const char* statement;     // in the scanner's buffer, valid until the next session is read
 };
 
 // Everything about one session that a decision may need, read once at one moment of a scan. `held` and
@@ -72,13 +74,14 @@ struct SessionSnapshot {
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
-  std::optional<bool> client_gone;  // see ActionSlot::is_client_gone()
+  std::optional<bool> client_gone;  // nothing if it was not looked for, or the system does not say
   Reply reply;       // the session's reply to the last message of `action`, read after `status`
   SessionWait wait;  // seen after `reply`; not for every session without an open episode
   std::optional<ManualRequest> manual;
 
   std::optional<HeldResources> held;
   std::optional<SessionDetails> details;
+  const ContentionReading* contention;  // in the reader's buffer; nullptr if what is known is recent enough
 };
 
 // What is the same for all sessions of one scan.

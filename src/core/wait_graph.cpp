@@ -28,14 +28,14 @@ void WaitGraph::attach(void* memory, int node_count) {
   node_count_ = node_count;
   wait_count_ = 0;
   hold_count_ = 0;
-  for (int i = 0; i < node_count; i++) nodes_[i] = Node{kNone, kNone, 0};
+  for (int i = 0; i < node_count; i++) nodes_[i] = kNewNode;
   clear();
 }
 
 // Resets only what was used, which is cheaper than all nodes when few wait.
 void WaitGraph::clear() {
-  for (int i = 0; i < wait_count_; i++) nodes_[waits_[i].node] = Node{kNone, kNone, 0};
-  for (int i = 0; i < hold_count_; i++) nodes_[holds_[i].node] = Node{kNone, kNone, 0};
+  for (int i = 0; i < wait_count_; i++) nodes_[waits_[i].node] = kNewNode;
+  for (int i = 0; i < hold_count_; i++) nodes_[holds_[i].node] = kNewNode;
   wait_count_ = 0;
   hold_count_ = 0;
   lock_count_ = 0;
@@ -45,14 +45,15 @@ void WaitGraph::clear() {
   is_complete_ = true;
 }
 
-void WaitGraph::begin_lock() {
+int WaitGraph::begin_lock() {
   current_lock_ = kNone;
   if (lock_count_ == node_count_) {
     is_complete_ = false;
-    return;
+    return kNone;
   }
   current_lock_ = lock_count_++;
   locks_[current_lock_] = Lock{wait_count_, wait_count_, hold_count_, hold_count_, 0, {}};
+  return current_lock_;
 }
 
 void WaitGraph::add_waiter(int node, int mode, LockModes conflicting, WallTime since) {
@@ -77,15 +78,17 @@ void WaitGraph::add_holder(int node, LockModes modes) {
   locks_[current_lock_].end_hold = hold_count_;
 }
 
-void WaitGraph::see(std::int32_t node) {
+void WaitGraph::see(std::int32_t node, std::int32_t through, std::int32_t depth) {
   if (nodes_[node].seen_by == question_) return;
   nodes_[node].seen_by = question_;
+  nodes_[node].seen_through = through;
+  nodes_[node].depth = depth;
   found_[found_count_++] = node;
 }
 
 // Visits everyone in the queue of a lock, from wait `from` on, whose request conflicts with one of `modes`.
 // What was searched for a mode is not searched for it again, whichever session holds or requests it.
-void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes modes) {
+void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes modes, std::int32_t depth) {
   Lock& lock = locks_[lock_number];
   if (lock.seen_by != question_) {
     lock.seen_by = question_;
@@ -94,7 +97,7 @@ void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes mod
   for (int mode = 0; mode < kLockModes; mode++) {
     if ((modes >> mode & 1) == 0) continue;
     for (std::int32_t i = from; i < lock.swept_from[mode]; i++)
-      if (waits_[i].conflicting >> mode & 1) see(waits_[i].node);
+      if (waits_[i].conflicting >> mode & 1) see(waits_[i].node, i, depth);
     if (from < lock.swept_from[mode]) lock.swept_from[mode] = from;
   }
 }
@@ -105,14 +108,15 @@ Blocked WaitGraph::blocked_behind(int node) {
 
   question_++;
   found_count_ = 0;
-  see(node);
+  see(node, kNone, 0);
   for (int i = 0; i < found_count_; i++) {
     const Node& found = nodes_[found_[i]];
+    const std::int32_t depth = found.depth + 1;
     for (std::int32_t h = found.first_hold; h != kNone; h = holds_[h].next_of_node)
-      sweep(holds_[h].lock, locks_[holds_[h].lock].first_wait, holds_[h].modes);
+      sweep(holds_[h].lock, locks_[holds_[h].lock].first_wait, holds_[h].modes, depth);
     for (std::int32_t w = found.first_wait; w != kNone; w = waits_[w].next_of_node) {
       const Wait& wait = waits_[w];
-      sweep(wait.lock, w + 1, LockModes{1} << wait.mode);
+      sweep(wait.lock, w + 1, LockModes{1} << wait.mode, depth);
       if (wait.since.is_set() && (!blocked.since.is_set() || wait.since < blocked.since))
         blocked.since = wait.since;
     }
@@ -121,33 +125,45 @@ Blocked WaitGraph::blocked_behind(int node) {
   return blocked;
 }
 
-int WaitGraph::list_roots(int* roots) {
-  int count = 0;
-  question_++;
-  for (int i = 0; i < hold_count_; i++) {
-    const std::int32_t node = holds_[i].node;
-    if (nodes_[node].first_wait != kNone || nodes_[node].seen_by == question_) continue;
-    nodes_[node].seen_by = question_;
-    roots[count++] = node;
-  }
-  return count;
+Behind WaitGraph::describe(std::int32_t wait_number, std::int32_t depth) const {
+  const Wait& wait = waits_[wait_number];
+  return Behind{wait.node, depth, wait.lock, wait.mode, wait.since};
+}
+
+Behind WaitGraph::nth_behind(int i) const {
+  PGLEAK_ASSERT(i >= 0 && i + 1 < found_count_);
+  const Node& node = nodes_[found_[i + 1]];
+  return describe(node.seen_through, node.depth);
+}
+
+int WaitGraph::next_root(int from) const {
+  for (int i = from; i < node_count_; i++)
+    if (nodes_[i].first_hold != kNone && nodes_[i].first_wait == kNone) return i;
+  return kNone;
+}
+
+Behind WaitGraph::wait_of(int node) const {
+  PGLEAK_ASSERT(waits(node));
+  return describe(nodes_[node].first_wait, 0);
 }
 
 // Breadth first, so that the nearest root is found.
 int WaitGraph::root_of(int node) {
   question_++;
   found_count_ = 0;
-  see(node);
+  see(node, kNone, 0);
   for (int i = 0; i < found_count_; i++) {
+    const std::int32_t depth = nodes_[found_[i]].depth + 1;
     const std::int32_t first_wait = nodes_[found_[i]].first_wait;
     if (first_wait == kNone && i > 0) return found_[i];
     for (std::int32_t w = first_wait; w != kNone; w = waits_[w].next_of_node) {
       const Wait& wait = waits_[w];
       const Lock& lock = locks_[wait.lock];
       for (std::int32_t h = lock.first_hold; h < lock.end_hold; h++)
-        if (holds_[h].node != found_[i] && (holds_[h].modes & wait.conflicting) != 0) see(holds_[h].node);
+        if (holds_[h].node != found_[i] && (holds_[h].modes & wait.conflicting) != 0)
+          see(holds_[h].node, w, depth);
       for (std::int32_t ahead = lock.first_wait; ahead < w; ahead++)
-        if (wait.conflicting >> waits_[ahead].mode & 1) see(waits_[ahead].node);
+        if (wait.conflicting >> waits_[ahead].mode & 1) see(waits_[ahead].node, w, depth);
     }
   }
   return kNone;

@@ -21,6 +21,15 @@ struct Blocked {
   WallTime since;         // start of the longest of these waits; none: no wait, or not known yet
 };
 
+// One session that waits, and the wait through which it is behind a root.
+struct Behind {
+  std::int32_t node;
+  std::int32_t depth;  // 1: waits for the root itself; 0: no root was asked for
+  std::int32_t lock;   // as begin_lock() has numbered it
+  std::int32_t mode;
+  WallTime since;  // none: not known yet
+};
+
 // A session waits for those who hold the lock in a mode that conflicts with its request (hard edges), and for
 // those ahead of it in the queue whose request conflicts (soft edges). A node is a session: the processes of
 // a parallel query share one, so that they do not block each other and count once. A prepared transaction is
@@ -39,7 +48,8 @@ class WaitGraph {
 
   // --- building: one contended lock after the other ---
 
-  void begin_lock();
+  // Returns the number of the lock, counted from 0; -1 if it does not fit.
+  int begin_lock();
 
   // Appends a waiter to the queue of the current lock; `since` none: not known yet.
   void add_waiter(int node, int mode, LockModes conflicting, WallTime since);
@@ -56,9 +66,18 @@ class WaitGraph {
   // root of the chain, each for all that wait behind it.
   Blocked blocked_behind(int node);
 
-  // Writes the nodes that keep others waiting and wait for nobody to `roots`, which has room for all nodes.
-  // Returns their number.
-  int list_roots(int* roots);
+  // The sessions that the last blocked_behind() has counted, those nearest to the root first;
+  // 0 <= i < Blocked::sessions. Of sessions that are equally near, those ahead in a queue come first.
+  Behind nth_behind(int i) const;
+
+  // The first node at or after `from` that holds a contended lock and waits for nobody; -1 if there is none.
+  // blocked_behind() tells whether it keeps anybody waiting.
+  int next_root(int from) const;
+
+  bool waits(int node) const { return nodes_[node].first_wait != kNone; }
+
+  // A wait of a node that waits.
+  Behind wait_of(int node) const;
 
   // The node at the end of a chain that starts at `node`, which waits: it keeps others waiting and waits for
   // nobody. The nearest one if there are several; -1 if `node` does not wait, or in a deadlock.
@@ -70,8 +89,11 @@ class WaitGraph {
   struct Node {
     std::int32_t first_wait;
     std::int32_t first_hold;
-    std::uint32_t seen_by;  // the last query that visited this node
+    std::uint32_t seen_by;      // the last query that visited this node
+    std::int32_t seen_through;  // the wait through which it did; kNone: it began here
+    std::int32_t depth;         // number of waits from where it began
   };
+  static constexpr Node kNewNode{kNone, kNone, 0, kNone, 0};
   struct Wait {
     WallTime since;
     std::int32_t node;
@@ -97,8 +119,9 @@ class WaitGraph {
 
   static int hold_capacity(int node_count);
 
-  void see(std::int32_t node);
-  void sweep(std::int32_t lock_number, std::int32_t from, LockModes modes);
+  void see(std::int32_t node, std::int32_t through, std::int32_t depth);
+  void sweep(std::int32_t lock_number, std::int32_t from, LockModes modes, std::int32_t depth);
+  Behind describe(std::int32_t wait, std::int32_t depth) const;
 
   Node* nodes_;
   Wait* waits_;

@@ -27,15 +27,17 @@ namespace {
 // Rows of the period that are fetched at a time, for the timeline.
 constexpr long kBatchSize = 1000;
 
-// What the other queries call the rows of the period.
-constexpr char kPeriod[] = "period";
+constexpr char kPeriod[] = "period";  // what the other queries call the rows of the period
 
-// Open episodes belong to every period.
+// Open episodes belong to every period. An episode begins when its clock began to run. The bounds are for
+// rows that no recorder wrote.
 constexpr char kReadPeriod[] = R"(
 SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role, h.application_name,
     left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(h.query, 200) AS query,
-    COALESCE(h.idle_since, h.xact_start, h.detected_at) AS began, h.detected_at, h.ended_at, h.outcome,
-    h.idle_for, h.blocked::bigint, h.blocked_for,
+    COALESCE(CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
+        THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
+        LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
+    h.ended_at, h.outcome, h.idle_for, h.blocked::bigint, h.blocked_for,
     concat_ws(': ', h.last_action, h.last_action_result) AS action,
     CASE WHEN h.last_action IS NOT NULL AND h.last_action_at >= $1 THEN h.last_action_at END AS acted_at
 FROM pgleak.history h WHERE h.ended_at >= $1 OR h.ended_at IS NULL)";

@@ -144,7 +144,8 @@ bool read_progress(int index, SessionId session, ProgressEvidence* evidence) {
     evidence->reports_progress = entry->st_progress_command != PROGRESS_COMMAND_INVALID;
     evidence->counters = 0;
     for (int i = 0; i < PGSTAT_NUM_PROGRESS_PARAM; i++)
-      evidence->counters = (evidence->counters ^ static_cast<std::uint64_t>(entry->st_progress_param[i])) * kFactor;
+      evidence->counters =
+          (evidence->counters ^ static_cast<std::uint64_t>(entry->st_progress_param[i])) * kFactor;
   });
   return is_whole && seen == session;
 }
@@ -154,6 +155,7 @@ StatusRead read_status(int index, StatusEntry* result) {
     result->id.pid = entry->st_procpid;
     result->id.backend_start = from_timestamp(entry->st_proc_start_timestamp);
     result->is_client_backend = entry->st_backendType == B_BACKEND;
+    result->backend_type = entry->st_backendType;
     result->state = session_state(entry->st_state);
     result->xact_start = from_timestamp(entry->st_xact_start_timestamp);
     result->state_start = from_timestamp(entry->st_state_start_timestamp);
@@ -164,6 +166,14 @@ StatusRead read_status(int index, StatusEntry* result) {
   });
   if (!is_whole) return StatusRead::kBusy;
   return result->id.pid > 0 ? StatusRead::kDone : StatusRead::kUnused;
+}
+
+std::optional<int> find_status(int proc_index, int pid) {
+  const int index = compat::status_index_of(&ProcGlobal->allProcs[proc_index]);
+  if (index >= 0 && entry_at(index)->st_procpid == pid) return index;
+  for (int i = compat::status_slot_count(); i < compat::status_entry_count(); i++)
+    if (entry_at(i)->st_procpid == pid) return i;
+  return std::nullopt;
 }
 
 bool read_status_strings(int index, SessionId session, SessionIdentity* who, char* statement,

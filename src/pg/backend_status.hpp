@@ -7,6 +7,7 @@
 #define PGLEAK_PG_BACKEND_STATUS_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/episode.hpp"
 #include "core/session.hpp"
@@ -38,7 +39,8 @@ std::uint32_t status_version(int index);
 // The fields of an entry that pgleak needs.
 struct StatusEntry {
   SessionId id;
-  bool is_client_backend;  // excludes walsenders, autovacuum and parallel workers
+  bool is_client_backend;     // excludes walsenders, autovacuum and parallel workers
+  std::int32_t backend_type;  // the server's BackendType
   SessionState state;
   WallTime xact_start;
   WallTime state_start;
@@ -60,6 +62,10 @@ bool read_progress(int index, SessionId session, ProgressEvidence* evidence);
 
 // Copies a consistent state of entry `index`.
 StatusRead read_status(int index, StatusEntry* entry);
+
+// Returns the index of the entry of process `pid`, whose PGPROC is at `proc_index` in ProcGlobal->allProcs,
+// or nothing if it has none. Finds processes of every kind, also those behind the entries of backends.
+std::optional<int> find_status(int proc_index, int pid);
 
 // Copies the strings of entry `index`. Returns false if it no longer belongs to `session`. `statement` gets
 // at most `statement_size` - 1 bytes and a NUL, and `*statement_length` the number of bytes without the NUL;

@@ -13,6 +13,7 @@ extern "C" {
 #include "access/transam.h"
 #include "access/tupdesc.h"
 #include "access/twophase.h"
+#include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
 #include "storage/latch.h"
@@ -54,21 +55,30 @@ inline int my_status_index() {
 // Number of entries that can belong to client backends: 0 .. status_slot_count() - 1.
 inline int status_slot_count() { return MaxBackends; }
 
+// Number of all entries: those of auxiliary processes, such as the startup process of a standby, come last.
+inline int status_entry_count() {
+#if PG_VERSION_NUM >= 170000
+  return MaxBackends + NUM_AUXILIARY_PROCS;
+#else
+  return MaxBackends + NUM_AUXPROCTYPES;
+#endif
+}
+
+// The index of a backend in the backend status array; -1 or wrong for an auxiliary process.
+inline int status_index_of(const PGPROC* proc) {
+#if PG_VERSION_NUM >= 170000
+  return static_cast<int>(proc - ProcGlobal->allProcs);
+#else
+  return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
+#endif
+}
+
 // Position of this process's PGPROC in ProcGlobal->allProcs.
 inline int my_proc_index() {
 #if PG_VERSION_NUM >= 170000
   return MyProcNumber;
 #else
   return MyProc->pgprocno;
-#endif
-}
-
-// Index of the entry that `proc` has in the backend status array; -1 if it has none.
-inline int status_index_of(const PGPROC* proc) {
-#if PG_VERSION_NUM >= 170000
-  return GetNumberFromPGProc(proc);
-#else
-  return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
 #endif
 }
 
@@ -198,6 +208,32 @@ inline int fast_path_lock_count(const PGPROC* proc) {
     count += (bits & 7) != 0;
 #endif
   return count;
+}
+
+// Calls visit(relation, modes) for each relation lock that `proc` holds on the fast path. Reads without
+// fpInfoLock, so the relation of a lock that comes or goes at the same moment may be another one.
+template <typename Visit>
+void for_each_fast_path_lock(const PGPROC* proc, Visit visit) {
+#if PG_VERSION_NUM >= 180000
+  const int groups = FastPathLockGroupsPerBackend;
+  const int slots = FP_LOCK_SLOTS_PER_GROUP;
+  const volatile uint64* const bits_of = proc->fpLockBits;
+#else
+  const int groups = 1;
+  const int slots = FP_LOCK_SLOTS_PER_BACKEND;
+  const volatile uint64* const bits_of = &proc->fpLockBits;
+#endif
+  const volatile Oid* const relations = proc->fpRelId;
+  for (int group = 0; group < groups; group++) {
+    const uint64 bits = bits_of[group];
+    if (bits == 0) continue;
+    // Slots are taken from the last to the first.
+    for (int i = slots - 1; i >= 0; i--) {
+      // The first bit is that of AccessShareLock.
+      const LOCKMASK modes = static_cast<LOCKMASK>(bits >> (3 * i) & 7) << AccessShareLock;
+      if (modes != 0) visit(static_cast<Oid>(relations[group * slots + i]), modes);
+    }
+  }
 }
 
 // Number of entries of ProcGlobal->allProcs, including those of prepared transactions, which come last.

@@ -3,9 +3,13 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_database.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/syscache.h"
 }
 
 namespace pgleak {
@@ -96,6 +100,15 @@ char* to_database_encoding(const char* text, int length, int source_encoding) {
   else
     append_ascii(&out, target, text, length);
   return out.data;
+}
+
+int encoding_of_database(unsigned int database) {
+  if (database == InvalidOid || database == MyDatabaseId) return GetDatabaseEncoding();
+  HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+  if (!HeapTupleIsValid(tuple)) return GetDatabaseEncoding();
+  const int encoding = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple))->encoding;
+  ReleaseSysCache(tuple);
+  return encoding;
 }
 
 }  // namespace pgleak

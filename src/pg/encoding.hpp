@@ -11,6 +11,9 @@ namespace pgleak {
 // ereport (out of memory), but never because of the text.
 char* to_database_encoding(const char* text, int length, int source_encoding);
 
+// The encoding of a database; that of this process's database for one that does not exist.
+int encoding_of_database(unsigned int database);
+
 }  // namespace pgleak
 
 #endif

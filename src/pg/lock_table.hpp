@@ -19,22 +19,15 @@ void prepare_lock_waits();
 // Starts a new scan: what was read of the lock table is stale.
 void forget_lock_waits();
 
-// The processes that keep others waiting and wait for nobody, by their position in ProcGlobal->allProcs. The
-// result is valid until the next call of forget_lock_waits().
-struct BlockingProcs {
-  const int* proc_index;
-  int count;
-};
-BlockingProcs find_blocking_procs();
-
-// True if any process waited for a lock when the lock table was read.
-bool is_anyone_waiting();
-
 // Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is no longer
 // `pid`. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
 // table is read at most once per scan, one partition after the other, so a session that comes or goes at the
 // same time may be missing or still be counted. Without prepare_lock_waits(), a process sees no waiters.
 bool read_held_resources(int proc_index, int pid, HeldResources* held);
+
+// What was read of the lock waits in this scan, or is read now; nullptr without prepare_lock_waits().
+class LockWaits;
+LockWaits* current_lock_waits();
 
 // Prefetches what read_held_resources() will read.
 void prefetch_held_resources(int proc_index);

@@ -2,8 +2,10 @@
 
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/contention_json.hpp"
 #include "pg/encoding.hpp"
 #include "pg/json.hpp"
+#include "pg/wait_event.hpp"
 #include "recorder/history.hpp"
 
 extern "C" {
@@ -55,7 +57,11 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "blocked",
                                                      "blocked_for",
                                                      "impact",
-                                                     "trail"};
+                                                     "held",
+                                                     "waiting",
+                                                     "trail",
+                                                     "wait_event",
+                                                     "client_gone"};
 
 // Collects the values of a row, in the order of its columns.
 struct Values {
@@ -94,12 +100,12 @@ struct Values {
 }  // namespace
 
 const Oid kHistoryTypes[kHistoryColumnCount] = {
-    INT8OID,        INT8OID,     INT4OID,        TEXTOID,        TEXTOID,     TEXTOID,
-    INETOID,        INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,     TIMESTAMPTZOID,
-    INTERVALOID,    INTERVALOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, TEXTOID,
-    TEXTOID,        INT8OID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,     TEXTOID,
-    TIMESTAMPTZOID, TEXTOID,     TEXTOID,        JSONBOID,       XIDOID,      XIDOID,
-    INT8OID,        INT4OID,     INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID};
+    INT8OID,     INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,     INETOID,
+    INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, INTERVALOID,
+    TEXTOID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,        TEXTOID,        INT8OID,     TIMESTAMPTZOID,
+    INTERVALOID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,     JSONBOID,
+    XIDOID,      XIDOID,         INT8OID,        INT4OID,        INT4OID,        INTERVALOID, TEXTOID,
+    JSONBOID,    JSONBOID,       JSONBOID,       TEXTOID,        BOOLOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -177,7 +183,14 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add(Int32GetDatum(episode.progress.worst.blocked));
   values.add_duration(episode.progress.worst.blocked_for);
   values.add_text(to_string(episode.progress.worst.impact));
+  values.add_packed_json(held_json(event.held));
+  values.add_packed_json(waiting_json(event.waiting, nullptr));
   values.add_packed_json(trail_json(event.trail(), event.trail_length, who.encoding));
+  values.add_text(wait_event_name(episode.wait_event));
+  if (episode.progress.client_gone)
+    values.add(BoolGetDatum(*episode.progress.client_gone));
+  else
+    values.add_null();
   Assert(values.count == kHistoryColumnCount);
 }
 

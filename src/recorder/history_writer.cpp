@@ -28,7 +28,8 @@ constexpr char kIfThere[] =
     "action_source = EXCLUDED.action_source,"
     " holds_xid = EXCLUDED.holds_xid, holds_xmin = EXCLUDED.holds_xmin, xmin_age = EXCLUDED.xmin_age,"
     " locks = EXCLUDED.locks, blocked = EXCLUDED.blocked, blocked_for = EXCLUDED.blocked_for,"
-    " impact = EXCLUDED.impact,"
+    " impact = EXCLUDED.impact, held = coalesce(EXCLUDED.held, h.held),"
+    " waiting = coalesce(EXCLUDED.waiting, h.waiting),"
     " trail = coalesce(EXCLUDED.trail, h.trail)"
     " WHERE h.ended_at IS NULL";
 

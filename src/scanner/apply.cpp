@@ -53,7 +53,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   episode.is_session_level = decision.is_session_level;
   episode.who = snapshot.details->who;
   episode.xact_start = decision.block.xact_start;
-  episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : WallTime::none();
+  episode.idle_since = is_active(status.state) ? WallTime::none() : status.state_start;
   episode.detected_at = snapshot.now.wall;
   episode.detected_mono = snapshot.now.monotonic;
   episode.leak_after = decision.detection.limit;
@@ -62,6 +62,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   episode.limit_source = decision.detection.source;
   episode.rule_id = decision.detection.rule_id;
   episode.state = status.state;
+  episode.wait_event = snapshot.details->wait_event;
   episode.progress.last_state = status.state;
   episode.progress.longest_idle = decision.ages.idle;
   episode.progress.transaction_age = decision.ages.transaction;
@@ -69,12 +70,17 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   return episode;
 }
 
+void note_contention(TrackedSession session, const SessionSnapshot& snapshot) {
+  if (snapshot.contention != nullptr)
+    session.note_contention(session.record().episode.leak_id, *snapshot.contention);
+}
+
 void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
   if (!session.watch(current_seq(snapshot.status))) return;  // it has ended in the meantime
   const Episode episode = make_episode(snapshot, decision);
   drop_pending_end(session);
-  session.action_slot().forget_peer();
   session.open(episode, decision.impact, snapshot.details->proc_index);
+  note_contention(session, snapshot);
   shared->counters.leaks++;
   log_episode_opened(episode, decision.detection.age, snapshot.details->statement);
   queue_event(EventKind::kOpened, session.index(), episode, snapshot.details->statement);
@@ -89,7 +95,7 @@ void close_episode(TrackedSession session, Outcome outcome, Now now) {
   queue_end(session, ending);
 }
 
-void keep_episode(TrackedSession session, const Decision& decision) {
+void keep_episode(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
   session.update([&decision](SessionRecord* record) {
     record->episode.progress = decision.progress;
     if (decision.has_impact) record->impact = decision.impact;
@@ -99,6 +105,7 @@ void keep_episode(TrackedSession session, const Decision& decision) {
     record->next_action_at = decision.next_action_at;
     record->hold = decision.hold;
   });
+  note_contention(session, snapshot);
   if (decision.has_left_locks) {
     log_locks_left(session.record().episode, decision.impact);
     queue_event(EventKind::kActed, session.index(), session.record().episode, "");
@@ -131,7 +138,7 @@ void apply(TrackedSession session, const SessionSnapshot& snapshot, const Decisi
       open_episode(session, snapshot, decision);
       break;
     case Decision::EpisodeStep::kKeep:
-      keep_episode(session, decision);
+      keep_episode(session, snapshot, decision);
       if (decision.impact.locks > 0) scan->is_anything_locked = true;
       break;
     case Decision::EpisodeStep::kClose:

@@ -3,6 +3,7 @@
 #include "core/blocking_watch.hpp"
 #include "pg/compat.hpp"
 #include "pg/lock_table.hpp"
+#include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
@@ -31,19 +32,19 @@ bool is_waiting_lately(MonotonicTime now) {
 }
 
 void mark_roots() {
-  begin_marking_roots();
-  const BlockingProcs blocking = find_blocking_procs();
-  for (int i = 0; i < blocking.count; i++) {
-    const int index = compat::status_index_of(&ProcGlobal->allProcs[blocking.proc_index[i]]);
-    if (index < 0 || index >= shared->slot_count) continue;
-    mark_root(index, status_version(index));
+  WaitGraph& graph = current_lock_waits()->graph();
+  for (int i = graph.next_root(0); i >= 0; i = graph.next_root(i + 1)) {
+    const int index = compat::status_index_of(&ProcGlobal->allProcs[i]);
+    if (index >= 0 && index < shared->slot_count) mark_root(index, status_version(index));
   }
 }
 
 void look_for_waiters(MonotonicTime now) {
   waiters_looked_for_at = now;
+  begin_marking_roots();
+  if (current_lock_waits()->graph().is_empty()) return;
   mark_roots();
-  if (is_anyone_waiting()) waiters_seen_at = now;
+  waiters_seen_at = now;
 }
 
 bool may_be_stalled(int index) {

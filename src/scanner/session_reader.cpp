@@ -3,9 +3,11 @@
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_contention.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
 #include "pg/process_time.hpp"
+#include "pg/wait_event.hpp"
 
 extern "C" {
 #include "utils/memutils.h"
@@ -17,6 +19,9 @@ namespace {
 
 // Holds one statement, pgstat_track_activity_query_size bytes.
 char* statement_buffer = nullptr;
+
+// What was read last of a leak's locks and waiters.
+ContentionReading* contention_buffer = nullptr;
 
 // The scanner's own copy of the rules, which no writer can block, and a buffer for the next version.
 RuleSet* rules = nullptr;
@@ -32,6 +37,11 @@ struct KnownMatch {
   Match match;
 };
 KnownMatch* known_matches = nullptr;
+
+// When the connection of each slot was last asked whether the client has gone.
+MonotonicTime* peer_read_at = nullptr;
+constexpr Micros kPeerInterval = kSecond;
+constexpr Micros kIdlePeerInterval = 60 * kSecond;
 
 bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now) {
   return known.rules_version == rules_version && known.session == entry.id &&
@@ -97,13 +107,29 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
   BackendOwner owner;
   snapshot->action = session.running_action();
-  snapshot->client_gone = session.action_slot().is_client_gone();
   if (snapshot->action.action != Action::kNone)
     snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
-// What shows whether a session that waits for its client makes progress. Costs a system call or two, so it is
+std::optional<SocketQueue> read_queue(TrackedSession session, SessionId id) {
+  ClientSocket socket;
+  if (!session.backend().read_socket(id, &socket)) return std::nullopt;
+  return read_socket_queue(socket);
+}
+
+// A server that reads from its client notices by itself that the client has gone; one that works or sends
+// does not.
+void read_peer(TrackedSession session, SessionSnapshot* snapshot) {
+  MonotonicTime& read_at = peer_read_at[session.index()];
+  const Micros interval = snapshot->wait == SessionWait::kClientRead ? kIdlePeerInterval : kPeerInterval;
+  if (read_at.is_set() && snapshot->now.monotonic - read_at < interval) return;
+  read_at = snapshot->now.monotonic;
+  const std::optional<SocketQueue> queue = read_queue(session, snapshot->status.id);
+  if (queue) snapshot->client_gone = queue->is_peer_gone;
+}
+
+// What shows whether a session that waits for its client makes progress. Costs a few system calls, so it is
 // read at most once a second, and only of sessions that may be stalled.
 void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionStatus& status = snapshot->status;
@@ -114,6 +140,11 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   ProgressEvidence evidence{};
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
+  evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
+  if (const std::optional<SocketQueue> queue = read_queue(session, status.id)) {
+    evidence.unread = queue->unread;
+    evidence.transferred = queue->transferred;
+  }
   snapshot->evidence = evidence;
 }
 
@@ -125,12 +156,32 @@ bool read_held(SessionId id, const BackendOwner& owner, SessionSnapshot* snapsho
   return true;
 }
 
+void read_contention(int proc_index, bool with_waiting, SessionSnapshot* snapshot) {
+  ContentionReading* const reading = contention_buffer;
+  reading->at = snapshot->now.monotonic;
+  reading->locks = snapshot->held->locks;
+  reading->blocked = snapshot->held->blocked;
+  read_held_locks(proc_index, &reading->held);
+  reading->waiting.count = 0;
+  if (with_waiting) read_waiting_sessions(proc_index, &reading->waiting);
+  snapshot->contention = reading;
+}
+
+// If what is known of the open episode's locks and waiters is too old.
+void refresh_contention(TrackedSession session, int proc_index, SessionSnapshot* snapshot) {
+  const std::int64_t leak_id = session.record().episode.leak_id;
+  const Contention& known = session.contention();
+  if (is_stale(known, leak_id, session.record().impact, *snapshot->held, snapshot->now.monotonic))
+    read_contention(proc_index, wants_waiting(known, leak_id, snapshot->held->blocked), snapshot);
+}
+
 // Nearly every decision about an open episode needs what the session holds. Reading that right away saves a
 // second decision; if it cannot be read, the decision asks for it.
 void read_held_early(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionId id = snapshot->status.id;
   BackendOwner owner;
-  if (session.backend().read_owner(id, &owner)) read_held(id, owner, snapshot);
+  if (session.backend().read_owner(id, &owner) && read_held(id, owner, snapshot))
+    refresh_contention(session, owner.proc_index, snapshot);
 }
 
 // What does not show in the session's state.
@@ -142,6 +193,7 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
   BackendOwner owner;
   if (open == nullptr && has_mark(marks, Mark::kStalled) && session.backend().read_owner(entry.id, &owner))
     snapshot->wait = read_wait(owner.proc_index);
+  if (open != nullptr) read_peer(session, snapshot);
   read_evidence(session, snapshot);
 }
 
@@ -149,8 +201,12 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
 
 void prepare_session_reader() {
   const Size slots = static_cast<Size>(shared->slot_count);
+  peer_read_at =
+      static_cast<MonotonicTime*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(MonotonicTime)));
   statement_buffer = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
+  contention_buffer =
+      static_cast<ContentionReading*>(MemoryContextAllocZero(TopMemoryContext, sizeof(ContentionReading)));
   rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   next_rules = static_cast<RuleSet*>(MemoryContextAllocZero(TopMemoryContext, sizeof(RuleSet)));
   known_matches =
@@ -158,8 +214,7 @@ void prepare_session_reader() {
 }
 
 SessionWait read_wait(int proc_index) {
-  const PGPROC* proc = &ProcGlobal->allProcs[proc_index];
-  switch (*const_cast<const volatile uint32*>(&proc->wait_event_info)) {
+  switch (wait_event_of(proc_index)) {
     case WAIT_EVENT_CLIENT_READ:
       return SessionWait::kClientRead;
     case WAIT_EVENT_CLIENT_WRITE:
@@ -191,6 +246,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
   if (read == StatusRead::kBusy) return false;
 
   snapshot->slot = session.index();
+  snapshot->contention = nullptr;
   snapshot->is_present = read == StatusRead::kDone && (open == nullptr || entry.id == open->session);
   snapshot->is_client_backend = entry.is_client_backend;
   snapshot->now = snapshot->is_present ? time_of(snapshot->status, scan.now) : scan.now;
@@ -205,7 +261,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().declared() != Declared::kNo;
+    snapshot->is_declared = session.backend().is_declared();
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);
@@ -222,6 +278,8 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
   BackendOwner owner;
   if (!session.backend().read_owner(id, &owner)) return false;
   if (decision.needs_held && !read_held(id, owner, snapshot)) return false;
+  if (decision.needs_held && session.open_episode() != nullptr)
+    refresh_contention(session, owner.proc_index, snapshot);
   if (decision.needs_details) {
     int length = 0;
     SessionDetails& details = snapshot->details.emplace();
@@ -232,7 +290,9 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
     strlcpy(details.who.role, owner.role, kNameSize);
     details.who.encoding = owner.encoding;
     details.proc_index = owner.proc_index;
+    details.wait_event = wait_event_of(owner.proc_index);
     details.statement = statement_buffer;
+    if (snapshot->held) read_contention(owner.proc_index, snapshot->held->blocked > 0, snapshot);
   }
   return true;
 }

@@ -18,6 +18,7 @@ class TrackedSession {
   int index() const { return index_; }
   const SessionRecord& record() const { return slot_->scanner.current(); }
   const Episode* open_episode() const { return record().is_open ? &record().episode : nullptr; }
+  const Contention& contention() const { return slot_->contention.current(); }
   const BackendSlot& backend() const { return slot_->backend; }
   ActionSlot& action_slot() const { return slot_->action; }
   ManualRequest& manual_request() const { return slot_->manual; }
@@ -39,6 +40,11 @@ class TrackedSession {
   template <typename Change>
   void update(Change change) const {
     slot_->scanner.write(change);
+  }
+
+  // Takes over what was read of the locks and waiters of leak `leak_id`.
+  void note_contention(std::int64_t leak_id, const ContentionReading& reading) const {
+    slot_->contention.write([&](Contention* known) { note_reading(known, leak_id, reading); });
   }
 
   // Open and close the episode in the record. `proc_index` is the position of the session's process in

@@ -15,6 +15,7 @@
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
 #include "pg/backend_status.hpp"
+#include "pg/socket_queue.hpp"
 
 namespace pgleak {
 
@@ -83,6 +84,11 @@ class BackendSlot {
   // CREATE INDEX CONCURRENTLY.
   void publish_debris(bool leaves_debris) { leaves_debris_.store(leaves_debris, std::memory_order_relaxed); }
 
+  // Publishes the session's connection, which stays the same until it ends.
+  void publish_socket(const ClientSocket& socket) {
+    socket_.write([&socket](ClientSocket* value) { *value = socket; });
+  }
+
   // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
 
@@ -112,6 +118,11 @@ class BackendSlot {
     return owner_.read(owner) && owner->session == session;
   }
 
+  // Copies the session's connection. Returns false if the slot does not belong to `session`.
+  bool read_socket(SessionId session, ClientSocket* socket) const {
+    return socket_.read(socket) && socket->session == session;
+  }
+
   LimitValues own_limits() const {
     LimitValues limits{};
     for (int i = 0; i < kLimitCount; i++) limits.value[i] = own_limits_[i].load(std::memory_order_relaxed);
@@ -127,11 +138,9 @@ class BackendSlot {
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
-  Declared declared() const {
-    if (has_exported_.load(std::memory_order_relaxed)) return Declared::kExportedSnapshot;
-    return is_declared() ? Declared::kNoTimeout : Declared::kNo;
+  bool is_declared() const {
+    return is_declared_.load(std::memory_order_relaxed) || has_exported_.load(std::memory_order_relaxed);
   }
-  bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
   bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
 
  private:
@@ -156,6 +165,7 @@ class BackendSlot {
   std::atomic<bool> has_exported_;
   std::atomic<bool> leaves_debris_;
   SeqLock<BackendOwner> owner_;
+  SeqLock<ClientSocket> socket_;
 };
 
 // Combines a status entry and the report of its backend, which must be of the same moment.

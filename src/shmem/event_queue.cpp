@@ -16,6 +16,15 @@ std::size_t stride_for(int statement_size, int trail_size) {
                   static_cast<std::size_t>(statement_size));
 }
 
+void copy_worst_moment(int index, std::int64_t leak_id, Event* event) {
+  const Contention& known = session_slot(index).contention.current();
+  event->held.count = 0;
+  event->waiting.count = 0;
+  if (known.leak_id != leak_id) return;
+  event->held = known.worst_held;
+  if (known.waiting.count > 0) event->waiting = known.waiting;
+}
+
 }  // namespace
 
 std::size_t EventQueue::size_in_memory(int capacity, int statement_size, int trail_size) {
@@ -67,6 +76,7 @@ bool put_event(EventKind kind, int index, const Episode& episode, const char* st
   event->kind = kind;
   event->ending = ending;
   event->episode = episode;
+  copy_worst_moment(index, episode.leak_id, event);
   event->trail_length = read_trail(index, episode.xact_seq, event->trail());
   event->statement_length = static_cast<std::int32_t>(
       strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));

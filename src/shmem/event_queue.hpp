@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/contention.hpp"
 #include "core/episode.hpp"
 #include "core/spsc_ring.hpp"
 #include "core/trail.hpp"
@@ -22,6 +23,8 @@ struct Event {
   EventKind kind;
   Ending ending;  // for kEnded; for the others, the outcome so far
   Episode episode;
+  HeldLocks held;  // at the worst moment so far, as `waiting`
+  WaitingSessions waiting;
   std::int32_t trail_length;      // number of statements; 0: none known
   std::int32_t statement_length;  // bytes, without the NUL
 

@@ -23,8 +23,8 @@ import psycopg2
 PATIENCE = 60
 JOBS = {"pgleak", "pgleak_sql"}
 # A label's values must not grow in number with sessions. The first three come from scraping.
-BOUNDED_LABELS = {"instance", "job", "server", "application", "database", "outcome", "role", "route", "verdict"}
-LEAK_ALERTS = ["PgleakLeak", "PgleakLeakBlocks", "PgleakPoolBusy", "PgleakPoolExhaustion"]
+BOUNDED_LABELS = {"instance", "job", "server", "application", "clock", "database", "outcome", "role", "route", "verdict"}
+LEAK_ALERTS = ["PgleakLeak", "PgleakLeakBlocks", "PgleakSessionBlocks", "PgleakPoolBusy", "PgleakPoolExhaustion"]
 SHOP = {"database": "postgres", "role": "shop", "application": "shop-api"}
 
 failures = 0
@@ -210,6 +210,38 @@ def check_leaks():
     return end
 
 
+def check_blocking():
+    """A session that works keeps another one waiting: no leaked connection, but an alert of its own."""
+    working = connect("migration", role="postgres")
+    waiting = connect("shop-jobs", role="postgres")
+    work = "BEGIN; LOCK TABLE product; SELECT pg_sleep(600)"
+    with contextlib.closing(connect("", role="postgres")) as watching, watching.cursor() as cursor:
+        worker = threading.Thread(target=ignore_cancel, args=(working, work))
+        worker.start()
+        wait_for("a migration has its lock", lambda: is_locked(cursor))
+        waiter = threading.Thread(target=lambda: waiting.cursor().execute("SELECT FROM product"))
+        waiter.start()
+        labels = {"database": "postgres", "role": "postgres", "application": "migration"}
+        wait_for_alert("a session that keeps others waiting fires an alert", "PgleakSessionBlocks", **labels)
+        check("and not that of a leak", not firing("PgleakLeak", **labels), firing("PgleakLeak", **labels))
+        cursor.execute("SELECT pgleak.cancel(%s)", [working.info.backend_pid])
+        for thread in worker, waiter:
+            thread.join(PATIENCE)
+    for connection in working, waiting:
+        connection.close()
+    wait_for_silence("and ceases to when it no longer does", "PgleakSessionBlocks")
+
+
+def is_locked(cursor):
+    cursor.execute("SELECT count(*) FROM pg_locks WHERE relation = 'product'::regclass AND granted")
+    return cursor.fetchone()[0] == 1
+
+
+def ignore_cancel(connection, statement):
+    with contextlib.suppress(psycopg2.Error):
+        connection.cursor().execute(statement)
+
+
 def check_scanner():
     pid = worker_pid("pgleak scanner")
     os.kill(pid, signal.SIGSTOP)
@@ -240,6 +272,7 @@ def main():
     finally:
         end_leaks()
     wait_for_silence("the alerts cease when the leaks have ended", *LEAK_ALERTS)
+    check_blocking()
     check_scanner()
     check_recorder()
 

@@ -15,7 +15,7 @@ SELECT 1, i, 20000 + i, 'shop', 'shop', application, began - interval '1 hour', 
 FROM (
     SELECT *, CASE WHEN i %% 97 <> 0 THEN began + lasted END AS ended_at, i %% 11 = 0 AS blocks,
         CASE WHEN i %% 97 <> 0
-            THEN (ARRAY['committed', 'rolled back', 'disconnected', 'cancelled', 'terminated', 'disconnected'])[1 + i / 5 %% 6]
+            THEN (ARRAY['committed', 'rolled back', 'disconnected', 'cancelled', 'terminated', 'released'])[1 + i / 5 %% 6]
         END AS outcome,
         (ARRAY['shop-api', 'billing-worker', 'reporting', '', 'mobile-backend-with-quite-a-long-name-and-version-12.4'])[1 + i %% 5] AS application,
         (ARRAY['/orders', '/checkout', '/health', '/admin/report'])[1 + i / 3 %% 4] AS route

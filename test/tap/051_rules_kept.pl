@@ -100,6 +100,7 @@ sub test_invalid_rules
 		WHERE conrelid = 'pgleak.rules'::regclass AND contype = 'c'});
 	sql("ALTER TABLE pgleak.rules $checks");
 	my %invalid = (idle_leak_after => "'-1s'", transaction_leak_after => "'-1 month'", idle_cancel_after => "'100000 years'",
+		blocking_terminate_after => "'400 days'",
 		min_impact => "'much'", database => "repeat('x', 64)", role => "''", application_name => "repeat('%', 100000)");
 	for my $column (sort keys %invalid)
 	{
@@ -182,8 +183,10 @@ sub test_extension_comes_and_goes
 # Rules are the user's own and go where his database goes; history belongs to the server.
 sub test_dump
 {
-	sql(q{INSERT INTO pgleak.rules (role, application_name, client_addr, idle_leak_after, valid_until, note)
-		VALUES ('backup', 'pg\_dump%', '10.0.0.0/8', '0', '2100-01-01', 'it''s a note'), (NULL, NULL, NULL, '2h', NULL, NULL);
+	sql(q{INSERT INTO pgleak.rules (role, application_name, client_addr, idle_leak_after, blocking_leak_after, blocking_cancel_after,
+			blocking_terminate_after, valid_until, note)
+		VALUES ('backup', 'pg\_dump%', '10.0.0.0/8', '0', '5s', '1min', '24 days', '2100-01-01', 'it''s a note'),
+			(NULL, NULL, NULL, '2h', '0', NULL, NULL, NULL, NULL);
 		DELETE FROM pgleak.rules WHERE id = 2; INSERT INTO pgleak.rules (note) VALUES ('third')});
 	my $leak = leak($node);
 	sql(q{UPDATE pgleak.rules SET idle_leak_after = '50ms' WHERE id = 3});

@@ -10,9 +10,7 @@
 namespace pgleak {
 namespace {
 
-Ages ages(std::optional<Micros> idle, Micros transaction) {
-  return Ages{idle, transaction, std::nullopt};
-}
+Ages ages(std::optional<Micros> idle, Micros transaction) { return Ages{idle, transaction, std::nullopt}; }
 
 Limits limits_of(Micros idle_leak, Micros idle_cancel, Micros idle_terminate,
                  Micros transaction_leak = kNever, Micros transaction_cancel = kNever,
@@ -66,7 +64,8 @@ TEST(PlanActionTest, BothClocksCount) {
 
 TEST(PlanActionTest, APlainAbortedBlockIsTerminatedButNeverCancelled) {
   const SampleOf aborted = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
-  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted, false).due, Action::kNone);
+  EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kNever), aborted, false).due,
+            Action::kNone);
   EXPECT_EQ(plan_action(ages(kHour, kHour), limits_of(kSecond, kSecond, kMinute), aborted, false).due,
             Action::kTerminate);
 }
@@ -91,10 +90,10 @@ TEST(PlanActionTest, WhatWasCancelledInPlaceMayStillBeTerminated) {
 TEST(PlanActionTest, AStatementInAnAbortedBlockIsNotCancelled) {
   SampleOf failing = plain_aborted(wall_at(kSecond), wall_at(2 * kSecond), 5);
   failing.state = SessionState::kActive;
-  EXPECT_EQ(
-      plan_action(ages(std::nullopt, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute), failing, false)
-          .due,
-      Action::kNone);
+  EXPECT_EQ(plan_action(ages(std::nullopt, kHour), limits_of(kSecond, kMinute, kNever, kSecond, kMinute),
+                        failing, false)
+                .due,
+            Action::kNone);
 }
 
 TEST(RetryPauseTest, GrowsAndStaysBounded) {

@@ -241,6 +241,7 @@ TEST(OutcomeTest, IsPrintedAsInHistory) {
   EXPECT_STREQ(to_string(Outcome::kDisconnected), "disconnected");
   EXPECT_STREQ(to_string(Outcome::kCancelled), "cancelled");
   EXPECT_STREQ(to_string(Outcome::kTerminated), "terminated");
+  EXPECT_STREQ(to_string(Outcome::kReleased), "released");
 }
 
 }  // namespace

@@ -242,6 +242,7 @@ TEST_F(ReportTimelineTest, ImpossibleTimesStayInsideOfTheDrawing) {
 TEST(ReportBarKindTest, OutcomesHaveTheirKind) {
   EXPECT_EQ(bar_kind_of(nullptr), BarKind::kOpen);
   EXPECT_EQ(bar_kind_of("server stopped"), BarKind::kServerStopped);
+  EXPECT_EQ(bar_kind_of("released"), BarKind::kReleased);
   EXPECT_EQ(bar_kind_of("<b>"), BarKind::kOther);
   for (int i = 0; i < kBarKindCount; i++)
     EXPECT_EQ(bar_kind_of(to_string(static_cast<BarKind>(i))), static_cast<BarKind>(i));

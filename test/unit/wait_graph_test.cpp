@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "samples.hpp"
@@ -249,6 +252,82 @@ TEST(WaitGraphTest, ALockThatDoesNotFitLendsItsHoldersToNoOther) {
   EXPECT_EQ(graph.behind(2), 0);
 }
 
+// What nth_behind() says after blocked_behind(), as "node depth".
+std::vector<std::pair<int, int>> depths_behind(Graph* graph, int root) {
+  std::vector<std::pair<int, int>> result;
+  const int sessions = graph->blocked_behind(root).sessions;
+  for (int i = 0; i < sessions; i++) {
+    const Behind behind = graph->nth_behind(i);
+    result.emplace_back(behind.node, behind.depth);
+  }
+  return result;
+}
+
+using Depths = std::vector<std::pair<int, int>>;
+
+TEST(WaitGraphTest, AChainHasDepths) {
+  Graph graph;
+  graph.lock({{0, kExclusive}}, {{1, kExclusive, 900}}).lock({{1, kExclusive}}, {{2, kShare, 400}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 2}}));
+  const Behind last = graph.nth_behind(1);
+  EXPECT_EQ(last.lock, 1);
+  EXPECT_EQ(last.mode, kShare);
+  EXPECT_EQ(last.since, WallTime{400});
+}
+
+TEST(WaitGraphTest, WhoWaitsForAHolderItselfIsNear) {
+  Graph graph;
+  // 3 stands behind 1 and 2, but conflicts with the holder too. The reader conflicts only with the queue.
+  graph.lock({{0, kShareRead}}, {{1, kAll}, {2, kAll}, {4, kShareRead}, {3, kAll}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 1}, {3, 1}, {4, 2}}));
+}
+
+TEST(WaitGraphTest, TheNearerWayCounts) {
+  Graph graph;
+  graph.lock({{1, kExclusive}}, {{2, kExclusive, 100}});
+  graph.lock({{0, kExclusive}}, {{1, kExclusive}, {2, kExclusive, 200}});
+  EXPECT_EQ(depths_behind(&graph, 0), (Depths{{1, 1}, {2, 1}}));
+  EXPECT_EQ(graph.nth_behind(1).lock, 1) << "the wait through which it is near";
+}
+
+std::vector<int> roots_of(const WaitGraph& graph) {
+  std::vector<int> roots;
+  for (int node = graph.next_root(0); node >= 0; node = graph.next_root(node + 1)) roots.push_back(node);
+  return roots;
+}
+
+TEST(WaitGraphTest, ADeadlockHasNoRootUnlessOneIsBehindIt) {
+  Graph graph;
+  EXPECT_TRUE(roots_of(graph).empty());
+  graph.lock({{0, kAll}}, {{1, kAll}}).lock({{1, kAll}}, {{0, kAll}});
+  EXPECT_TRUE(roots_of(graph).empty());
+  graph.lock({{3, kAll}}, {{0, kAll}});
+  EXPECT_EQ(roots_of(graph), (std::vector<int>{3}));
+  graph.clear();
+  EXPECT_TRUE(roots_of(graph).empty());
+}
+
+TEST(WaitGraphTest, RootsAreListed) {
+  Graph graph;
+  graph.lock({{3, kShareRead}, {5, kShareRead}}, {{4, kAll}}).lock({{4, kAll}}, {{2, kAll}});
+  EXPECT_EQ(graph.next_root(0), 3);
+  EXPECT_EQ(graph.next_root(4), 5);
+  EXPECT_EQ(graph.next_root(6), -1);
+  EXPECT_TRUE(graph.waits(4));
+  EXPECT_FALSE(graph.waits(3));
+  EXPECT_EQ(graph.wait_of(2).lock, 1);
+  EXPECT_EQ(graph.wait_of(2).depth, 0);
+}
+
+TEST(WaitGraphTest, LocksAreNumbered) {
+  Graph graph(2);
+  EXPECT_EQ(graph.begin_lock(), 0);
+  EXPECT_EQ(graph.begin_lock(), 1);
+  EXPECT_EQ(graph.begin_lock(), -1) << "there is no room for it";
+  graph.clear();
+  EXPECT_EQ(graph.begin_lock(), 0);
+}
+
 // The same question, answered edge by edge.
 struct Edges {
   struct Lock {
@@ -280,6 +359,20 @@ struct Edges {
     return false;
   }
 
+  // In ascending order.
+  std::vector<int> roots(int nodes) const {
+    std::vector<int> result;
+    for (int node = 0; node < nodes; node++) {
+      const bool holds = std::any_of(locks.begin(), locks.end(), [node](const Lock& lock) {
+        return std::any_of(lock.holders.begin(), lock.holders.end(),
+                           [node](const Request& holder) { return holder.node == node; });
+      });
+      if (holds && !waits(node)) result.push_back(node);
+      EXPECT_TRUE(holds || behind(node) == 0) << "nobody waits behind " << node;
+    }
+    return result;
+  }
+
   int behind(int node) const {
     if (waits(node)) return 0;
     std::set<int> found{node};
@@ -291,6 +384,21 @@ struct Edges {
         if (found.insert(waiter).second) open.push_back(waiter);
     }
     return static_cast<int>(found.size()) - 1;
+  }
+
+  // Everyone behind a root with the length of the shortest chain.
+  std::map<int, int> depths(int root) const {
+    std::map<int, int> result;
+    if (waits(root)) return result;
+    std::set<int> level{root};
+    for (int depth = 1; !level.empty(); depth++) {
+      std::set<int> next;
+      for (const int node : level)
+        for (const int waiter : who_wait_for(node))
+          if (waiter != root && result.emplace(waiter, depth).second) next.insert(waiter);
+      level = next;
+    }
+    return result;
   }
 };
 
@@ -320,8 +428,21 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
         graph.add_waiter(request.node, request.mode, conflicting_with(request.mode), WallTime{request.since});
       for (const Request& request : lock.holders) graph.add_holder(request.node, bit(request.mode));
     }
-    for (int node = 0; node < kNodes; node++)
-      ASSERT_EQ(graph.behind(node), edges.behind(node)) << "round " << round << ", node " << node;
+    for (int node = 0; node < kNodes; node++) {
+      const auto where = [round, node] {
+        return "round " + std::to_string(round) + ", node " + std::to_string(node);
+      };
+      ASSERT_EQ(graph.behind(node), edges.behind(node)) << where();
+      const Depths found = depths_behind(&graph, node);
+      const std::map<int, int> expected = edges.depths(node);
+      ASSERT_EQ((std::map<int, int>(found.begin(), found.end())), expected) << where();
+      ASSERT_EQ(found.size(), expected.size()) << where();
+      ASSERT_TRUE(std::is_sorted(found.begin(), found.end(), [](const auto& a, const auto& b) {
+        return a.second < b.second;
+      })) << where();
+      ASSERT_EQ(graph.waits(node), edges.waits(node)) << where();
+    }
+    ASSERT_EQ(roots_of(graph), edges.roots(kNodes)) << "round " << round;
   }
 }
 

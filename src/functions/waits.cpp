@@ -1,0 +1,218 @@
+// The C function behind the view pgleak.waits: who waits for a lock behind whom, read live from the server's
+// lock table.
+//
+// Any session may call it. It allocates its memory per call, holds one partition lock of the lock table at a
+// time, shared, and masks what it shows of other users' sessions as pg_stat_activity does.
+
+#include <optional>
+
+#include "core/session.hpp"
+#include "core/wait_graph.hpp"
+#include "functions/functions.hpp"
+#include "pg/backend_status.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/encoding.hpp"
+#include "pg/json.hpp"
+#include "pg/lock_names.hpp"
+#include "pg/lock_waits.hpp"
+#include "pg/postgres.hpp"
+#include "pg/row.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "commands/dbcommands.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "utils/lsyscache.h"  // declares get_database_name from 19 on
+
+PG_FUNCTION_INFO_V1(pgleak_read_waits);
+}
+
+namespace pgleak {
+
+namespace {
+
+// A process as the status array shows it.
+struct Participant {
+  StatusEntry entry;
+  bool is_visible;       // to the current user
+  const char* database;  // nullptr: none, as for the startup process
+  const char* role;      // nullptr: none
+  const char* name;      // application_name
+  const char* statement;
+  int statement_length;
+  int encoding;
+};
+
+// Names of a client backend are those of its login, which its slot has.
+void add_names(int index, Participant* participant) {
+  const StatusEntry& entry = participant->entry;
+  BackendOwner owner;
+  participant->encoding = GetDatabaseEncoding();
+  if (index < shared->slot_count && session_slot(index).backend.read_owner(entry.id, &owner)) {
+    participant->encoding = owner.encoding;
+    participant->database = pstrdup(owner.database);
+    participant->role = pstrdup(owner.role);
+    return;
+  }
+  if (entry.database_oid != InvalidOid) participant->database = get_database_name(entry.database_oid);
+  if (entry.role_oid != InvalidOid) participant->role = GetUserNameFromId(entry.role_oid, true);
+}
+
+char* allocate_statement() {
+  return static_cast<char*>(palloc(static_cast<Size>(pgstat_track_activity_query_size)));
+}
+
+// Reads its statement into `statement`. Nothing if the process has gone.
+std::optional<Participant> read_participant(int node, int pid, char* statement) {
+  Participant participant{};
+  SessionIdentity who{};
+  const std::optional<int> index = find_status(node, pid);
+  if (!index || read_status(*index, &participant.entry) != StatusRead::kDone) return std::nullopt;
+  if (!read_status_strings(*index, participant.entry.id, &who, statement, pgstat_track_activity_query_size,
+                           &participant.statement_length))
+    return std::nullopt;
+  if (participant.entry.id.pid != pid) return std::nullopt;
+  participant.is_visible = may_see_details(participant.entry.role_oid);
+  participant.name = pstrdup(who.application_name);
+  participant.statement = statement;
+  add_names(*index, &participant);
+  return participant;
+}
+
+const char* backend_type_name(const StatusEntry& entry) {
+  const BackendType type = static_cast<BackendType>(entry.backend_type);
+  const char* worker = type == B_BG_WORKER ? GetBackgroundWorkerTypeByPid(entry.id.pid) : nullptr;
+  return worker != nullptr ? worker : GetBackendTypeDesc(type);
+}
+
+void add_foreign_or_null(Row* row, const char* text, int encoding) {
+  text == nullptr ? row->add_null() : row->add_foreign_text(text, encoding);
+}
+
+// The time since `start`, which the wall clock may have been set back behind.
+std::optional<Micros> time_since(WallTime start, WallTime now) {
+  if (!start.is_set()) return std::nullopt;
+  return now > start ? now - start : Micros{0};
+}
+
+void add_waiter(Row* row, int pid, const std::optional<Participant>& waiter) {
+  row->add_int32(pid);
+  if (!waiter) return row->add_nulls(5);
+  add_foreign_or_null(row, waiter->database, waiter->encoding);
+  add_foreign_or_null(row, waiter->role, waiter->encoding);
+  row->add_foreign_text(waiter->name, waiter->encoding);
+  if (!waiter->is_visible) {
+    row->add_null();
+    row->add_text("<insufficient privilege>");
+    return;
+  }
+  row->add_text(backend_type_name(waiter->entry));
+  row->add_foreign_text(waiter->statement, waiter->encoding);
+}
+
+void add_wait(Row* row, const LOCKTAG& tag, const Behind& wait, WallTime now) {
+  row->add_text(lock_type_name(tag));
+  row->add_text(is_relation_lock(tag) ? relation_name(tag) : nullptr);
+  row->add_text(lock_mode_name(tag, wait.mode));
+  row->add_time(wait.since);
+  row->add_duration(time_since(wait.since, now));
+}
+
+// A session that is active is not idle, and one that is idle outside of a transaction has none.
+void add_root_session(Row* row, const Participant& root, WallTime now) {
+  const StatusEntry& entry = root.entry;
+  const bool is_idle = entry.state == SessionState::kIdle || is_idle_in_transaction(entry.state);
+  row->add_text(entry.is_client_backend ? "session" : "background process");
+  row->add_text(root.is_visible ? to_string(entry.state) : nullptr);
+  row->add_foreign_text(root.name, root.encoding);
+  add_foreign_or_null(row, root.database, root.encoding);
+  add_foreign_or_null(row, root.role, root.encoding);
+  if (!root.is_visible) return row->add_nulls(3);
+  row->add_duration(is_idle ? time_since(entry.state_start, now) : std::nullopt);
+  row->add_duration(time_since(entry.xact_start, now));
+  row->add_jsonb(tags_json(root.statement, root.statement_length, root.encoding));
+}
+
+// The root of a row: a process, a prepared transaction, or nobody in a deadlock.
+struct Root {
+  LockProcess process;
+  std::optional<Participant> participant;
+};
+
+void add_root(Row* row, const Root* root, WallTime now) {
+  if (root == nullptr) return row->add_nulls(10);
+  if (root->process.pid == 0) {
+    row->add_null();
+    row->add_xid(root->process.xid);
+    row->add_text("prepared transaction");
+    return row->add_nulls(7);
+  }
+  row->add_int32(root->process.pid);
+  row->add_null();
+  if (!root->participant) return row->add_nulls(8);
+  add_root_session(row, *root->participant, now);
+}
+
+// What one call has read, and where its rows go.
+struct Report {
+  ReturnSetInfo* result;
+  LockWaits waits;
+  WallTime now;
+  char* statement;  // buffer for that of a waiter
+  bool* is_shown;   // by node: it has a row
+};
+
+// The columns of pgleak.read_waits(), in its order.
+void add_row(Report* report, const Behind& wait, const Root* root) {
+  const int pid = report->waits.process(wait.node).pid;
+  Row row(report->result);
+  add_waiter(&row, pid, read_participant(wait.node, pid, report->statement));
+  add_wait(&row, report->waits.tag(wait.lock), wait, report->now);
+  row.add_int32(wait.depth);
+  add_root(&row, root, report->now);
+  row.finish();
+  report->is_shown[wait.node] = true;
+}
+
+void add_all_behind(Report* report, int node) {
+  const int sessions = report->waits.graph().blocked_behind(node).sessions;
+  if (sessions == 0) return;
+  Root root{report->waits.process(node), std::nullopt};
+  char* const statement = allocate_statement();
+  if (root.process.pid != 0) root.participant = read_participant(node, root.process.pid, statement);
+  for (int i = 0; i < sessions; i++) {
+    CHECK_FOR_INTERRUPTS();
+    add_row(report, report->waits.graph().nth_behind(i), &root);
+  }
+  pfree(statement);
+}
+
+void read_waits(ReturnSetInfo* result) {
+  Report report{result, {}, wall_now(), allocate_statement(), nullptr};
+  const int nodes = compat::proc_count();
+  report.waits.allocate();
+  report.is_shown = static_cast<bool*>(palloc0(static_cast<Size>(nodes) * sizeof(bool)));
+  report.waits.read();
+  WaitGraph& graph = report.waits.graph();
+  for (int root = graph.next_root(0); root >= 0; root = graph.next_root(root + 1))
+    add_all_behind(&report, root);
+  // Who waits in a deadlock, or behind one, has no root.
+  for (int node = 0; node < nodes; node++)
+    if (graph.waits(node) && !report.is_shown[node]) add_row(&report, graph.wait_of(node), nullptr);
+}
+
+}  // namespace
+
+}  // namespace pgleak
+
+Datum pgleak_read_waits(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_waits(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}

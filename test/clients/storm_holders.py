@@ -324,8 +324,22 @@ class Advisory(Member):
         if not await self.ask("SELECT pg_advisory_unlock($1)", key):
             self.storm.surprise(self.name, "lost its advisory lock")
         self.storm.seen["advisory locks kept"] += 1
-        if random.random() < 0.3:
-            await asyncio.sleep(2.5)  # long enough for nobody to wait behind it any more
+
+
+class Quiet(Advisory):
+    """Others wait behind it, and then nobody does for so long that pgleak takes its episode for over."""
+
+    kind = "quiet"
+    interval = 12  # seconds; all of them meet
+
+    async def attempt(self):
+        await self.ask("SELECT pg_advisory_lock($1)", KEYS + 1)
+        await asyncio.sleep(0.7)
+        if not await self.ask("SELECT pg_advisory_unlock($1)", KEYS + 1):
+            self.storm.surprise(self.name, "lost its advisory lock")
+        meeting = (time.monotonic() // self.interval + 1) * self.interval
+        while time.monotonic() < meeting and not self.storm.is_over:
+            await asyncio.sleep(0.1)
 
 
 class Notifier(Advisory):
@@ -869,7 +883,7 @@ def make_clients(storm):
              (Listener, "client_idle_terminate", 2), (Listener, "client_watched", 1), (Listener, "client_by_hand", 1),
              (Notifier, "client_by_hand", 1),
              (Advisory, "client_blocking_terminate", 1), (Advisory, "client_blocking_cancel", 1),
-             (Advisory, "client_watched", 2)]
+             (Advisory, "client_watched", 2), (Quiet, "client_watched", 4)]
     clients = [kind(storm, number, role) for kind, role, count in kinds for number in range(count)]
     clients += [Advisory(storm, "waiter", "client_watched", longest=0.02),
                 Advisory(storm, "retrier 1", "client_watched", lock_timeout="50ms", longest=0.02),

@@ -405,14 +405,15 @@ sub test_permissions
 sub test_no_transaction
 {
 	my $session = wire($node, user => 'app');
-	for my $action ('cancel', 'terminate')
-	{
-		my ($answer, $said) = act($node, $action, $session->{pid});
-		is($answer, 'f', "no transaction: pgleak.$action() returns false");
-		like($said, qr/WARNING:  25P01: session with PID $session->{pid} is not in a transaction/,
-			"no transaction: pgleak.$action() says why");
-	}
+	my ($answer, $said) = act($node, 'cancel', $session->{pid});
+	is($answer, 'f', 'no transaction: pgleak.cancel() returns false');
+	like($said, qr/WARNING:  25P01: session with PID $session->{pid} is not in a transaction/,
+		'no transaction: pgleak.cancel() says why');
+	like($said, qr/HINT:  Use pgleak.terminate\($session->{pid}\)/, 'no transaction: and what ends the session');
 	answers($session, 'SELECT 1', 'SELECT 1 I', 'no transaction: the session is untouched');
+	is((act($node, 'terminate', $session->{pid}))[0], 't', 'no transaction: pgleak.terminate() ends it');
+	$session->read_answer;
+	like($session->{message}, qr/^terminating connection due to pgleak: /, 'no transaction: its client learns why');
 	$session->close;
 }
 

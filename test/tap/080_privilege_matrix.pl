@@ -37,7 +37,8 @@ my %may_execute = (
 # 1: a superuser may change it in a session; 0: nobody may, it is the server's.
 my %is_for_sessions = (
 	(map { ("pgleak.$_" => 1) } qw(idle_leak_after idle_cancel_after idle_terminate_after
-		transaction_leak_after transaction_cancel_after transaction_terminate_after action_min_impact)),
+		transaction_leak_after transaction_cancel_after transaction_terminate_after
+		blocking_leak_after blocking_cancel_after blocking_terminate_after action_min_impact)),
 	(map { ("pgleak.$_" => 0) } qw(database scan_interval dry_run max_actions_per_minute act_on_superusers act_on_declared log_query notify
 		retention history_max_rows queue_size trail_size pool_busy_percent pool_busy_after)));
 

@@ -69,6 +69,11 @@ struct PreviousScan {
   MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
 
+// Notes whether others wait behind the session in `status`; nothing if the scan has not looked for that.
+// Resets the clocks if they belonged to another session.
+void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, MonotonicTime now);
+
 // Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to
 // another session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,

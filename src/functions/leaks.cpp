@@ -223,7 +223,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(30);
+    row->add_nulls(31);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;

@@ -57,10 +57,12 @@ class Standby:
         """Nothing that was not received when this begins is received later."""
         self.freeze()
         pids = self.processes()
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         while any(is_running(pid) for pid in pids):
             await asyncio.sleep(0.02)
+        # Where nobody buries the postmaster, a new one would take it for alive.
+        (self.data / "postmaster.pid").unlink()
+        (self.data.parent / f".s.PGSQL.{self.port}.lock").unlink()
 
     async def start(self):
         process = await asyncio.create_subprocess_exec(

@@ -27,6 +27,9 @@ PAUSE, LONG_PAUSE = 0.008, 0.1
 # No statement may take this long, not even with debug_discard_caches: one that does hangs.
 PATIENCE = 180
 
+# What asyncpg raises. The last of them if the server has just said that it ends the session, and has not hung up yet.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+
 # What a client whose transaction is gone may hear: it is rolled back (at COMMIT), or aborted (at any other statement),
 # and with the transaction went its portals and savepoints.
 GONE = {"40000", "25P02", "34000", "3B001"}
@@ -183,7 +186,7 @@ class Client:
             await self.work(transfer)
             self.is_committing = True
             await self.commit(transfer)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             self.take_note(transfer, error)
         if not self.connection.is_closed():
             await self.settle()

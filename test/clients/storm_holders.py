@@ -25,7 +25,7 @@ import psycopg
 
 import storm as plain
 from standby import NAME as STANDBY, Standby
-from storm import ACCOUNTS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS, Checks, connect
+from storm import ACCOUNTS, DRIVER_ERRORS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS, Checks, connect
 from wire import Gone, Wire
 
 # Limits by role; client_limited (idle cancel) and client_by_hand (no limits) are those of the plain storm.
@@ -45,14 +45,14 @@ CREATE TABLE copied (batch bigint, line integer, PRIMARY KEY (batch, line));
 CREATE TABLE piped (id bigint PRIMARY KEY);
 CREATE TABLE tally (id integer PRIMARY KEY, value bigint NOT NULL);
 INSERT INTO tally SELECT i, 0 FROM generate_series(1, {KEYS}) i;
-GRANT SELECT, INSERT, UPDATE ON accounts, transfers, copied, piped, tally TO {", ".join(ROLES)};
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO client_by_hand, client_limited, {", ".join(ROLES)};
 """
 
 # What a client hears when the server ends its session: pgleak's own words, or those of SIGTERM.
 ENDED = {"25P03", "57P01"}
 # What a client may provoke by dying: the server finds out in the middle of COPY, or when it sends.
 DIED = {"08006", "08P01", "08003", "57P01"}
-LOGGED_ERRORS = plain.GONE | plain.BUSY | {"55006"}
+LOGGED_ERRORS = plain.LOGGED_ERRORS
 LOGGED_WARNINGS = re.compile(
     plain.LOGGED_WARNINGS.pattern
     + r"|session with PID \d+ waits for a synchronous standby, nothing was done$"
@@ -103,11 +103,16 @@ class HolderStorm(plain.Storm):
         self.seen = Counter()  # what the parties did
         self.unreplicated = []
 
-    def hit(self, party, what, began):
-        self.hits.append(Hit(party.pid, party.name, what, began, time.time()))
+    def hit(self, party, what):
+        self.hits.append(Hit(party.pid, party.name, what, party.began, time.time()))
 
-    def ended(self, party, began, error=None):
-        self.ends.append(Hit(party.pid, party.name, error or "connection lost", began, time.time()))
+    def tell(self, party):
+        """A driver may pass a notice on when its party has gone on already."""
+        self.told += 1
+        self.hits.append(Hit(party.pid, party.name, "notice", party.alive, time.time()))
+
+    def ended(self, party, error=None):
+        self.ends.append(Hit(party.pid, party.name, error or "connection lost", party.alive, time.time()))
 
     def note_batch(self, table, number, state, requirement=None):
         self.batches[table, number] = state
@@ -115,33 +120,47 @@ class HolderStorm(plain.Storm):
             self.batches_acknowledged.add((table, number))
 
 
+LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError)
+
+
 def is_lost(connection, error):
-    return (connection.is_closed() or isinstance(error, (OSError, asyncpg.PostgresConnectionError))
+    return (connection.is_closed() or isinstance(error, LOST)
             or getattr(error, "sqlstate", None) in ENDED)
+
+
+class Party:
+    """What all sessions have in common."""
+
+    kind = "party"
+    pid = None
+    alive = began = 0.0  # when it asked for what was answered last, and for what it asks now
+
+    def mark(self):
+        self.alive, self.began = self.began, time.time()
 
 
 # Sessions of a real driver ------------------------------------------------------------------------------------------
 
 
-class Member:
+class Member(Party):
     """What every session of asyncpg does: come back when it was ended, and remember that."""
 
     kind = "member"
-    pid = None
-    began = 0.0  # of the last thing that it asked for
 
     async def keep_open(self):
         """Opens the connection, however often it is ended at once."""
         while True:
             try:
-                self.began, self.connection = time.time(), None
+                self.connection, self.began = None, time.time()
+                self.mark()
                 await self.open_once()
                 return
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DRIVER_ERRORS as error:
                 if self.connection is not None:
                     self.note_loss_or_surprise(error)
+                    await asyncio.sleep(0.05)
                 elif getattr(error, "sqlstate", None) not in ENDED | {"57014"} and not isinstance(
-                        error, (OSError, asyncpg.PostgresConnectionError)):
+                        error, LOST):
                     self.storm.surprise(self.name, f"cannot connect: {type(error).__name__} {error}")
                     await asyncio.sleep(0.5)
 
@@ -150,20 +169,19 @@ class Member:
         state = getattr(error, "sqlstate", None)
         if is_lost(self.connection, error):
             self.connection.terminate()
-            self.storm.ended(self, self.began, state)
+            self.storm.ended(self, state)
             self.storm.retries["lost"] += 1
             return True
         self.storm.retries[state] += 1
         if state in ("57014", "40000"):
-            self.storm.hit(self, state, self.began)
+            self.storm.hit(self, state)
         if state not in plain.GONE | plain.BUSY:
             self.storm.surprise(self.name, f"{type(error).__name__} {state} {error}")
         return False
 
     def hear(self, _, message):
         if message.sqlstate == "40000" and message.message.startswith("transaction was rolled back by pgleak: "):
-            self.storm.told += 1
-            self.storm.hit(self, "notice", self.began)
+            self.storm.tell(self)
         elif message.severity not in ("NOTICE", "INFO") and message.sqlstate != "25P01":
             self.storm.surprise(self.name, f"{message.severity} {message.sqlstate} {message.message}")
 
@@ -172,10 +190,10 @@ class Member:
             while not self.storm.is_over:
                 if self.connection.is_closed():
                     await self.keep_open()
-                self.began = time.time()
+                self.mark()
                 try:
                     await self.attempt()
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                except DRIVER_ERRORS as error:
                     self.note_loss_or_surprise(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end up in the result
             self.storm.surprise(self.name, f"gave up: {type(error).__name__}: {error}")
@@ -213,7 +231,7 @@ class Mover(Member, plain.Client):
 
     def note_cancel(self):
         super().note_cancel()
-        self.storm.hit(self, "57014", self.began)
+        self.storm.hit(self, "57014")
 
     def take_note(self, transfer, error):
         if self.note_loss_or_surprise(error):
@@ -288,10 +306,10 @@ class Advisory(Member):
     async def ask(self, query, *values):
         """Whatever a cancel may do to one statement, the lock stays."""
         while True:
-            self.began = time.time()
+            self.mark()
             try:
                 return await self.connection.fetchval(query, *values)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DRIVER_ERRORS as error:
                 if is_lost(self.connection, error):
                     raise
                 self.note_loss_or_surprise(error)
@@ -306,6 +324,22 @@ class Advisory(Member):
         if not await self.ask("SELECT pg_advisory_unlock($1)", key):
             self.storm.surprise(self.name, "lost its advisory lock")
         self.storm.seen["advisory locks kept"] += 1
+
+
+class Quiet(Advisory):
+    """Others wait behind it, and then nobody does for so long that pgleak takes its episode for over."""
+
+    kind = "quiet"
+    interval = 12  # seconds; all of them meet
+
+    async def attempt(self):
+        await self.ask("SELECT pg_advisory_lock($1)", KEYS + 1)
+        await asyncio.sleep(0.7)
+        if not await self.ask("SELECT pg_advisory_unlock($1)", KEYS + 1):
+            self.storm.surprise(self.name, "lost its advisory lock")
+        meeting = (time.monotonic() // self.interval + 1) * self.interval
+        while time.monotonic() < meeting and not self.storm.is_over:
+            await asyncio.sleep(0.1)
 
 
 class Notifier(Advisory):
@@ -323,19 +357,17 @@ class Notifier(Advisory):
 # Sessions that misbehave --------------------------------------------------------------------------------------------
 
 
-class Copier:
+class Copier(Party):
     """psycopg's COPY, whose source stalls, and then goes on or dies."""
 
     kind = "copy"
-    pid = None
 
     def __init__(self, storm, number, role):
         self.storm, self.role, self.name = storm, role, f"{self.kind} {number}"
 
     def hear(self, diagnostic):
         if diagnostic.sqlstate == "40000":
-            self.storm.told += 1
-            self.storm.hit(self, "notice", self.began)
+            self.storm.tell(self)
         elif diagnostic.severity not in ("NOTICE", "INFO"):
             self.storm.surprise(self.name, f"{diagnostic.severity} {diagnostic.message_primary}")
 
@@ -348,6 +380,7 @@ class Copier:
 
     async def live(self):
         self.began = time.time()
+        self.mark()
         try:
             connection = await psycopg.AsyncConnection.connect(f"dbname=storm user={self.role} application_name='{self.name}'",
                                                                autocommit=True)
@@ -363,7 +396,8 @@ class Copier:
 
     async def copy(self, connection):
         batch, count = next(self.storm.ids), random.randint(20, 400)
-        self.began, state, requirement = time.time(), "failed", None
+        state, requirement = "failed", None
+        self.mark()
         try:
             async with connection.cursor() as cursor:
                 async with cursor.copy("COPY copied FROM STDIN") as copy:
@@ -379,14 +413,14 @@ class Copier:
         except psycopg.Error as error:
             if connection.closed or error.sqlstate in ENDED:
                 if self.pid not in self.storm.died:
-                    self.storm.ended(self, self.began, error.sqlstate)
+                    self.storm.ended(self, error.sqlstate)
                 self.storm.retries["lost"] += 1
                 await connection.close()
             else:
                 state = "failed"
                 self.storm.retries[error.sqlstate] += 1
                 if error.sqlstate == "57014":
-                    self.storm.hit(self, error.sqlstate, self.began)
+                    self.storm.hit(self, error.sqlstate)
                 else:
                     self.storm.surprise(self.name, f"{error.sqlstate} {error}")
         self.storm.note_batch("copied", batch, state, requirement)
@@ -399,11 +433,10 @@ class Copier:
             doomed.shutdown(socket.SHUT_RDWR)
 
 
-class Raw:
+class Raw(Party):
     """A session without a driver."""
 
     kind = "raw"
-    pid = None
 
     def __init__(self, storm, number, role):
         self.storm, self.role, self.name = storm, role, f"{self.kind} {number}"
@@ -420,19 +453,20 @@ class Raw:
                 self.wire.close()
 
     async def live(self):
-        self.began, self.pid = time.time(), None
+        self.pid, self.began = None, time.time()
+        self.mark()
         try:
             self.wire = await Wire.connect(self.role, "storm", self.name)
             self.pid = self.wire.pid
             await self.prepare()
             while not self.storm.is_over and self.pid not in self.storm.died:
-                self.began = time.time()
+                self.mark()
                 await self.attempt()
         except (Gone, OSError) as gone:
             self.storm.retries["lost"] += 1
             self.lose()
             if self.pid is not None:
-                self.storm.ended(self, self.began, gone.error["sqlstate"] if getattr(gone, "error", None) else None)
+                self.storm.ended(self, gone.error["sqlstate"] if getattr(gone, "error", None) else None)
         self.wire.close()
 
     async def prepare(self):
@@ -445,15 +479,14 @@ class Raw:
         """Notes what an answer says of pgleak; returns whether the statement was done."""
         for notice in answer.notices:
             if notice["sqlstate"] == "40000":
-                self.storm.told += 1
-                self.storm.hit(self, "notice", self.began)
+                self.storm.tell(self)
             elif notice["severity"] == "WARNING":
                 self.storm.surprise(self.name, f"WARNING {notice['message']}")
         if answer.sqlstate is None:
             return True
         self.storm.retries[answer.sqlstate] += 1
         if answer.sqlstate == "57014":
-            self.storm.hit(self, "57014", self.began)
+            self.storm.hit(self, "57014")
         if answer.sqlstate in ENDED:
             raise Gone(answer.error)
         if answer.sqlstate not in allowed:
@@ -643,7 +676,7 @@ class Replication:
         self.standby.isolate()
         await self.standby.kill()
         if not await self.standby.start():
-            self.storm.surprise("replication", "the standby does not start")
+            raise RuntimeError("the standby does not start")
         self.storm.seen["standby killed"] += 1
         waiting = await self.admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         self.storm.seen["commits waiting for a dead standby"] += waiting
@@ -850,7 +883,7 @@ def make_clients(storm):
              (Listener, "client_idle_terminate", 2), (Listener, "client_watched", 1), (Listener, "client_by_hand", 1),
              (Notifier, "client_by_hand", 1),
              (Advisory, "client_blocking_terminate", 1), (Advisory, "client_blocking_cancel", 1),
-             (Advisory, "client_watched", 2)]
+             (Advisory, "client_watched", 2), (Quiet, "client_watched", 4)]
     clients = [kind(storm, number, role) for kind, role, count in kinds for number in range(count)]
     clients += [Advisory(storm, "waiter", "client_watched", longest=0.02),
                 Advisory(storm, "retrier 1", "client_watched", lock_timeout="50ms", longest=0.02),
@@ -888,8 +921,9 @@ async def main(arguments):
         tasks = [asyncio.create_task(party) for party in parties]
         background = asyncio.create_task(replication.run())
         deadline = time.monotonic() + arguments.seconds
-        while time.monotonic() < deadline or not (await is_covered(pgleak) or time.monotonic() > deadline + PATIENCE):
+        while time.monotonic() < deadline or not (await is_covered(pgleak) or time.monotonic() > deadline + arguments.longer):
             await asyncio.sleep(0.2)
+        print(f"    {arguments.seconds + time.monotonic() - deadline:.0f} seconds until each kind was seen")
         replication.is_stopped = True
         await background
         await replication.fail_over()
@@ -905,6 +939,7 @@ async def main(arguments):
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Ends sessions that hold what others wait for, and accounts for each change.")
     parser.add_argument("--seconds", type=int, default=60, help="at least; until each kind was seen")
+    parser.add_argument("--longer", type=int, default=PATIENCE, help="how much longer they may wait for that")
     parser.add_argument("--log", required=True, help="the server's log")
     parser.add_argument("--standby", required=True, help="data directory of the standby")
     parser.add_argument("--bindir", required=True, help="directory of pg_ctl")

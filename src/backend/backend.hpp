@@ -90,7 +90,7 @@ extern bool has_cancelled_block;
 // for. Call once per session. Never ereports.
 void install_signal_handler();
 
-// Call when the transaction begins to commit or to be prepared. From then on, no cancel of pgleak interrupts
+// Call when the transaction begins to commit, to be prepared, or to finish a prepared one. From then on, no cancel of pgleak interrupts
 // it; one that came too late is withdrawn. Never ereports.
 void begin_transaction_end();
 

@@ -29,6 +29,7 @@ CREATE TABLE pgleak.history (
     impact text,
     held jsonb,
     waiting jsonb,
+    client_gone boolean,
     last_action text,
     last_action_at timestamp with time zone,
     last_action_result text,
@@ -74,12 +75,13 @@ COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these 
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
 COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
-COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested, done, dry run, skipped, not possible safely, no effect, no effect: waits for its client, waits for a synchronous standby';
+COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested; done, once its effect was seen; done, still blocks N; dry run; skipped; not possible safely; no effect; no effect: waits for its client';
 COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, session, a rule of pgleak.rules, or by hand by a login role';
 COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';

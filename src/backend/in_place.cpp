@@ -133,7 +133,6 @@ int hint_limit(const ActionReason& reason) {
 
 void act_on(const ActionRequest& request) {
   ActionSlot& slot = my_slot->action;
-  note_peer();
   if (spares(request.spares_exported)) return slot.reply(request.nonce, Reply::kRefused);
   if (!may_act(request)) {
     slot.reply(request.nonce, Reply::kRefused);

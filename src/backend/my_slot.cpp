@@ -9,8 +9,6 @@
 #undef USE_OPENSSL
 #undef USE_SSL
 
-#include <sys/socket.h>
-
 #include <csignal>
 
 extern "C" {
@@ -42,13 +40,6 @@ void copy_login_names(char (&database)[kNameSize], char (&role)[kNameSize]) {
 void describe_my_socket(ClientSocket* socket) {
   describe_socket(MyProcPort->sock, reinterpret_cast<const sockaddr*>(&MyProcPort->laddr.addr),
                   reinterpret_cast<const sockaddr*>(&MyProcPort->raddr.addr), socket);
-}
-
-void note_peer() {
-  char byte;
-  const ssize_t count = recv(MyProcPort->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  const bool is_gone = count == 0 || (count < 0 && errno == ECONNRESET);
-  my_slot->action.publish_peer(is_gone);
 }
 
 bool spares(bool spares_exported) {

@@ -128,7 +128,6 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     decision.episode = Decision::EpisodeStep::kKeep;
     decision.finished = result;
     decision.progress = episode.progress;
-    decision.progress.client_gone = snapshot.client_gone;
     record_result(&decision.progress, decision.action, result, snapshot.now);
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
@@ -151,7 +150,7 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   const SessionStatus& status = snapshot.status;
   const std::optional<Micros> idle = decision->ages.idle;
   progress.last_state = status.state;
-  progress.client_gone = snapshot.client_gone;
+  if (snapshot.client_gone) progress.client_gone = snapshot.client_gone;
   if (status.state == SessionState::kIdleInTransactionAborted && !status.xact_start.is_set())
     progress.aborted_since = status.state_start;
   if (idle && (!progress.longest_idle || *idle > *progress.longest_idle)) progress.longest_idle = idle;
@@ -159,8 +158,9 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   // A rollback does not free session-level locks.
   ActionState& action = progress.action;
   const bool is_cancelled = action.last == Action::kCancel && action.result == ActionResult::kDone;
-  decision->has_left_locks = is_cancelled && decision->impact.blocked > 0 && action.still_blocks == 0;
   action.still_blocks = is_cancelled ? decision->impact.blocked : 0;
+  decision->has_left_locks = action.still_blocks > 0 && !action.has_logged_blocks;
+  action.has_logged_blocks |= decision->has_left_locks;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }

@@ -12,13 +12,13 @@ void reset_for(SessionId id, SessionClocks* clocks) {
 
 void read_stall(const StallWatch& stall, MonotonicTime now, Ages* ages) {
   ages->idle = stall.age();
-  if (ages->idle) ages->idle_look = LastLook{now - stall.checked_at, stall.next_check_in(now)};
+  if (ages->idle) ages->idle_check = LastCheck{now - stall.checked_at, stall.next_check_in(now)};
 }
 
 // A session is free to be idle until others wait behind it.
 void read_idle_holder(Micros idle, Ages* ages) {
   ages->idle = sooner(idle, *ages->blocking);
-  if (*ages->blocking < idle) ages->idle_look = ages->blocking_look;
+  if (*ages->blocking < idle) ages->idle_check = ages->blocking_check;
 }
 
 }  // namespace
@@ -52,7 +52,7 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
   reset_for(status.id, clocks);
   ages.blocking = clocks->blocking.age(holding_transaction(status, block), now.monotonic);
   if (ages.blocking)
-    ages.blocking_look = LastLook{now.monotonic - clocks->blocking.last_seen, kWaiterLookInterval};
+    ages.blocking_check = LastCheck{now.monotonic - clocks->blocking.last_seen, kWaiterLookInterval};
   if (is_idle_in_transaction(status.state))
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   else if (block.exists)

@@ -25,10 +25,10 @@ struct SessionClocks {
   BlockingWatch blocking;
 };
 
-// An age that is known only up to the last look at what it measures.
-struct LastLook {
+// An age that is known only up to the last check of what it measures.
+struct LastCheck {
   Micros ago{0};
-  Micros next_in{0};  // time until the next look; before that, the age does not grow
+  Micros next_in{0};  // time until the next check; before that, the age does not grow
 };
 
 // The ages on the clocks; nothing where a clock does not apply in the session's state.
@@ -36,16 +36,16 @@ struct Ages {
   std::optional<Micros> idle;
   std::optional<Micros> transaction;
   std::optional<Micros> blocking;
-  LastLook idle_look{};
-  LastLook blocking_look{};
+  LastCheck idle_check{};
+  LastCheck blocking_check{};
 
   // Time until `clock`, which shows `age`, may show `after`, and a scan can notice that.
   Micros due_in(Clock clock, Micros age, Micros after) const {
-    const LastLook look = clock == Clock::kIdle       ? idle_look
-                          : clock == Clock::kBlocking ? blocking_look
-                                                      : LastLook{};
-    const Micros due_in = after - age - look.ago;
-    return due_in > look.next_in ? due_in : look.next_in;
+    const LastCheck check = clock == Clock::kIdle       ? idle_check
+                            : clock == Clock::kBlocking ? blocking_check
+                                                        : LastCheck{};
+    const Micros due_in = after - age - check.ago;
+    return due_in > check.next_in ? due_in : check.next_in;
   }
 
   std::optional<Micros> of(Clock clock) const {

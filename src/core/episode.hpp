@@ -41,7 +41,7 @@ struct EpisodeProgress {
   ImpactSample worst;                     // the worst impact so far
   ActionState action;                     // the last action and its result
   bool is_cancelled;  // rolled back in place and left in its aborted block, or its query was cancelled
-  std::optional<bool> client_gone;  // as the backend saw it when pgleak woke it; nothing: it was not woken
+  std::optional<bool> client_gone;  // as last seen; nothing: the system does not say
   bool terminate_sent;              // terminate was sent, but the backend may still be there
 };
 

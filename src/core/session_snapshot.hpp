@@ -1,5 +1,5 @@
-// What is read of one session in one scan, and what is the same for all sessions of that scan: the input of
-// core/decision.
+// The input of core/decision: the facts about one session, read in one scan, and those that all sessions of
+// that scan share.
 //
 // scanner/session_reader fills it. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_SESSION_SNAPSHOT_HPP
@@ -74,7 +74,7 @@ struct SessionSnapshot {
   // What the scanner remembers.
   SessionClocks clocks;
   RunningAction action;
-  std::optional<bool> client_gone;  // see ActionSlot::is_client_gone()
+  std::optional<bool> client_gone;  // nothing if it was not looked for, or the system does not say
   Reply reply;       // the session's reply to the last message of `action`, read after `status`
   SessionWait wait;  // seen after `reply`; not for every session without an open episode
   std::optional<ManualRequest> manual;

@@ -28,7 +28,7 @@ std::optional<int> find_client_backend(int pid, StatusEntry* entry) {
   const std::optional<int> index = find_session(pid, entry);
   if (!index)
     ereport(WARNING, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
-                    errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
+                      errhint("See pgleak.leaks or pg_stat_activity for process IDs of sessions.")));
   return index;
 }
 

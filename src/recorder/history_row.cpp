@@ -60,7 +60,8 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "held",
                                                      "waiting",
                                                      "trail",
-                                                     "wait_event"};
+                                                     "wait_event",
+                                                     "client_gone"};
 
 // Collects the values of a row, in the order of its columns.
 struct Values {
@@ -104,7 +105,7 @@ const Oid kHistoryTypes[kHistoryColumnCount] = {
     TEXTOID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,        TEXTOID,        INT8OID,     TIMESTAMPTZOID,
     INTERVALOID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,     JSONBOID,
     XIDOID,      XIDOID,         INT8OID,        INT4OID,        INT4OID,        INTERVALOID, TEXTOID,
-    JSONBOID,    JSONBOID,       JSONBOID,       TEXTOID};
+    JSONBOID,    JSONBOID,       JSONBOID,       TEXTOID,        BOOLOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -186,6 +187,10 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_packed_json(waiting_json(event.waiting, nullptr));
   values.add_packed_json(trail_json(event.trail(), event.trail_length, who.encoding));
   values.add_text(wait_event_name(episode.wait_event));
+  if (episode.progress.client_gone)
+    values.add(BoolGetDatum(*episode.progress.client_gone));
+  else
+    values.add_null();
   Assert(values.count == kHistoryColumnCount);
 }
 

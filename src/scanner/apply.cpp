@@ -53,7 +53,7 @@ Episode make_episode(const SessionSnapshot& snapshot, const Decision& decision) 
   episode.is_session_level = decision.is_session_level;
   episode.who = snapshot.details->who;
   episode.xact_start = decision.block.xact_start;
-  episode.idle_since = is_idle_in_transaction(status.state) ? status.state_start : WallTime::none();
+  episode.idle_since = is_active(status.state) ? WallTime::none() : status.state_start;
   episode.detected_at = snapshot.now.wall;
   episode.detected_mono = snapshot.now.monotonic;
   episode.leak_after = decision.detection.limit;
@@ -79,7 +79,6 @@ void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const
   if (!session.watch(current_seq(snapshot.status))) return;  // it has ended in the meantime
   const Episode episode = make_episode(snapshot, decision);
   drop_pending_end(session);
-  session.action_slot().forget_peer();
   session.open(episode, decision.impact, snapshot.details->proc_index);
   note_contention(session, snapshot);
   shared->counters.leaks++;

@@ -38,6 +38,11 @@ struct KnownMatch {
 };
 KnownMatch* known_matches = nullptr;
 
+// When the connection of each slot was last asked whether the client has gone.
+MonotonicTime* peer_read_at = nullptr;
+constexpr Micros kPeerInterval = kSecond;
+constexpr Micros kIdlePeerInterval = 60 * kSecond;
+
 bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now) {
   return known.rules_version == rules_version && known.session == entry.id &&
          known.change_count == entry.change_count && now >= known.match.valid_from &&
@@ -102,18 +107,26 @@ std::optional<ManualRequest> read_manual_request(TrackedSession session) {
 void read_action(TrackedSession session, SessionId id, SessionSnapshot* snapshot) {
   BackendOwner owner;
   snapshot->action = session.running_action();
-  snapshot->client_gone = session.action_slot().is_client_gone();
   if (snapshot->action.action != Action::kNone)
     snapshot->reply = session.action_slot().reply_to(snapshot->action.nonce);
   if (session.backend().read_owner(id, &owner)) snapshot->wait = read_wait(owner.proc_index);
 }
 
-std::optional<std::int64_t> read_unread(TrackedSession session, SessionId id) {
+std::optional<SocketQueue> read_queue(TrackedSession session, SessionId id) {
   ClientSocket socket;
   if (!session.backend().read_socket(id, &socket)) return std::nullopt;
-  const std::optional<SocketQueue> queue = read_socket_queue(socket);
-  if (!queue) return std::nullopt;
-  return queue->unread;
+  return read_socket_queue(socket);
+}
+
+// A server that reads from its client notices by itself that the client has gone; one that works or sends
+// does not.
+void read_peer(TrackedSession session, SessionSnapshot* snapshot) {
+  MonotonicTime& read_at = peer_read_at[session.index()];
+  const Micros interval = snapshot->wait == SessionWait::kClientRead ? kIdlePeerInterval : kPeerInterval;
+  if (read_at.is_set() && snapshot->now.monotonic - read_at < interval) return;
+  read_at = snapshot->now.monotonic;
+  const std::optional<SocketQueue> queue = read_queue(session, snapshot->status.id);
+  if (queue) snapshot->client_gone = queue->is_peer_gone;
 }
 
 // What shows whether a session that waits for its client makes progress. Costs a few system calls, so it is
@@ -128,7 +141,10 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
   evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
-  if (evidence.is_sending) evidence.unread = read_unread(session, status.id);
+  if (const std::optional<SocketQueue> queue = read_queue(session, status.id)) {
+    evidence.unread = queue->unread;
+    evidence.transferred = queue->transferred;
+  }
   snapshot->evidence = evidence;
 }
 
@@ -177,6 +193,7 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
   BackendOwner owner;
   if (open == nullptr && has_mark(marks, Mark::kStalled) && session.backend().read_owner(entry.id, &owner))
     snapshot->wait = read_wait(owner.proc_index);
+  if (open != nullptr) read_peer(session, snapshot);
   read_evidence(session, snapshot);
 }
 
@@ -184,6 +201,8 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
 
 void prepare_session_reader() {
   const Size slots = static_cast<Size>(shared->slot_count);
+  peer_read_at =
+      static_cast<MonotonicTime*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(MonotonicTime)));
   statement_buffer = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   contention_buffer =
@@ -242,7 +261,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().declared() != Declared::kNo;
+    snapshot->is_declared = session.backend().is_declared();
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);

@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 
 #include "core/action.hpp"
 #include "core/episode.hpp"
@@ -55,12 +54,6 @@ class ActionSlot {
   // whose idle time goes on.
   std::atomic<WallTime> aborted_at;
 
-  // Target: whether its client has closed the connection, as seen when it was woken. Scanner: nothing, if it
-  // was not woken during the episode.
-  void publish_peer(bool is_gone) { is_client_gone_.store(is_gone, std::memory_order_relaxed); }
-  void forget_peer() { is_client_gone_.store(std::nullopt, std::memory_order_relaxed); }
-  std::optional<bool> is_client_gone() const { return is_client_gone_.load(std::memory_order_relaxed); }
-
   // Scanner: before it sends SIGINT, and when that is answered or given up.
   void arm_signal(const ArmedSignal& armed) {
     armed_seq_.store(armed.xact_seq, std::memory_order_relaxed);
@@ -79,8 +72,6 @@ class ActionSlot {
 
  private:
   std::atomic<std::uint64_t> reply_;
-  std::atomic<std::optional<bool>> is_client_gone_;
-  static_assert(std::atomic<std::optional<bool>>::is_always_lock_free, "processes share it");
   static constexpr std::uint64_t kSparesExported = 0x80;
   std::atomic<std::uint64_t> armed_;  // nonce and action; announces armed_seq_
   std::atomic<XactSeq> armed_seq_;

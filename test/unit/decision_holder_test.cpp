@@ -7,7 +7,7 @@
 namespace pgleak {
 namespace {
 
-constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt, std::nullopt};
 
 // Limits of the fixture on the idle clock: 10 s, 20 s, 1 h. On the blocking clock: a leak after 30 s.
 class DecisionHolderTest : public DecisionTest {

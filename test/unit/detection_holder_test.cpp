@@ -8,7 +8,7 @@
 namespace pgleak {
 namespace {
 
-constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt, std::nullopt};
 constexpr std::optional<Micros> kNoAge;
 
 SampleOf idle_outside(WallTime idle_since, XactSeq ended_count = 5) {
@@ -145,8 +145,8 @@ TEST_F(HolderClocksTest, BetweenTwoReadingsOfTheEvidenceTheAgeStays) {
   time_.pass(400 * kMillisecond);
   const Ages ages = look(active);
   EXPECT_EQ(ages.idle, kMinute);
-  EXPECT_EQ(ages.idle_look.ago, 400 * kMillisecond);
-  EXPECT_EQ(ages.idle_look.next_in, 600 * kMillisecond);
+  EXPECT_EQ(ages.idle_check.ago, 400 * kMillisecond);
+  EXPECT_EQ(ages.idle_check.next_in, 600 * kMillisecond);
 }
 
 TEST_F(HolderClocksTest, WhoIsIdleInItsTransactionIsNotMeasuredByProgress) {
@@ -263,7 +263,7 @@ TEST_F(HolderClocksTest, ALookThatWasNotTakenChangesNothing) {
   time_.pass(5 * kSecond);
   const Ages ages = look(idle_in_transaction(begun, begun, 5));
   EXPECT_EQ(ages.blocking, kMinute);
-  EXPECT_EQ(ages.blocking_look.ago, 5 * kSecond);
+  EXPECT_EQ(ages.blocking_check.ago, 5 * kSecond);
   blocks_others_ = true;
   EXPECT_EQ(look(idle_in_transaction(begun, begun, 5)).blocking, kMinute + 5 * kSecond);
 }
@@ -320,20 +320,20 @@ TEST(DetectHolderTest, IfSeveralClocksSayItTheFirstIsNamed) {
 TEST(DetectHolderTest, AnAgeThatGrowsByLooksIsNotDueBeforeTheNextOne) {
   Ages ages{};
   ages.blocking = kMinute - 1_us;
-  ages.blocking_look = LastLook{0_us, kWaiterLookInterval};
+  ages.blocking_check = LastCheck{0_us, kWaiterLookInterval};
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterLookInterval);
   ages.blocking = 50 * kSecond;
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, 10 * kSecond);
-  ages.blocking_look.ago = 3 * kSecond;
+  ages.blocking_check.ago = 3 * kSecond;
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, 7 * kSecond);
-  ages.blocking_look.ago = kMinute;
+  ages.blocking_check.ago = kMinute;
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterLookInterval);
 }
 
 TEST(DetectHolderTest, AStalledSessionIsDueWhenItsEvidenceIsReadAgain) {
   Ages ages{};
   ages.idle = kMinute - 1_us;
-  ages.idle_look = LastLook{300 * kMillisecond, 700 * kMillisecond};
+  ages.idle_check = LastCheck{300 * kMillisecond, 700 * kMillisecond};
   EXPECT_EQ(detect(ages, kMinute, kNever).next_due_in, 700 * kMillisecond);
   ages.idle = 50 * kSecond;
   EXPECT_EQ(detect(ages, kMinute, kNever).next_due_in, 10 * kSecond - 300 * kMillisecond);

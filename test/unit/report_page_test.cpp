@@ -120,8 +120,7 @@ TEST_F(ReportPageTest, TilesCountInTheirNumber) {
   page_->totals = ReportTotals{1, 1, 1, 61 * kSecond, 7, 3600 * kSecond, 1};
   const std::string page = shown();
   EXPECT_NE(page.find("<b>1</b><span class=\"soft\">leak in 1 application</span>"), std::string::npos);
-  EXPECT_NE(page.find("<b>1m 1s</b><span class=\"soft\">longest idle</span>"),
-            std::string::npos);
+  EXPECT_NE(page.find("<b>1m 1s</b><span class=\"soft\">longest idle</span>"), std::string::npos);
   EXPECT_NE(page.find("<b>1h 0m</b><span class=\"soft\">others waited for leaks</span>"), std::string::npos);
   EXPECT_EQ(occurrences(page, "<div class=\"tile\">"), 6);
 }
@@ -130,8 +129,8 @@ TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
   page_->pools.rows[0] = PoolRow{
       PoolRow::Scope::kPool, "", "shop", "orders", nullptr, 15, kNoNumber, 0, kNoNumber, nullptr, nullptr};
   page_->pools.count = 1;
-  page_->offenders.rows[0] =
-      OffenderRow{"", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
+  page_->offenders.rows[0] = OffenderRow{
+      "", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
   page_->offenders.count = 1;
   const std::string page = shown();
   EXPECT_NE(page.find("<td data-label=\"In use\" class=\"number\"><div>-</div></td>"), std::string::npos);

@@ -96,9 +96,11 @@ std::uint32_t SimulatedSession::version() {
 }
 
 ProgressEvidence SimulatedSession::evidence() {
-  ProgressEvidence evidence{version(), reports_progress_, counters_, std::nullopt, is_sending_, std::nullopt};
+  ProgressEvidence evidence{version(),   reports_progress_, counters_,   std::nullopt,
+                            is_sending_, std::nullopt,      std::nullopt};
   if (knows_run_time_) evidence.run_time = run_time_;
   if (is_sending_ && knows_unread_) evidence.unread = unread_;
+  if (counts_bytes_) evidence.transferred = transferred_;
   return evidence;
 }
 
@@ -113,7 +115,8 @@ void SimulatedSession::begin_to_wait_for_client() {
 // The client has sent or read something, and is silent again.
 void SimulatedSession::move_data() {
   stalled_since = machine_.time.monotonic();
-  if (reports_progress_ || is_sending_) visibly_stalled_since = stalled_since;
+  transferred_++;
+  if (reports_progress_ || is_sending_ || counts_bytes_) visibly_stalled_since = stalled_since;
   if (reports_progress_) counters_++;
   if (is_sending_) unread_++;
 }
@@ -125,11 +128,13 @@ void SimulatedSession::begin_delivery() {
   is_sending_ = true;
   begin_transaction();
   is_delivering_ = true;
+  version_++;  // also if what it shows is what it has shown before
   entry.xact_start = statement_start_;
 }
 
 void SimulatedSession::end_delivery() {
   is_delivering_ = false;
+  version_++;
   end_block(TransactionEnd::kCommitted);
 }
 

@@ -35,11 +35,11 @@ void Witness::note_sighting(Books* books, const SessionSnapshot& snapshot, const
       Sighting{snapshot.now.monotonic, snapshot.status.id, !is_in_transaction, block.xact_seq});
 }
 
-// How long the scanner must have seen others waiting at least; negative if it need not have.
-Micros Witness::shortest_wait(const Books& books, const SessionStatus& status) const {
+// How long the scanner must have seen others waiting by `now` at least; negative if it need not have.
+Micros Witness::shortest_wait(const Books& books, const SessionStatus& status, MonotonicTime now) const {
   const TransactionBlock block = current_block(status);
   MonotonicTime last = MonotonicTime::none();
-  MonotonicTime before = machine_.time.monotonic();
+  MonotonicTime before = now;
   Micros shortest{-1};
   // What has been rolled back is not in the way any more, though its block remains.
   bool is_same_transaction = block.exists && status.xact_start.is_set();
@@ -99,7 +99,8 @@ void Witness::closed_session_level(int slot, const SimulatedSession& session, co
   if (outcome != Outcome::kReleased || episode.limit_source == LimitSource::kManual) return;
   SessionStatus outside{};
   outside.id = episode.session;
-  expect(shortest_wait(books_[slot], outside) < Micros{0}, "it is released when nobody has waited for 10 s");
+  expect(shortest_wait(books_[slot], outside, machine_.time.monotonic()) < Micros{0},
+         "it is released when nobody has waited for 10 s");
 }
 
 }  // namespace pgleak

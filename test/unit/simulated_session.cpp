@@ -119,6 +119,7 @@ void SimulatedSession::connect() {
   is_superuser = machine_.random.chance(15);
   knows_run_time_ = machine_.random.chance(85);
   knows_unread_ = machine_.random.chance(85);
+  counts_bytes_ = machine_.random.chance(50);
   waits = TrueWaits{};
   waiter_at_ = after(10 * kSecond);
   message_at_ = interrupt_at_ = terminate_at_ = check_at_ = MonotonicTime::none();

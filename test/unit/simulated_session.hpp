@@ -255,6 +255,8 @@ class SimulatedSession {
   bool reports_progress_ = false;  // the command does
   bool knows_run_time_ = true;     // the system tells
   bool knows_unread_ = true;
+  bool counts_bytes_ = true;  // the system does, those exchanged with its client
+  std::int64_t transferred_ = 0;
   std::uint64_t counters_ = 0;
   std::int64_t run_time_ = 0;
   std::int64_t unread_ = 0;

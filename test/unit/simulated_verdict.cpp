@@ -106,12 +106,17 @@ void Witness::scanned(int slot, SimulatedSession* session, const Episode* open, 
   if (!session->entry.is_client_backend) return;
   LimitFacts facts{session->backend.own_limits(), session->backend.own_action_min_impact(), {}, kEndOfTime};
   for (int i = 0; i < inputs.rules->count; i++) facts.matches.add(i);
-  const Micros waited = shortest_wait(books, combine(session->entry, session->backend.report()));
+  const SessionStatus status = combine(session->entry, session->backend.report());
+  const Micros waited = shortest_wait(books, status, scan_now_);
+  const Micros waited_by_now = shortest_wait(books, status, machine_.time.monotonic());
+  if (waited != waited_by_now) return;  // the gap has become too long since
   const Impact impact = waited >= Micros{0} ? Impact::kBlocking : grade(session->held);
   const Limits limits = choose_limits(*inputs.rules, facts.matches, facts.own, inputs.server_limits, impact);
-  const auto has_waited = [waited, &limits](LimitKind kind) {
+  // A holder that shows nothing of it is visited when somebody waits.
+  const bool is_seen = !books.sightings.empty() && books.sightings.back().at >= scan_now_;
+  const auto has_waited = [waited, is_seen, &limits](LimitKind kind) {
     const Micros limit = limits.after(Clock::kBlocking, kind);
-    return limit != kNever && waited >= limit;
+    return is_seen && limit != kNever && waited >= limit;
   };
   const bool is_for_transaction = open == nullptr || !open->is_session_level;
   const auto is_past = [&](LimitKind kind) {

@@ -99,7 +99,7 @@ class Witness {
   void check_holder(const Books& books, const SimulatedSession& session, const SessionSnapshot& snapshot,
                     const Decision& decision);
   void note_sighting(Books* books, const SessionSnapshot& snapshot, const Decision& decision);
-  Micros shortest_wait(const Books& books, const SessionStatus& status) const;
+  Micros shortest_wait(const Books& books, const SessionStatus& status, MonotonicTime now) const;
   void check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                     const ScanInputs& inputs, const Decision& decision);
   void check_pace(Measured* measured, const SessionSnapshot& snapshot, WallTime started_at, XactSeq xact_seq,

@@ -76,6 +76,36 @@ TEST_F(StallWatchTest, AnyEvidenceThatChangesIsProgress) {
   }
 }
 
+// Any signal makes a process run, and a process that is woken may find room to send more.
+TEST_F(StallWatchTest, WhereTheBytesAreCountedNothingElseButAStatementIsProgress) {
+  evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 8192, 100'000};
+  be_stuck(kMinute);
+  evidence_.run_time = 6'000'000;
+  evidence_.unread = 9000;
+  evidence_.counters = 4;
+  pass(kSecond);
+  look();
+  EXPECT_EQ(watch_.age(), kMinute + kSecond);
+  evidence_.transferred = 100'001;
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+  be_stuck(kMinute);
+  evidence_.change_count = 11;
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+}
+
+TEST_F(StallWatchTest, BytesThatAreCountedOrNotAreAChange) {
+  be_stuck(kMinute);
+  evidence_.transferred = 100'000;
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+  be_stuck(kMinute);
+  evidence_.transferred.reset();
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+}
+
 TEST_F(StallWatchTest, EvidenceThatGoesBackIsAChangeToo) {
   be_stuck(kMinute);
   evidence_.run_time = 1;
@@ -98,6 +128,11 @@ TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidenceOfAClientThatSends) {
   EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt, std::nullopt}).is_known());
   EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt, std::nullopt}).is_known());
   EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt, std::nullopt}).is_known());
+}
+
+TEST_F(StallWatchTest, BytesThatAreCountedAreEvidenceEnough) {
+  for (const bool is_sending : {false, true})
+    EXPECT_TRUE((ProgressEvidence{10, false, 0, std::nullopt, is_sending, std::nullopt, 1}).is_known());
 }
 
 // The process sleeps while a client reads slowly.

@@ -15,9 +15,6 @@ namespace {
 // While nobody waits, reading every process this often costs nothing that can be measured.
 constexpr Micros kWaiterInterval = 500 * kMillisecond;
 
-// Where waiters are to be expected, even those with a lock_timeout of 50 ms are seen.
-constexpr Micros kShortWaiterInterval = 40 * kMillisecond;
-
 constexpr Micros kStalledInterval = kSecond;
 
 // Scans come slightly early.
@@ -35,7 +32,7 @@ void mark_roots() {
   WaitGraph& graph = current_lock_waits()->graph();
   for (int i = graph.next_root(0); i >= 0; i = graph.next_root(i + 1)) {
     const int index = compat::status_index_of(&ProcGlobal->allProcs[i]);
-    if (index >= 0 && index < shared->slot_count) mark_root(index, status_version(index));
+    if (index >= 0 && index < shared->slot_count) mark_root(index);
   }
 }
 
@@ -75,13 +72,13 @@ void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
   forget_roots();
   const Micros interval =
-      is_waiting_lately(now) || shared->open_leaks > 0 ? kShortWaiterInterval : kWaiterInterval;
+      is_waiting_lately(now) || shared->open_leaks > 0 ? kWaiterLookInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
 }
 
 Micros next_look_for_waiters(const ScanContext& scan) {
-  if (scan.is_anything_locked || is_waiting_lately(scan.now.monotonic)) return kShortWaiterInterval;
+  if (scan.is_anything_locked || is_waiting_lately(scan.now.monotonic)) return kWaiterLookInterval;
   return kForever;
 }
 

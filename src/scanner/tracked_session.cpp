@@ -19,7 +19,8 @@ bool* has_episode = nullptr;
 
 std::uint8_t* marks = nullptr;
 
-std::uint32_t* root_versions = nullptr;
+// Of the status entries, before the lock table was read.
+std::uint32_t* seen_versions = nullptr;
 bool has_marked_roots = false;  // in this scan
 
 void unmark_session(int index, Mark mark) {
@@ -91,7 +92,7 @@ void TrackedSession::close() const {
 void prepare_tracked_sessions() {
   has_episode = allocate_per_slot<bool>();
   marks = allocate_per_slot<std::uint8_t>();
-  root_versions = allocate_per_slot<std::uint32_t>();
+  seen_versions = allocate_per_slot<std::uint32_t>();
   proc_of = allocate_per_slot<std::int32_t>();
   running_actions = allocate_per_slot<RunningAction>();
   const MonotonicTime now = monotonic_now();
@@ -120,17 +121,15 @@ void forget_roots() { has_marked_roots = false; }
 void begin_marking_roots() {
   has_marked_roots = true;
   clear_marks(Mark::kRoot);
+  for (int i = 0; i < shared->slot_count; i++) seen_versions[i] = status_version(i);
 }
 
-void mark_root(int index, std::uint32_t version) {
-  root_versions[index] = version;
-  mark_session(index, Mark::kRoot);
-}
+void mark_root(int index) { mark_session(index, Mark::kRoot); }
 
 std::optional<bool> TrackedSession::blocks_others(std::uint32_t version) const {
   if (!has_marked_roots) return std::nullopt;
   if (!has_mark(marks[index_], Mark::kRoot)) return false;
-  if (root_versions[index_] != version) return std::nullopt;
+  if (seen_versions[index_] != version) return std::nullopt;
   return true;
 }
 

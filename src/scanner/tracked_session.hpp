@@ -78,11 +78,12 @@ const std::uint8_t* session_marks();
 void mark_session(int index, Mark mark);
 void clear_marks(Mark mark);
 
-// Marks a session that others wait behind. What is read of it later in the scan belongs together with that
-// only if its status entry is still at `version`.
+// Marks the sessions that others wait behind. Call begin_marking_roots() before the lock table is read: what
+// is read of a root later in the scan belongs together with that only if its status entry is unchanged since.
+// A session may end its transaction in between, and what others waited for is not held by the idle session.
 void forget_roots();
 void begin_marking_roots();
-void mark_root(int index, std::uint32_t version);
+void mark_root(int index);
 
 // Prefetches what a scan reads of the first open episode at or after slot `from`.
 void prefetch_next_episode(int from);

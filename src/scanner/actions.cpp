@@ -122,6 +122,8 @@ void record_evidence(TrackedSession session, const Decision& decision) {
 void begin(TrackedSession session, const SessionSnapshot& snapshot, const Decision& decision) {
   record_evidence(session, decision);
   const Episode& episode = session.record().episode;
+  // Its episode outlives transactions. How the one ends that is acted on tells the result.
+  if (episode.is_session_level) session.watch(current_seq(snapshot.status));
   session.action_slot().request.write([&](ActionRequest* request) {
     *request = ActionRequest{0,
                              0,

@@ -90,6 +90,7 @@ void SimulatedScanner::apply_action(int slot, const SessionSnapshot& snapshot, c
 void SimulatedScanner::begin(int slot, const SessionSnapshot& snapshot, const Decision& decision) {
   record_evidence(slot, decision);
   const Episode& episode = record(slot).episode;
+  if (episode.is_session_level) session(slot).backend.watch(current_seq(snapshot.status));
   session(slot).action.request.write([&](ActionRequest* request) {
     *request = ActionRequest{0,
                              0,

@@ -198,6 +198,7 @@ void Witness::check_finished(SimulatedSession& session, const SessionSnapshot& s
   const TrueTransaction& truth = session.transaction(open.xact_seq);
   const bool is_there = session.entry.id == open.session && session.is_running();
   if (open.is_session_level) {
+    if (snapshot.action.action == Action::kCancel) coverage_.add("cancels by hand what a holder runs");
     expect(snapshot.action.action == Action::kCancel || !is_there,
            "a terminate is done when its backend is gone");
     return;

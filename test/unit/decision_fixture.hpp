@@ -90,12 +90,33 @@ class DecisionTest : public testing::Test {
     open_.progress.action.result = ActionResult::kRequested;
   }
 
+  void be_idle_outside(XactSeq ended_count = kSeq) {
+    SampleOf sample;
+    sample.state_start = time_.wall();
+    sample.ended_count = ended_count;
+    sample.last_end = TransactionEnd::kCommitted;
+    be(sample);
+  }
+  void be_active_in(XactSeq seq) { be(active_in_transaction(time_.wall(), time_.wall(), seq)); }
   Decision consider() { return decide(snapshot_, nullptr, inputs_, &budgets_); }
   Decision follow() { return decide(snapshot_, &open_, inputs_, &budgets_); }
   // As scanner/apply does.
   Decision follow_and_keep() {
     const Decision decision = follow();
     open_.progress = decision.progress;
+    return decision;
+  }
+
+  // A scan of a session without an open episode, as scanner/apply stores its clocks.
+  Decision consider_and_store() {
+    const Decision decision = consider();
+    if (decision.clocks) snapshot_.clocks = *decision.clocks;
+    return decision;
+  }
+  Decision follow_and_store() {
+    const Decision decision = follow();
+    if (decision.episode == EpisodeStep::kKeep) open_.progress = decision.progress;
+    if (decision.clocks) snapshot_.clocks = *decision.clocks;
     return decision;
   }
 

@@ -238,6 +238,9 @@ TEST_F(DecisionHolderTest, TheBlockingClockTerminatesButNeverCancelsIt) {
   open_session_level(59 * kSecond);
   EXPECT_EQ(follow().step, ActionStep::kNone);
   EXPECT_EQ(follow().next_action, Action::kNone);
+  be_active_in(kSeq);  // a keepalive, which a cancel would only interrupt
+  EXPECT_EQ(follow().step, ActionStep::kNone);
+  be_idle_outside(kSeq + 1);
   limit_blocking(LimitKind::kTerminate, kMinute);
   EXPECT_EQ(follow().next_action, Action::kTerminate);
   pass(kSecond);

@@ -65,7 +65,7 @@ void Witness::check_holder(const Books& books, const SimulatedSession& session,
       expect(books.is_for_session, "somebody has waited for what the session holds outside of transactions");
     else
       expect(session.current_seq() != block.xact_seq || session.entry.id != status.id ||
-                 *ages.blocking <= machine_.time.monotonic() - session.open.since,
+                 *ages.blocking <= machine_.time.monotonic() - session.open.since + kLongScan,
              "a transaction's watch begins with it");
   }
   if (is_idle_in_transaction(status.state)) {

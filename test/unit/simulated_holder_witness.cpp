@@ -14,8 +14,9 @@ constexpr Micros kLongScan = 2 * kSecond;
 
 void Witness::looked(int slot, const SimulatedSession& session) {
   Books& books = books_[slot];
-  books.longest_wait = session.waits.run_length(machine_.time.monotonic());
-  books.is_for_session = session.waits.is_for_session;
+  // A run may end, and another begin, since the scan has begun.
+  books.longest_wait = std::max(books.longest_wait, session.waits.run_length(machine_.time.monotonic()));
+  books.is_for_session |= session.waits.is_for_session;
   books.stalled_for =
       machine_.time.monotonic() - (session.was_woken ? session.visibly_stalled_since : session.stalled_since);
 }

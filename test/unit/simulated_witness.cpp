@@ -55,6 +55,8 @@ void Witness::scan_begins(int slot, const SimulatedSession& session) {
   if (books.changes != session.changes) books.promised = MonotonicTime::none();
   books.changes = session.changes;
   books.was_busy = false;
+  books.longest_wait = session.waits.run_length(scan_now_);
+  books.is_for_session = session.waits.is_for_session;
   books.next_promise = MonotonicTime::none();
 }
 
@@ -240,7 +242,7 @@ void Witness::check_step(const SimulatedSession& session, const SessionSnapshot&
                          [minute_ago](MonotonicTime at) { return at >= minute_ago; }) >=
                inputs.max_actions_per_minute,
            "the rate is warned about when it is reached");
-    expect(!warned_about_rate_.is_set() || snapshot.now.monotonic - warned_about_rate_ >= kMinute,
+    expect(!warned_about_rate_.is_set() || machine_.time.monotonic() - warned_about_rate_ >= kMinute,
            "the rate is warned about once");
     warned_about_rate_ = snapshot.now.monotonic;
   }

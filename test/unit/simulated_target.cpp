@@ -18,7 +18,7 @@ void SimulatedSession::send_interrupt(const ActionRequest& request) {
   was_woken = true;
   signalled_ = request;
   if (is_meant(request) && machine_.random.chance(20))
-    interrupt_at_ = after(900 * kMillisecond);
+    interrupt_at_ = after(500 * kMillisecond);
   else if (is_running())
     handle_interrupt();
 }

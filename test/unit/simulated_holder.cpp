@@ -18,7 +18,9 @@ auto contents_of(const StatusEntry& entry) {
 // --- who waits for what it holds ---
 
 void TrueWaits::begin(Target what, MonotonicTime now) {
-  if (!run_since.is_set() || now - last > kBlockingGap) {
+  // The scanner takes what it sees in a scan as seen at its begin.
+  constexpr Micros kLongestLook = kSecond;
+  if (!run_since.is_set() || now - last > kBlockingGap + kLongestLook) {
     run_since = now;
     is_for_session = false;
   }

@@ -408,7 +408,8 @@ class Copier(Party):
                             if random.random() < 0.2:
                                 self.die(connection)
                         await copy.write(f"{batch}\t{line}\n")
-                    state, requirement = "unknown", self.storm.requirement
+                    if self.pid not in self.storm.died:
+                        state, requirement = "unknown", self.storm.requirement
             state = "done"
         except psycopg.Error as error:
             if connection.closed or error.sqlstate in ENDED:
@@ -931,7 +932,7 @@ async def main(arguments):
         deadline = time.monotonic() + arguments.seconds
         while time.monotonic() < deadline or not (await is_covered(pgleak) or time.monotonic() > deadline + arguments.longer):
             await asyncio.sleep(0.2)
-        print(f"    {arguments.seconds + time.monotonic() - deadline:.0f} seconds until each kind was seen")
+        print(f"    the storm took {arguments.seconds + time.monotonic() - deadline:.0f} seconds")
         replication.is_stopped = True
         await background
         await replication.fail_over()

@@ -25,7 +25,8 @@ import psycopg
 
 import storm as plain
 from standby import NAME as STANDBY, Standby
-from storm import ACCOUNTS, DRIVER_ERRORS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS, Checks, connect
+from storm import (ACCOUNTS, DRIVER_ERRORS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS,
+                   Checks, connect)
 from wire import Gone, Wire
 
 # Limits by role; client_limited (idle cancel) and client_by_hand (no limits) are those of the plain storm.
@@ -303,6 +304,11 @@ class Advisory(Member):
         self.pid = self.connection.get_server_pid()
         self.connection.add_log_listener(self.hear)
 
+    async def run(self):
+        await super().run()
+        if self.connection is not None:
+            self.connection.terminate()  # somebody may still wait for it
+
     async def ask(self, query, *values):
         """Whatever a cancel may do to one statement, the lock stays."""
         while True:
@@ -314,14 +320,30 @@ class Advisory(Member):
                     raise
                 self.note_loss_or_surprise(error)
 
+    async def lock(self, key):
+        # A cancel may come when a lock is taken and the statement not over: no error gives it back.
+        await self.ask("SELECT pg_advisory_unlock_all()")
+        self.mark()
+        await self.connection.fetchval("SELECT pg_advisory_lock($1)", key)
+
+    async def unlock(self, key):
+        """Whether it still had the lock."""
+        self.mark()
+        try:
+            return await self.connection.fetchval("SELECT pg_advisory_unlock($1)", key)
+        except asyncpg.QueryCanceledError as error:
+            self.note_loss_or_surprise(error)
+            await self.ask("SELECT pg_advisory_unlock_all()")
+            return True
+
     async def attempt(self):
         key = random.randint(1, KEYS)
-        await self.connection.execute(f"SELECT pg_advisory_lock({key})")
+        await self.lock(key)
         for _ in range(random.randint(1, 3)):
             await asyncio.sleep(random.uniform(0, self.longest / 2))
             await self.ask("UPDATE tally SET value = value + 1 WHERE id = $1 RETURNING value", key)
         await asyncio.sleep(random.uniform(0, self.longest / 2))
-        if not await self.ask("SELECT pg_advisory_unlock($1)", key):
+        if not await self.unlock(key):
             self.storm.surprise(self.name, "lost its advisory lock")
         self.storm.seen["advisory locks kept"] += 1
 
@@ -333,9 +355,9 @@ class Quiet(Advisory):
     interval = 12  # seconds; all of them meet
 
     async def attempt(self):
-        await self.ask("SELECT pg_advisory_lock($1)", KEYS + 1)
+        await self.lock(KEYS + 1)
         await asyncio.sleep(0.7)
-        if not await self.ask("SELECT pg_advisory_unlock($1)", KEYS + 1):
+        if not await self.unlock(KEYS + 1):
             self.storm.surprise(self.name, "lost its advisory lock")
         meeting = (time.monotonic() // self.interval + 1) * self.interval
         while time.monotonic() < meeting and not self.storm.is_over:

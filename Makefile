@@ -30,12 +30,13 @@ fuzz:
 monitoring:
 	test/monitoring/run
 
-# Drivers, every pool, and the storm.
+# Drivers, every pool, and the storms.
 clients:
 	test/clients/run
 
 storm:
 	test/clients/run storm 60
+	test/clients/run holders 60
 
 bench:
 	test/bench/run

@@ -38,8 +38,13 @@ bool is_own_timeout() {
 // The nonce of the request that the handler has accepted for the current transaction; 0: none.
 volatile sig_atomic_t accepted_nonce = 0;
 
-// The reason of that request, copied because the scanner may give the request up before it takes effect.
+// What that request asks for, and its reason, copied because the scanner may give the request up before it
+// takes effect.
+Action accepted_action;
 ActionReason accepted_reason;
+
+// An accepted terminate that the server had not processed when the commit began; it is due at its end.
+bool is_terminate_due = false;
 
 bool is_meant(const ArmedSignal& armed) {
   if (spares(armed.spares_exported)) return false;
@@ -56,6 +61,7 @@ bool accepts_signal() {
     return false;
   }
   accepted_nonce = static_cast<sig_atomic_t>(armed.nonce);
+  accepted_action = armed.action;
   accepted_reason = request.reason;
   my_slot->action.reply(armed.nonce, Reply::kActing);
   return true;
@@ -70,9 +76,7 @@ void handle_sigint(int signal, siginfo_t* info, void*) {
   if (!is_scanners)
     compat::call_handler(StatementCancelHandler, signal, info);
   else if (accepts_signal())
-    compat::call_handler(
-        my_slot->action.armed_signal().action == Action::kTerminate ? die : StatementCancelHandler, signal,
-        info);
+    compat::call_handler(accepted_action == Action::kTerminate ? die : StatementCancelHandler, signal, info);
   errno = saved_errno;
 }
 
@@ -89,8 +93,13 @@ void install_signal_handler() {
 void begin_transaction_end() {
   is_ending = true;
   if (accepted_nonce == 0) return;
-  // The cancel came too late: the commit goes on.
-  if (!is_own_timeout()) QueryCancelPending = false;
+  // The action came too late: the commit goes on. A terminate would end its wait for a standby.
+  if (accepted_action == Action::kTerminate) {
+    is_terminate_due = ProcDiePending;
+    ProcDiePending = false;
+  } else if (!is_own_timeout()) {
+    QueryCancelPending = false;
+  }
   accepted_nonce = 0;
 }
 
@@ -100,6 +109,8 @@ const ActionReason* finish_transaction_end(bool has_rolled_back) {
   if (nonce != 0 && is_pending && !is_own_timeout()) QueryCancelPending = false;
   accepted_nonce = 0;
   is_ending = false;
+  if (is_terminate_due) InterruptPending = ProcDiePending = true;
+  is_terminate_due = false;
   if (nonce == 0 || !has_rolled_back || is_pending) return nullptr;
   my_slot->action.reply(nonce, Reply::kDone);
   return &accepted_reason;

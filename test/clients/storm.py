@@ -382,9 +382,6 @@ async def cancel_in_place(storm, name):
             except asyncpg.ObjectInUseError:
                 storm.cancels["refused: another request is in progress"] += 1
                 continue
-            except asyncpg.InvalidParameterValueError:
-                storm.missing.add(pid)
-                continue
             except asyncpg.PostgresError as error:
                 storm.surprise(name, f"{error.sqlstate} {error}")
                 continue
@@ -392,6 +389,8 @@ async def cancel_in_place(storm, name):
             if row["is_done"]:
                 storm.cancels["done"] += 1
                 storm.latencies.append((row["answered"] - row["asked"]).total_seconds())
+            elif verdict and verdict[0].message.endswith("is not a client backend"):
+                storm.missing.add(pid)
             else:
                 text = re.sub(r" with PID \d+|, no action was taken", "", verdict[0].message) if verdict else "without a word"
                 storm.cancels[f"refused: {text}"] += 1
@@ -477,7 +476,7 @@ def read_log(path, begin):
                 continue
             if level == "ERROR":
                 last_error[pid] = entry["state"]
-            if level == "ERROR" and any(text == f"PID {gone} is not a client backend" for gone in lost):
+            if level == "WARNING" and any(text == f"PID {gone} is not a client backend" for gone in lost):
                 continue
             is_bad = level in ("FATAL", "PANIC") or (level == "ERROR" and entry["state"] not in LOGGED_ERRORS)
             if is_bad or (level == "WARNING" and not LOGGED_WARNINGS.match(text)):

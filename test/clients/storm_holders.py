@@ -25,7 +25,8 @@ import psycopg
 
 import storm as plain
 from standby import NAME as STANDBY, Standby
-from storm import ACCOUNTS, DRIVER_ERRORS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS, Checks, connect
+from storm import (ACCOUNTS, DRIVER_ERRORS, LOG_ENTRY, NOT_ENTRIES, OPENING_BALANCE, PATIENCE, SESSIONS_OF_WORKERS,
+                   Checks, connect)
 from wire import Gone, Wire
 
 # Limits by role; client_limited (idle cancel) and client_by_hand (no limits) are those of the plain storm.
@@ -303,6 +304,11 @@ class Advisory(Member):
         self.pid = self.connection.get_server_pid()
         self.connection.add_log_listener(self.hear)
 
+    async def run(self):
+        await super().run()
+        if self.connection is not None:
+            self.connection.terminate()  # somebody may still wait for it
+
     async def ask(self, query, *values):
         """Whatever a cancel may do to one statement, the lock stays."""
         while True:
@@ -314,14 +320,30 @@ class Advisory(Member):
                     raise
                 self.note_loss_or_surprise(error)
 
+    async def lock(self, key):
+        # A cancel may come when a lock is taken and the statement not over: no error gives it back.
+        await self.ask("SELECT pg_advisory_unlock_all()")
+        self.mark()
+        await self.connection.fetchval("SELECT pg_advisory_lock($1)", key)
+
+    async def unlock(self, key):
+        """Whether it still had the lock."""
+        self.mark()
+        try:
+            return await self.connection.fetchval("SELECT pg_advisory_unlock($1)", key)
+        except asyncpg.QueryCanceledError as error:
+            self.note_loss_or_surprise(error)
+            await self.ask("SELECT pg_advisory_unlock_all()")
+            return True
+
     async def attempt(self):
         key = random.randint(1, KEYS)
-        await self.connection.execute(f"SELECT pg_advisory_lock({key})")
+        await self.lock(key)
         for _ in range(random.randint(1, 3)):
             await asyncio.sleep(random.uniform(0, self.longest / 2))
             await self.ask("UPDATE tally SET value = value + 1 WHERE id = $1 RETURNING value", key)
         await asyncio.sleep(random.uniform(0, self.longest / 2))
-        if not await self.ask("SELECT pg_advisory_unlock($1)", key):
+        if not await self.unlock(key):
             self.storm.surprise(self.name, "lost its advisory lock")
         self.storm.seen["advisory locks kept"] += 1
 
@@ -333,9 +355,9 @@ class Quiet(Advisory):
     interval = 12  # seconds; all of them meet
 
     async def attempt(self):
-        await self.ask("SELECT pg_advisory_lock($1)", KEYS + 1)
+        await self.lock(KEYS + 1)
         await asyncio.sleep(0.7)
-        if not await self.ask("SELECT pg_advisory_unlock($1)", KEYS + 1):
+        if not await self.unlock(KEYS + 1):
             self.storm.surprise(self.name, "lost its advisory lock")
         meeting = (time.monotonic() // self.interval + 1) * self.interval
         while time.monotonic() < meeting and not self.storm.is_over:
@@ -408,7 +430,8 @@ class Copier(Party):
                             if random.random() < 0.2:
                                 self.die(connection)
                         await copy.write(f"{batch}\t{line}\n")
-                    state, requirement = "unknown", self.storm.requirement
+                    if self.pid not in self.storm.died:
+                        state, requirement = "unknown", self.storm.requirement
             state = "done"
         except psycopg.Error as error:
             if connection.closed or error.sqlstate in ENDED:
@@ -796,7 +819,8 @@ async def check_history(storm, checks, pgleak):
 
     innocent = [describe(hit) for hit in storm.hits if not find(hit, lambda row: row["last_action"] is not None)]
     checks.check(not innocent, f"each of {len(storm.hits)} statements that were hit was judged", innocent)
-    innocent = [describe(hit) for hit in storm.ends if not find(hit, lambda row: row["outcome"] == "terminated")]
+    # A commit that had begun goes on, and the session ends after it: then its outcome is that of the transaction.
+    innocent = [describe(hit) for hit in storm.ends if not find(hit, lambda row: row["last_action"] == "terminate")]
     checks.check(not innocent, f"each of {len(storm.ends)} connections that were ended was judged", innocent)
 
 
@@ -854,7 +878,7 @@ async def check_afterwards(storm, checks, clients, workers, standby, arguments):
     await check_history(storm, checks, pgleak)
     counts = await check_coverage(checks, pgleak)
     checks.check(await pgleak.fetch(SESSIONS_OF_WORKERS) == workers, "scanner and recorder are the ones they were")
-    terminated = {row[0] for row in await pgleak.fetch("SELECT pid FROM pgleak.history WHERE outcome = 'terminated'")}
+    terminated = {row[0] for row in await pgleak.fetch("SELECT pid FROM pgleak.history WHERE last_action = 'terminate'")}
     bad = read_log(storm, arguments.log, terminated)
     checks.check(not bad, "the server's log has no unexpected entry", bad)
     bad = read_standby_log(standby.log)
@@ -930,7 +954,7 @@ async def main(arguments):
         deadline = time.monotonic() + arguments.seconds
         while time.monotonic() < deadline or not (await is_covered(pgleak) or time.monotonic() > deadline + arguments.longer):
             await asyncio.sleep(0.2)
-        print(f"    {arguments.seconds + time.monotonic() - deadline:.0f} seconds until each kind was seen")
+        print(f"    the storm took {arguments.seconds + time.monotonic() - deadline:.0f} seconds")
         replication.is_stopped = True
         await background
         await replication.fail_over()

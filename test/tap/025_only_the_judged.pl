@@ -273,6 +273,23 @@ sub test_standby_prepared
 	}
 }
 
+# A terminate that was accepted just before the commit began. test_late_cancel() has made the table.
+sub test_standby_terminate
+{
+	my $session = limited_session(acted_on('terminate', '100ms'));
+	configure($node, synchronous_standby_names => 'nobody');
+	eventually_is($node, 'SHOW synchronous_standby_names', 'nobody', 'late terminate: commits wait for a standby that there is not');
+	$session->start(q(INSERT INTO late VALUES ('y')));
+	eventually_waits($session, 'SyncRep', 'late terminate: the commit waits for the standby');
+	is_recorded($session, 'last_action', 'terminate', 'late terminate: although the session has accepted it');
+	ok(!$session->has_answer && is_running($session->{pid}), 'late terminate: the wait goes on');
+	configure($node, synchronous_standby_names => undef);
+	eventually(sub { !is_running($session->{pid}) }, 'late terminate: the session ends after it');
+	is(ask(q(SELECT count(*) FROM late WHERE text = 'y')), 1, 'late terminate: its transaction is committed');
+	eventually_recorded($node, $session, 'committed', 'late terminate: the outcome says so');
+	$session->close;
+}
+
 # Sessions that wait for their client --------------------------------------------------------------------------------------------
 
 # In the middle of a COPY FROM STDIN.
@@ -588,6 +605,7 @@ test_vacuum();
 test_random_cancels();
 test_standby();
 test_standby_prepared();
+test_standby_terminate();
 my %client_wait = ('stalled COPY' => \&stalled_copy, 'unread result' => \&unread_result);
 for my $name (sort keys %client_wait)
 {

@@ -5,8 +5,8 @@
 SELECT attname, format_type(atttypid, atttypmod) AS type, col_description(attrelid, attnum) IS NOT NULL AS has_comment
 FROM pg_attribute WHERE attrelid = 'pgleak.waits'::regclass AND attnum > 0 ORDER BY attnum;
 
--- Nobody waits.
-SELECT * FROM pgleak.waits;
+-- Nobody waits for this session.
+SELECT * FROM pgleak.waits WHERE root_pid = pg_backend_pid();
 
 CREATE ROLE regress_pgleak_app LOGIN;
 CREATE ROLE regress_pgleak_reader;
@@ -18,7 +18,7 @@ CALL pg_temp.connect('root', 'user=regress_pgleak_app');
 CALL pg_temp.connect('waiter', 'user=regress_pgleak_app');
 SELECT pg_temp.run('root', 'SELECT pg_advisory_lock(7) /* route=''/orders'' */');
 SELECT dblink_send_query('waiter', 'SELECT ''secret'' FROM pg_advisory_lock_shared(7)');
-CALL pg_temp.wait_for('SELECT since IS NOT NULL FROM pgleak.waits');
+CALL pg_temp.wait_for('SELECT since IS NOT NULL FROM pgleak.waits WHERE waiter_application_name = ''waiter''');
 
 -- Everybody sees who waits for whom, and for which lock.
 CREATE TEMP VIEW wait AS
@@ -44,6 +44,6 @@ SELECT waiter_backend_type, waiter_query, root_state, root_route FROM wait;
 RESET ROLE;
 
 SELECT pg_temp.run('root', 'SELECT pg_advisory_unlock(7)');
-CALL pg_temp.wait_for('SELECT NOT EXISTS (SELECT FROM pgleak.waits)');
+CALL pg_temp.wait_for('SELECT NOT EXISTS (SELECT FROM pgleak.waits WHERE waiter_application_name = ''waiter'')');
 CALL pg_temp.disconnect_all();
 DROP ROLE regress_pgleak_app, regress_pgleak_reader, regress_pgleak_colleague, regress_pgleak_statistics;

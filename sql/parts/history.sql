@@ -81,7 +81,7 @@ COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement
 COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
-COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested, done, dry run, skipped, not possible safely, no effect, no effect: waits for its client, waits for a synchronous standby';
+COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested; done, once its effect was seen; done, still blocks N; dry run; skipped; not possible safely; no effect; no effect: waits for its client';
 COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, session, a rule of pgleak.rules, or by hand by a login role';
 COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';

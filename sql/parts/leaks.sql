@@ -28,11 +28,11 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT impact text,
     OUT held jsonb,
     OUT waiting jsonb,
-    OUT declared text,
     OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT action_held_by text,
+    OUT declared boolean,
     OUT last_action text,
     OUT last_action_at timestamp with time zone,
     OUT last_action_result text,
@@ -75,11 +75,11 @@ SELECT
     l.impact,
     l.held,
     l.waiting,
-    l.declared,
     l.client_gone,
     l.next_action,
     l.next_action_at,
     l.action_held_by,
+    l.declared,
     l.last_action,
     l.last_action_at,
     l.last_action_result,
@@ -93,7 +93,7 @@ COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
-COMMENT ON COLUMN pgleak.leaks.declared IS 'how the session says that it is idle on purpose, which keeps limits from acting: idle_in_transaction_session_timeout = 0, or exported snapshot';
+COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 

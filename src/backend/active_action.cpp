@@ -1,12 +1,11 @@
 // The target's side of an action on an active session: the scanner arms a request in the slot and sends
-// SIGINT; this handler decides, in the target itself, whether the signal still concerns the transaction that
-// runs.
+// SIGINT; the target's handler checks whether that request is for the transaction that runs now.
 //
-// Why a handler: a signal that the scanner sends carries no identity, and between its last check and the
-// delivery the target may have committed and begun a transaction that nobody judged. A commit that has begun
-// is let go, above all one that waits for a synchronous standby: there a cancel makes the server report a
-// commit that no standby has. What the handler accepted and the server has not acted on by the end of the
-// transaction is withdrawn then.
+// Why a handler: a signal names no transaction. Between the scanner's last check and the delivery, the target
+// may have committed and begun a transaction that was never judged. A commit that has begun is not
+// interrupted, above all one that waits for a synchronous standby: a cancel would make the server report a
+// commit that no standby has. An accepted cancel that the server has not processed by the end of the
+// transaction is withdrawn.
 //
 // Runs in a signal handler and in transaction callbacks. Uses atomics and the server's own handlers only:
 // never allocates, takes a lock, or ereports.
@@ -28,19 +27,18 @@ namespace pgleak {
 
 namespace {
 
-// Set from the moment a transaction begins to commit, or has rolled back, until it has ended.
+// True from the moment a transaction begins to commit until it has ended.
 volatile sig_atomic_t is_ending = false;
 
-// A time-out of the server's own that came at the same moment stays pending.
+// True if one of the server's own time-outs has made the cancel pending as well. Then it stays pending.
 bool is_own_timeout() {
   return get_timeout_indicator(STATEMENT_TIMEOUT, false) || get_timeout_indicator(LOCK_TIMEOUT, false);
 }
 
-// The nonce of the request that the handler accepted for the transaction that runs; 0: none. Written by the
-// handler.
+// The nonce of the request that the handler has accepted for the current transaction; 0: none.
 volatile sig_atomic_t accepted_nonce = 0;
 
-// Its reason, copied then: the scanner may give the request up before it has its effect.
+// The reason of that request, copied because the scanner may give the request up before it takes effect.
 ActionReason accepted_reason;
 
 bool is_meant(const ArmedSignal& armed) {
@@ -48,7 +46,7 @@ bool is_meant(const ArmedSignal& armed) {
   return !is_ending && IsTransactionState() && my_slot->backend.report().ended_count == armed.xact_seq;
 }
 
-// A request that is given up, answered, or not for this transaction is left alone.
+// Accepts the armed request unless it was given up, is answered already, or is for another transaction.
 bool accepts_signal() {
   const ArmedSignal armed = my_slot->action.armed_signal();
   ActionRequest request;
@@ -63,8 +61,8 @@ bool accepts_signal() {
   return true;
 }
 
-// Who sent the signal decides: what comes from anybody but the scanner, also a time-out of this session's
-// own, is the server's business.
+// The sender decides: a signal of any other process, or of a time-out of this session, goes to the server's
+// handler as without pgleak.
 void handle_sigint(int signal, siginfo_t* info, void*) {
   const int saved_errno = errno;
   const bool is_scanners =
@@ -91,7 +89,7 @@ void install_signal_handler() {
 void begin_transaction_end() {
   is_ending = true;
   if (accepted_nonce == 0) return;
-  // Too late: the commit goes on.
+  // The cancel came too late: the commit goes on.
   if (!is_own_timeout()) QueryCancelPending = false;
   accepted_nonce = 0;
 }

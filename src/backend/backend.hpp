@@ -90,8 +90,8 @@ extern bool has_cancelled_block;
 // for. Call once per session. Never ereports.
 void install_signal_handler();
 
-// Call when the transaction begins to commit or to be prepared: from here on it is not interrupted any more.
-// Withdraws a cancel that came too late. Never ereports.
+// Call when the transaction begins to commit or to be prepared. From then on, no cancel of pgleak interrupts
+// it; one that came too late is withdrawn. Never ereports.
 void begin_transaction_end();
 
 // Call when the transaction has ended. Withdraws a cancel that the server has not processed, before the next
@@ -102,8 +102,8 @@ const ActionReason* finish_transaction_end(bool has_rolled_back);
 // True while a cancel of pgleak was accepted and has not ended the transaction.
 bool has_accepted_cancel();
 
-// Call when the next statement of the transaction starts: a cancel that is not pending any more came after
-// the end of the one before, and the server has ignored it. Never ereports.
+// Call when the next statement of the transaction starts. Forgets a cancel that is no longer pending: it came
+// after the previous statement had ended, and the server ignored it. Never ereports.
 void forget_ignored_cancel();
 
 // Records that pgleak's cancel rolled back the transaction `xact_seq`, for current_cancelled_block(). Never

@@ -19,7 +19,7 @@ bool wants_to_commit(const PlannedStmt* statement) {
   return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_PREPARE;
 }
 
-// Names what had a part in it: a setting, a rule, or nobody but the one who asked.
+// The hint names the setting or the rule that demanded the action; a manual action has neither.
 int hint_retry(const ActionReason& reason) {
   switch (reason.source.kind) {
     case LimitSource::kManual:

@@ -91,7 +91,7 @@ bool is_concurrent_reindex(const ReindexStmt* reindex) {
   return false;
 }
 
-// Whether a cancel of this command leaves an invalid object behind, which somebody has to remove.
+// True if a cancel of this command leaves an invalid object behind, which then has to be removed.
 bool leaves_debris(const Node* statement) {
   switch (nodeTag(statement)) {
     case T_IndexStmt:
@@ -107,7 +107,7 @@ bool leaves_debris(const Node* statement) {
   }
 }
 
-// A declaration is SET idle_in_transaction_session_timeout = 0; whatever takes that back ends it.
+// SET idle_in_transaction_session_timeout = 0 declares the session; any other SET or a RESET of it ends that.
 void note_set(const VariableSetStmt* set) {
   const bool is_meant =
       set->kind == VAR_RESET_ALL ||
@@ -116,7 +116,7 @@ void note_set(const VariableSetStmt* set) {
     my_slot->backend.publish_declared(set->kind == VAR_SET_VALUE && IdleInTransactionSessionTimeout == 0);
 }
 
-// What the statement says about the session as a target of actions.
+// What the statement tells about the session as a target of actions.
 enum class Meaning { kNothing, kSet, kDiscard, kDebris };
 
 [[gnu::noinline]] Meaning meaning_of(const Node* statement) {
@@ -138,8 +138,8 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
   // Without a trail and without a cancelled block, this costs two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
-  // Most statements by far begin or end a transaction and mean nothing here. One that does not may be looked
-  // at again afterwards: only the end of a transaction can free it.
+  // Most utility statements begin or end a transaction and mean nothing here. Any other one is still
+  // allocated afterwards, because only the end of a transaction can free it.
   const Node* const inner = statement->utilityStmt;
   const Meaning meaning =
       context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && !IsA(inner, TransactionStmt)

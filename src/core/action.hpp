@@ -21,7 +21,7 @@ enum class Action : std::uint8_t { kNone, kCancel, kTerminate };
 enum class ActionResult : std::uint8_t {
   kNone,
   kRequested,  // logged and queued; the session is being asked
-  kDone,       // cancel: rolled back in place, or the query cancelled; terminate: sent to the backend
+  kDone,       // cancel: rolled back in place, or the query cancelled; terminate: the session has gone
   kDryRun,     // not taken, because of a dry run
   kSkipped,    // the session moved on before it was reached
   kUnsafe,     // the session did not reach a point at which the action was safe
@@ -34,7 +34,7 @@ enum class ActionResult : std::uint8_t {
 const char* to_string(Action action);
 const char* to_string(ActionResult result);
 
-// Who or what demands an action.
+// The limit or the role that demands an action.
 struct ActionSource {
   LimitSource kind;
   std::int32_t rule_id;      // of kRule
@@ -69,10 +69,11 @@ struct ActionState {
   ActionResult result;
   WallTime at;             // of `last`
   std::uint8_t failures;   // of `last` in a row
+  bool has_logged_blocks;  // `still_blocks`: once, however often waiters come and go
   MonotonicTime retry_at;  // no attempt before that
   ActionSource source;     // of `last`
-  std::int32_t
-      still_blocks;  // after a cancel that is done: sessions that go on waiting for what it did not free
+  // After a cancel that is done: the number of sessions that still wait for what it did not free.
+  std::int32_t still_blocks;
 };
 
 inline constexpr int kResultSize = 48;

@@ -24,7 +24,7 @@ ActionHold hold_of_rate_limit(const Budgets& budgets, Now now) {
                     now.wall + (budgets.rate.closed_until - now.monotonic)};
 }
 
-// What keeps limits from acting on the session, the most lasting reason first.
+// Returns what keeps limits from acting on the session, the most lasting reason first.
 ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
                      Decision* decision) {
   ActionHold hold{};

@@ -1,5 +1,4 @@
-// Which action to begin on an open episode, because of its limits or by hand, and what keeps limits from
-// acting.
+// Chooses the action to begin on an open episode, by its limits or by hand, or says what holds it off.
 //
 // Called by core/decision. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_ACTION_CHOICE_HPP
@@ -9,8 +8,8 @@
 
 namespace pgleak {
 
-// Adds to `decision`, which has the ages and the impact of the session, what snapshot.manual or else the
-// limits demand: the action to begin, or the next one and what holds it off.
+// Adds to `decision` the action that snapshot.manual or else the limits demand: one to begin, or the next one
+// and what holds it off. `decision` must have the ages and the impact of the session.
 void choose_action(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
                    Budgets* budgets, Decision* decision);
 

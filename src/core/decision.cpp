@@ -106,6 +106,11 @@ void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* bu
 Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, Budgets* budgets) {
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
+  // An action may take longer than waiters may pause.
+  decision.clocks = snapshot.clocks;
+  if (snapshot.is_present)
+    observe_waiters(&*decision.clocks, snapshot.status, current_block(snapshot.status),
+                    snapshot.blocks_others, snapshot.now.monotonic);
   ActionResult result = check_action(snapshot, &decision.step);
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.
@@ -122,7 +127,6 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
       decision.progress.terminate_sent = true;
-    decision.clocks = snapshot.clocks;
     decision.clocks->stall.disregard_next();
     decision.decide_again = true;
     return decision;
@@ -149,8 +153,9 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
   // A rollback does not free session-level locks.
   ActionState& action = progress.action;
   const bool is_cancelled = action.last == Action::kCancel && action.result == ActionResult::kDone;
-  decision->has_left_locks = is_cancelled && decision->impact.blocked > 0 && action.still_blocks == 0;
   action.still_blocks = is_cancelled ? decision->impact.blocked : 0;
+  decision->has_left_locks = action.still_blocks > 0 && !action.has_logged_blocks;
+  action.has_logged_blocks |= decision->has_left_locks;
   decision->has_begun_to_block = decision->impact.blocked > 0 && progress.worst.blocked == 0;
   progress.worst = worst_of(progress.worst, decision->impact);
 }

@@ -23,15 +23,20 @@ void read_idle_holder(Micros idle, Ages* ages) {
 
 }  // namespace
 
-void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
-                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
-                     bool waits_for_client, MonotonicTime now) {
+void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, MonotonicTime now) {
   reset_for(status.id, clocks);
   // A session that shows neither a transaction nor that it is idle is between the two: what others wait for
   // belongs to a transaction that is just ending.
   const bool shows_holder = block.exists || status.state == SessionState::kIdle;
   if (blocks_others && (shows_holder || !*blocks_others))
     clocks->blocking.observe(*blocks_others, block, now);
+}
+
+void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
+                     bool waits_for_client, MonotonicTime now) {
+  observe_waiters(clocks, status, block, blocks_others, now);
   const bool may_stall = block.exists && waits_for_client && !is_idle_in_transaction(status.state);
   if (!may_stall)
     clocks->stall.stop();

@@ -42,8 +42,8 @@ struct Ages {
   // Time until `clock`, which shows `age`, may show `after`, and a scan can notice that.
   Micros due_in(Clock clock, Micros age, Micros after) const {
     const LastCheck check = clock == Clock::kIdle       ? idle_check
-                          : clock == Clock::kBlocking ? blocking_check
-                                                      : LastCheck{};
+                            : clock == Clock::kBlocking ? blocking_check
+                                                        : LastCheck{};
     const Micros due_in = after - age - check.ago;
     return due_in > check.next_in ? due_in : check.next_in;
   }
@@ -68,6 +68,11 @@ struct PreviousScan {
   MonotonicTime at_idle;         // of sessions idle in a transaction
   MonotonicTime at_transaction;  // of all transactions; none if active sessions were skipped
 };
+
+// Notes whether others wait behind the session in `status`; nothing if the scan has not looked for that.
+// Resets the clocks if they belonged to another session.
+void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
+                     std::optional<bool> blocks_others, MonotonicTime now);
 
 // Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to
 // another session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.

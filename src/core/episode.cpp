@@ -89,7 +89,8 @@ void record_result(EpisodeProgress* progress, Action action, ActionResult result
   if (state.last != action) state.failures = 0;
   state.last = action;
   state.result = result;
-  state.still_blocks = 0;
+  state.still_blocks = 0;  // of a cancel before it
+  state.has_logged_blocks = false;
   state.at = now.wall;
   if (has_failed(result) && state.failures < UINT8_MAX) state.failures++;
   const Micros repeat_after = action == Action::kCancel ? kRepeatCancelAfter : kRepeatTerminateAfter;

@@ -27,8 +27,8 @@ struct HeldResources {
   WallTime blocked_since;  // when the longest of these waits started; none: unknown
   std::uint32_t next_xid;  // the next xid that the server will assign
   bool waits;              // for a lock of another session
-  std::int32_t
-      root_pid;  // which waits for nobody, at the end of the chain; 0: a prepared transaction, or not known
+  // The session at the end of the chain, which waits for no other; 0: a prepared transaction, or unknown.
+  std::int32_t root_pid;
 };
 
 inline Impact grade(const HeldResources& held) {

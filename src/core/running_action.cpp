@@ -30,8 +30,8 @@ ActionResult check_cancel(const SessionSnapshot& snapshot, Decision::ActionStep*
   return ActionResult::kRequested;
 }
 
-// The session ends its connection itself, so that its client learns the reason. SIGTERM ends one that does
-// not get to it, because it does not read or is in the middle of a command. Done means that it has gone.
+// The session ends its connection itself, so that its client learns the reason. SIGTERM ends one that cannot
+// do so, because it is stuck in the middle of a command. Done means that the session has gone.
 ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionStep* step) {
   const RunningAction& action = snapshot.action;
   const Micros elapsed = snapshot.now.monotonic - action.started_at;
@@ -44,7 +44,7 @@ ActionResult check_terminate(const SessionSnapshot& snapshot, Decision::ActionSt
   return ActionResult::kRequested;
 }
 
-// The target's handler answers the signal. Done means that the block or the query has ended because of it.
+// The target's handler replies to the signal. Done means that the block or the query has ended because of it.
 ActionResult check_signal(const SessionSnapshot& snapshot) {
   const RunningAction& action = snapshot.action;
   const Micros elapsed = snapshot.now.monotonic - action.started_at;

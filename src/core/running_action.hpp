@@ -1,4 +1,4 @@
-// How an action that is under way stands: what its target has answered and whether its effect has been seen.
+// Follows an action that is under way until its effect is seen, or it has failed.
 //
 // Called by core/decision. Reads no clock, allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_RUNNING_ACTION_HPP

@@ -26,18 +26,6 @@ const char* to_string(SessionState state) {
   return nullptr;
 }
 
-const char* to_string(Declared declared) {
-  switch (declared) {
-    case Declared::kNo:
-      return nullptr;
-    case Declared::kNoTimeout:
-      return "idle_in_transaction_session_timeout = 0";
-    case Declared::kExportedSnapshot:
-      return "exported snapshot";
-  }
-  return nullptr;
-}
-
 TransactionBlock current_block(const SessionStatus& status) {
   // A backend that exits keeps showing the state, and for a while the transaction, in which its client left.
   if (status.last_end == TransactionEnd::kDisconnected) return kNoBlock;

@@ -34,16 +34,6 @@ inline bool is_active(SessionState state) {
 // The name in pg_stat_activity.state; nullptr for kUnknown. Static memory.
 const char* to_string(SessionState state);
 
-// How a session says that it is idle in its transaction on purpose.
-enum class Declared : std::uint8_t {
-  kNo,
-  kNoTimeout,         // it has set idle_in_transaction_session_timeout to 0 itself
-  kExportedSnapshot,  // its transaction has exported a snapshot, on which others depend
-};
-
-// The name in pgleak.leaks.declared; nullptr for kNo. Static memory.
-const char* to_string(Declared declared);
-
 // A process id alone is reused; together with the start time it identifies one session.
 struct SessionId {
   std::int32_t pid;

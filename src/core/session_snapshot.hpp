@@ -1,5 +1,5 @@
-// What is read of one session in one scan, and what is the same for all sessions of that scan: the input of
-// core/decision.
+// The input of core/decision: the facts about one session, read in one scan, and those that all sessions of
+// that scan share.
 //
 // scanner/session_reader fills it. Allocates nothing, never ereports.
 #ifndef PGLEAK_CORE_SESSION_SNAPSHOT_HPP

@@ -3,12 +3,17 @@
 namespace pgleak {
 
 bool operator==(const ProgressEvidence& a, const ProgressEvidence& b) {
-  return is_same_work(a, b) && a.run_time == b.run_time;
+  // Where the bytes are counted the run time says nothing: any signal makes a process run.
+  return is_same_work(a, b) && (a.transferred || a.run_time == b.run_time);
 }
 
 bool is_same_work(const ProgressEvidence& a, const ProgressEvidence& b) {
+  // A process that is woken may find room to send more, which is not the client's work.
+  if (a.transferred && b.transferred)
+    return a.change_count == b.change_count && *a.transferred == *b.transferred;
   return a.change_count == b.change_count && a.reports_progress == b.reports_progress &&
-         a.counters == b.counters && a.is_sending == b.is_sending && a.unread == b.unread;
+         a.counters == b.counters && a.is_sending == b.is_sending && a.unread == b.unread &&
+         a.transferred == b.transferred;
 }
 
 void StallWatch::observe(const ProgressEvidence& evidence, MonotonicTime now) {

@@ -19,16 +19,18 @@ namespace pgleak {
 
 // What a session has done so far. Each value changes when the session works, though not at each step.
 struct ProgressEvidence {
-  std::uint32_t change_count;            // of its entry in the backend status array
-  bool reports_progress;                 // COPY and other commands publish counters
-  std::uint64_t counters;                // a digest of them
-  std::optional<std::int64_t> run_time;  // ns that its process has spent on a processor; nothing: unknown
-  bool is_sending;                       // it waits for its client to read
-  std::optional<std::int64_t> unread;    // bytes that its client has not read yet; nothing: unknown
+  std::uint32_t change_count;               // of its entry in the backend status array
+  bool reports_progress;                    // COPY and other commands publish counters
+  std::uint64_t counters;                   // a digest of them
+  std::optional<std::int64_t> run_time;     // ns that its process has spent on a processor; nothing: unknown
+  bool is_sending;                          // it waits for its client to read
+  std::optional<std::int64_t> unread;       // bytes that its client has not read yet; nothing: unknown
+  std::optional<std::int64_t> transferred;  // bytes exchanged with its client so far; nothing: unknown
 
   // Without evidence, no session is called stalled. While a client reads slowly, the process may sleep for
   // half a minute: only the queue tells.
   bool is_known() const {
+    if (transferred) return true;
     if (is_sending) return run_time.has_value() && unread.has_value();
     return reports_progress || run_time.has_value();
   }

@@ -44,7 +44,7 @@ struct LiveLeak {
   SessionIdentity who;
   Ages ages;
   std::uint32_t wait_event;  // 0: it waits for nothing
-  Declared declared;
+  bool is_declared;
   Contention contention;  // leak_id 0: nothing is known
   const char* statement;  // as in the status array
   int statement_length;
@@ -102,13 +102,13 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
 
   const Episode& episode = leak->record.episode;
   const TransactionReport report = slot.backend.report();
+  leak->is_declared = slot.backend.is_declared();
   if (read_status(index, &leak->entry) == StatusRead::kUnused || leak->entry.id != episode.session)
     return ReadResult::kNoLeak;
   if (!read_status_strings(index, episode.session, &leak->who, statement, pgstat_track_activity_query_size,
                            &leak->statement_length))
     return ReadResult::kMoved;
   BackendOwner owner;
-  leak->declared = slot.backend.declared();
   if (slot.backend.read_owner(episode.session, &owner)) leak->wait_event = wait_event_of(owner.proc_index);
   if (!slot.contention.read(&leak->contention)) return ReadResult::kMoved;
   if (leak->contention.leak_id != episode.leak_id) leak->contention = Contention{};
@@ -223,7 +223,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(29);
+    row->add_nulls(31);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -247,7 +247,6 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_impact(row, leak.record.impact);
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
-  row->add_text(to_string(leak.declared));
   if (episode.progress.client_gone)
     row->add_bool(*episode.progress.client_gone);
   else
@@ -255,6 +254,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_text(to_string(leak.record.next_action));
   row->add_time(leak.record.next_action_at);
   add_hold(row, leak.record.hold);
+  row->add_bool(leak.is_declared);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
   char result[kResultSize];

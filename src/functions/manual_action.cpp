@@ -139,6 +139,7 @@ bool request_action(int pid, Action action) {
   if (!found) return false;
   const int index = *found;
   const bool leaves_debris = session_slot(index).backend.leaves_debris();
+  const bool is_declared = session_slot(index).backend.is_declared();
   check_permission(entry.role_oid, action);
   const SessionStatus status = combine(entry, session_slot(index).backend.report());
   if (!makes_sense(pid, status, action)) return false;
@@ -167,6 +168,12 @@ bool request_action(int pid, Action action) {
          errmsg("the command that was stopped may have left an invalid index or a detached partition"),
          errhint("Look for pg_index.indisvalid = false, or finish with ALTER TABLE ... DETACH PARTITION ... "
                  "FINALIZE.")));
+  if (result == ActionResult::kDone && is_declared)
+    ereport(WARNING,
+            (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+             errmsg("session with PID %d had declared that it is idle on purpose", pid),
+             errdetail("It had set \"idle_in_transaction_session_timeout\" to 0 itself, as pg_dump does."),
+             errhint("If it was part of a dump, do not rely on that dump.")));
   if (result == ActionResult::kStandby)
     ereport(WARNING,
             (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -74,7 +74,7 @@ void read_stats(ReturnSetInfo* result) {
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.cancels_failed)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.terminates)));
   row.add_int64(static_cast<std::int64_t>(read_counter(counters.skipped)));
-  row.add_time(shared->actions_suspended_until);
+  row.add_time(shared->paused_until);
   const EventCounts events = event_queue->counts();
   row.add_int64(static_cast<std::int64_t>(events.queued));
   row.add_int64(static_cast<std::int64_t>(events.written));

@@ -144,7 +144,8 @@ bool read_progress(int index, SessionId session, ProgressEvidence* evidence) {
     evidence->reports_progress = entry->st_progress_command != PROGRESS_COMMAND_INVALID;
     evidence->counters = 0;
     for (int i = 0; i < PGSTAT_NUM_PROGRESS_PARAM; i++)
-      evidence->counters = (evidence->counters ^ static_cast<std::uint64_t>(entry->st_progress_param[i])) * kFactor;
+      evidence->counters =
+          (evidence->counters ^ static_cast<std::uint64_t>(entry->st_progress_param[i])) * kFactor;
   });
   return is_whole && seen == session;
 }

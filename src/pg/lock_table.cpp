@@ -28,8 +28,8 @@ Blocked blocked_behind(int proc_index) {
   return waits->graph().blocked_behind(proc_index);
 }
 
-// The process id of the session that `proc` waits for in the end; 0 for a prepared transaction, or if it
-// cannot be told.
+// Returns the process id of the session at the root of the chain that `proc` waits in; 0 for a prepared
+// transaction, or if it is unknown.
 std::int32_t root_pid_of(const PGPROC* proc) {
   LockWaits* const waits = current_lock_waits();
   if (waits == nullptr || waits->graph().is_empty()) return 0;

@@ -4,12 +4,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <cstring>
 
 #if __has_include(<linux/inet_diag.h>)
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <linux/unix_diag.h>
 #include <unistd.h>
 #endif
@@ -90,11 +92,38 @@ bool ask_kernel(const Request& request, Answer* answer, const Reply** reply, std
   }
 }
 
-bool find_tcp_socket(const ClientSocket& socket, bool is_clients, Answer* answer,
-                     const inet_diag_msg** reply) {
+// Copies `size` bytes at `offset` of the attribute `type`. Returns false if it is not there, or shorter.
+bool copy_attribute(const void* attributes, std::size_t length, int type, std::size_t offset, void* value,
+                    std::size_t size) {
+  const char* next = static_cast<const char*>(attributes);
+  while (length >= NLA_HDRLEN) {
+    nlattr attribute;
+    std::memcpy(&attribute, next, sizeof(attribute));
+    if (attribute.nla_len < NLA_HDRLEN || attribute.nla_len > length) return false;
+    if (attribute.nla_type == type) {
+      if (attribute.nla_len < NLA_HDRLEN + offset + size) return false;
+      std::memcpy(value, next + NLA_HDRLEN + offset, size);
+      return true;
+    }
+    const std::size_t step = NLA_ALIGN(attribute.nla_len);
+    if (step >= length) return false;
+    next += step;
+    length -= step;
+  }
+  return false;
+}
+
+// What the kernel says about one end of a TCP connection.
+struct TcpSocket {
+  inet_diag_msg message;
+  std::optional<std::int64_t> transferred;  // bytes received, and bytes sent and acknowledged
+};
+
+bool find_tcp_socket(const ClientSocket& socket, bool is_clients, TcpSocket* result) {
   inet_diag_req_v2 request{};
   request.sdiag_family = socket.family;
   request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_ext = 1U << (INET_DIAG_INFO - 1);
   request.idiag_states = ~0U;
   inet_diag_sockid& id = request.id;
   std::memcpy(id.idiag_src, is_clients ? socket.remote : socket.local, sizeof(id.idiag_src));
@@ -103,18 +132,32 @@ bool find_tcp_socket(const ClientSocket& socket, bool is_clients, Answer* answer
   id.idiag_dport = is_clients ? socket.local_port : socket.remote_port;
   id.idiag_if = socket.interface;
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  std::size_t attributes = 0;
+  Answer answer;
+  const inet_diag_msg* reply = nullptr;
+  std::size_t length = 0;
+  if (!ask_kernel(request, &answer, &reply, &length)) return false;
+  result->message = *reply;
+  std::uint64_t acknowledged = 0;
+  std::uint64_t received = 0;
+  const bool has_counts =
+      copy_attribute(reply + 1, length, INET_DIAG_INFO, offsetof(tcp_info, tcpi_bytes_acked), &acknowledged,
+                     sizeof(acknowledged)) &&
+      copy_attribute(reply + 1, length, INET_DIAG_INFO, offsetof(tcp_info, tcpi_bytes_received), &received,
+                     sizeof(received));
+  result->transferred = std::nullopt;
+  if (has_counts) result->transferred = static_cast<std::int64_t>(acknowledged + received);
   // If there is no such connection, the kernel answers with a socket that listens on the port.
-  return ask_kernel(request, answer, reply, &attributes) && (*reply)->idiag_state != kTcpListen;
+  return reply->idiag_state != kTcpListen;
 }
 
 std::optional<SocketQueue> read_tcp_queue(const ClientSocket& socket) {
-  Answer answer;
-  const inet_diag_msg* reply = nullptr;
-  if (!find_tcp_socket(socket, false, &answer, &reply) || reply->idiag_inode != socket.inode)
-    return std::nullopt;
-  SocketQueue queue{reply->idiag_wqueue, reply->idiag_state == kTcpCloseWait};
-  if (find_tcp_socket(socket, true, &answer, &reply)) queue.unread += reply->idiag_rqueue;
+  TcpSocket own;
+  if (!find_tcp_socket(socket, false, &own) || own.message.idiag_inode != socket.inode) return std::nullopt;
+  SocketQueue queue{own.message.idiag_wqueue, own.transferred, own.message.idiag_state == kTcpCloseWait};
+  TcpSocket clients;
+  if (!find_tcp_socket(socket, true, &clients)) return queue;
+  queue.unread += clients.message.idiag_rqueue;
+  if (queue.transferred) *queue.transferred -= clients.message.idiag_rqueue;
   return queue;
 }
 
@@ -138,34 +181,15 @@ bool find_unix_socket(std::uint32_t inode, UnixSocket* result) {
   if (!ask_kernel(request, &answer, &reply, &length)) return false;
 
   *result = UnixSocket{};
-  bool has_queues = false;
-  const char* next = reinterpret_cast<const char*>(reply + 1);
-  while (length >= NLA_HDRLEN) {
-    nlattr attribute;
-    std::memcpy(&attribute, next, sizeof(attribute));
-    if (attribute.nla_len < NLA_HDRLEN || attribute.nla_len > length) break;
-    const std::size_t size = attribute.nla_len - NLA_HDRLEN;
-    const char* const value = next + NLA_HDRLEN;
-    if (attribute.nla_type == UNIX_DIAG_RQLEN && size == sizeof(result->queues)) {
-      std::memcpy(&result->queues, value, size);
-      has_queues = true;
-    } else if (attribute.nla_type == UNIX_DIAG_PEER && size == sizeof(result->peer)) {
-      std::memcpy(&result->peer, value, size);
-    } else if (attribute.nla_type == UNIX_DIAG_SHUTDOWN && size == sizeof(result->shutdown)) {
-      std::memcpy(&result->shutdown, value, size);
-    }
-    const std::size_t step = NLA_ALIGN(attribute.nla_len);
-    if (step >= length) break;
-    next += step;
-    length -= step;
-  }
-  return has_queues;
+  copy_attribute(reply + 1, length, UNIX_DIAG_PEER, 0, &result->peer, sizeof(result->peer));
+  copy_attribute(reply + 1, length, UNIX_DIAG_SHUTDOWN, 0, &result->shutdown, sizeof(result->shutdown));
+  return copy_attribute(reply + 1, length, UNIX_DIAG_RQLEN, 0, &result->queues, sizeof(result->queues));
 }
 
 std::optional<SocketQueue> read_unix_queue(const ClientSocket& socket) {
   UnixSocket own;
   if (!find_unix_socket(socket.inode, &own)) return std::nullopt;
-  SocketQueue queue{own.queues.udiag_wqueue, (own.shutdown & 1) != 0};
+  SocketQueue queue{own.queues.udiag_wqueue, std::nullopt, (own.shutdown & 1) != 0};
   UnixSocket clients;
   if (own.peer != 0 && find_unix_socket(own.peer, &clients)) queue.unread += clients.queues.udiag_rqueue;
   return queue;

@@ -32,7 +32,10 @@ void describe_socket(int socket, const sockaddr* local, const sockaddr* remote, 
 
 struct SocketQueue {
   std::int64_t unread;  // bytes; includes those in the client's own queue if the client is on this host
-  bool is_peer_gone;    // the client has closed its end
+  // Bytes since the connection began that the client, or at least its kernel, has taken or sent; TCP only.
+  // Grows only if the client reads or writes, however often the server's process is woken.
+  std::optional<std::int64_t> transferred;
+  bool is_peer_gone;  // the client has closed its end
 };
 
 // Nothing where the system does not say, or if the socket has gone. Costs two or four system calls.

@@ -89,8 +89,7 @@ void send_request(TrackedSession session, Now now) {
   if (!send_message(session, judged_of(request), action.nonce)) finish(session, ActionResult::kSkipped, now);
 }
 
-// Signals an active session. Its handler checks once more, in the target, which transaction the signal is
-// meant for.
+// Signals an active session, whose handler checks once more which transaction the signal is for.
 void signal_active(TrackedSession session, const Decision& decision, Now now) {
   RunningAction& action = session.running_action();
   action.nonce = next_nonce();
@@ -101,8 +100,8 @@ void signal_active(TrackedSession session, const Decision& decision, Now now) {
   if (!send_interrupt(session, judged_of(request))) finish(session, ActionResult::kSkipped, now);
 }
 
-// Ends a session that was asked to end its connection and has not. One that has accepted is on its way out,
-// even if it no longer shows what was judged.
+// Sends SIGTERM to a session that was asked to end its connection and has not. One that has accepted is on
+// its way out, even if it no longer shows the state that was judged.
 void follow_with_sigterm(TrackedSession session, const SessionSnapshot& snapshot) {
   session.running_action().has_sigterm = true;
   if (send_terminate(session, judged_of(session.action_slot().request.current())))

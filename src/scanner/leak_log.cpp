@@ -33,6 +33,15 @@ void append_seconds_pair(TextBuffer* line, const char* key, Micros duration) {
   line->append_seconds(duration);
 }
 
+// What was asked for by hand has no limit.
+void append_limit(TextBuffer* line, Micros limit) {
+  if (limit == kNever)
+    line->append("limit=none");
+  else
+    append_seconds_pair(line, "limit", limit);
+  line->append(" ");
+}
+
 void append_client(TextBuffer* line, const SessionIdentity& who) {
   char client[kAddressSize + 16];
   TextBuffer text(client, sizeof(client));
@@ -104,8 +113,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   append_identity(&line, episode);
   append_seconds_pair(&line, "for", age);
   line.append(" ");
-  append_seconds_pair(&line, "limit", episode.leak_after);
-  line.append(" ");
+  append_limit(&line, episode.leak_after);
   line.append_pair("source", name_of(episode.limit_source, episode.rule_id).text);
   line.append(" ");
   line.append_pair("state", to_string(episode.state));
@@ -146,10 +154,7 @@ void log_action(const Episode& episode, const ImpactSample& impact_now, Action a
   append_identity(&line, episode);
   append_seconds_pair(&line, "for", reason.lasted);
   line.append(" ");
-  if (reason.limit != kNever) {
-    append_seconds_pair(&line, "limit", reason.limit);
-    line.append(" ");
-  }
+  append_limit(&line, reason.limit);
   char source[kActionSourceSize];
   describe_source(reason.source, source);
   line.append_pair("source", source);

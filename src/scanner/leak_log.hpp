@@ -31,7 +31,7 @@ void log_action(const Episode& episode, const ImpactSample& impact_now, Action a
 // Logs the result of that action; a skipped one at DEBUG1.
 void log_action_result(const Episode& episode, Action action, ActionResult result);
 
-// Logs that sessions still wait after the transaction was rolled back, and what would free them.
+// Logs that sessions still wait although the transaction was rolled back, and how to free them.
 void log_locks_left(const Episode& episode, const ImpactSample& impact_now);
 
 }  // namespace pgleak

@@ -105,11 +105,12 @@ void publish_server_limits(const LimitValues& limits) {
     shared->server_limits[i].store(limits.value[i], std::memory_order_relaxed);
 }
 
-// Limits demanded more actions than allowed, and take none until then.
-WallTime end_of_suspension(const ScanContext& scan) {
+// For pgleak.stats.
+void publish_pause(const ScanContext& scan) {
   const RateLimiter& rate = scan.budgets.rate;
-  if (!rate.is_closed(scan.inputs.max_actions_per_minute, scan.now.monotonic)) return WallTime::none();
-  return scan.now.wall + (rate.closed_until - scan.now.monotonic);
+  const bool is_closed = rate.is_closed(scan.inputs.max_actions_per_minute, scan.now.monotonic);
+  shared->paused_until =
+      is_closed ? scan.now.wall + (rate.closed_until - scan.now.monotonic) : WallTime::none();
 }
 
 // What one scan passes to the next.
@@ -152,10 +153,10 @@ Micros run_scan(Progress* progress) {
   queue_pending_ends();
   sample_pools(scan);
   scan.next_due_in = Min(scan.next_due_in, next_look_for_waiters(scan));
+  publish_pause(scan);
 
   shared->counters.scans++;
   shared->last_scan_at = scan.now.wall;
-  shared->actions_suspended_until = end_of_suspension(scan);
   const Micros duration = monotonic_now() - scan.now.monotonic;
   shared->last_scan_duration = duration;
   progress->budgets = scan.budgets;

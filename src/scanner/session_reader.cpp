@@ -141,9 +141,10 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   if (!read_progress(session.index(), status.id, &evidence)) return;
   evidence.run_time = read_run_time(status.id.pid);
   evidence.is_sending = snapshot->wait == SessionWait::kClientWrite;
-  const std::optional<SocketQueue> queue =
-      evidence.is_sending ? read_queue(session, status.id) : std::optional<SocketQueue>();
-  if (queue) evidence.unread = queue->unread;
+  if (const std::optional<SocketQueue> queue = read_queue(session, status.id)) {
+    evidence.unread = queue->unread;
+    evidence.transferred = queue->transferred;
+  }
   snapshot->evidence = evidence;
 }
 
@@ -260,7 +261,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     read_absence(open, entry, read, snapshot);
   }
   if (open != nullptr) {
-    snapshot->is_declared = session.backend().declared() != Declared::kNo;
+    snapshot->is_declared = session.backend().is_declared();
     snapshot->leaves_debris = session.backend().leaves_debris();
     snapshot->watched_end = session.backend().watched_end();
     snapshot->aborted_at = session.action_slot().aborted_at.load(std::memory_order_relaxed);

@@ -138,11 +138,9 @@ class BackendSlot {
     return TransactionReport{count_of(ended), end_of(ended), last_end_start_.load(std::memory_order_relaxed)};
   }
 
-  Declared declared() const {
-    if (has_exported_.load(std::memory_order_relaxed)) return Declared::kExportedSnapshot;
-    return is_declared() ? Declared::kNoTimeout : Declared::kNo;
+  bool is_declared() const {
+    return is_declared_.load(std::memory_order_relaxed) || has_exported_.load(std::memory_order_relaxed);
   }
-  bool is_declared() const { return is_declared_.load(std::memory_order_relaxed); }
   bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
 
  private:

@@ -87,8 +87,8 @@ struct SharedState {
 
   // Position of each worker's PGPROC, to wake it; kNoProcess while it is not running.
   std::atomic<std::int32_t> scanner_proc;
-  std::atomic<std::int32_t>
-      scanner_pid;  // of the last one: its signals are told by it; see backend/active_action.cpp
+  // Of the last scanner. Backends recognize its signals by it; see backend/active_action.cpp.
+  std::atomic<std::int32_t> scanner_pid;
   std::atomic<std::int32_t> recorder_proc;
 
   // Written by the scanner.
@@ -96,7 +96,7 @@ struct SharedState {
   std::atomic<std::uint64_t> open_leaks;
   std::atomic<WallTime> last_scan_at;
   std::atomic<Micros> last_scan_duration;
-  std::atomic<WallTime> actions_suspended_until;  // by pgleak.max_actions_per_minute; none: they are not
+  std::atomic<WallTime> paused_until;  // more than pgleak.max_actions_per_minute; none: they are not
   // True once any session had its own limit on the transaction clock. Only then must the scanner read active
   // sessions even if the server's own limit is off. Never reset.
   std::atomic<bool> own_transaction_limits;

@@ -27,6 +27,9 @@ PAUSE, LONG_PAUSE = 0.008, 0.1
 # No statement may take this long, not even with debug_discard_caches: one that does hangs.
 PATIENCE = 180
 
+# What asyncpg raises. The last of them if the server has just said that it ends the session, and has not hung up yet.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncpg.InternalClientError)
+
 # What a client whose transaction is gone may hear: it is rolled back (at COMMIT), or aborted (at any other statement),
 # and with the transaction went its portals and savepoints.
 GONE = {"40000", "25P02", "34000", "3B001"}
@@ -130,13 +133,15 @@ async def pause():
 
 
 class Client:
+    lock_timeout = "2s"
+
     def __init__(self, storm, number):
         self.storm = storm
         self.name = f"client {number}"
         self.role = "client_by_hand" if number % 2 else "client_limited"
 
     async def open(self):
-        settings = {"application_name": self.name, "lock_timeout": "2s"}
+        settings = {"application_name": self.name, "lock_timeout": self.lock_timeout}
         self.connection = await connect(self.role, "storm", server_settings=settings)
         self.connection.add_log_listener(self.hear)
         self.pid = self.connection.get_server_pid()
@@ -145,7 +150,7 @@ class Client:
                 await self.prepare()
                 return
             except asyncpg.QueryCanceledError:  # a session that comes back in the middle of the storm is hit at once
-                self.storm.retries["57014"] += 1
+                self.note_cancel()
 
     async def prepare(self):
         self.add = await self.connection.prepare("UPDATE accounts SET balance = balance + $2 WHERE id = $1")
@@ -154,6 +159,9 @@ class Client:
         self.count = await self.connection.prepare("SELECT count(*) FROM transfers WHERE id = $1")
         # asyncpg prepares without a Sync, so the server is still in the implicit transaction of that.
         await self.count.fetchval(0)
+
+    def note_cancel(self):
+        self.storm.retries["57014"] += 1
 
     def hear(self, _, message):
         if message.severity not in ("NOTICE", "INFO") and message.sqlstate != "25P01":
@@ -178,7 +186,7 @@ class Client:
             await self.work(transfer)
             self.is_committing = True
             await self.commit(transfer)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except DRIVER_ERRORS as error:
             self.take_note(transfer, error)
         if not self.connection.is_closed():
             await self.settle()
@@ -209,7 +217,7 @@ class Client:
                 else:
                     await self.connection.execute("ROLLBACK")
             except asyncpg.QueryCanceledError:
-                self.storm.retries["57014"] += 1
+                self.note_cancel()
         self.storm.surprise(self.name, "cannot leave its transaction")
 
     async def begin(self):
@@ -227,14 +235,12 @@ class Client:
             await self.connection.execute(f"BEGIN ISOLATION LEVEL {isolation.replace('_', ' ')}")
 
     async def work(self, transfer):
-        source, target = random.sample(range(1, ACCOUNTS + 1), 2)
+        source, target = self.choose_accounts()
         amount = random.randint(1, 50)
         self.storm.transfers[transfer] = (source, target, amount)
-        extras = (self.use_savepoint, self.fail_in_savepoint, self.nest, self.read_portal, self.read_cursor,
-                  self.use_temp_table, self.read_catalog, self.notify)
         steps = [lambda: self.note.fetch(transfer, source, target, amount), lambda: self.add.fetch(source, -amount),
                  lambda: self.add.fetch(target, amount)]
-        for extra in random.sample(extras, random.randint(0, 3)):
+        for extra in self.choose_extras():
             steps.insert(random.randint(0, len(steps)), extra)
         await pause()
         for step in steps:
@@ -244,6 +250,14 @@ class Client:
         if random.random() < 0.5 and await self.count.fetchval(transfer) != 1:
             self.storm.surprise(self.name, f"transfer {transfer} vanished inside of its transaction")
         await pause()
+
+    def choose_accounts(self):
+        return random.sample(range(1, ACCOUNTS + 1), 2)
+
+    def choose_extras(self):
+        extras = (self.use_savepoint, self.fail_in_savepoint, self.nest, self.read_portal, self.read_cursor,
+                  self.use_temp_table, self.read_catalog, self.notify)
+        return random.sample(extras, random.randint(0, 3))
 
     async def use_savepoint(self):
         await self.connection.execute("SAVEPOINT here")
@@ -325,7 +339,7 @@ class Client:
                 await self.connection.execute(f"COMMIT PREPARED 'transfer {transfer}'")
                 return
             except asyncpg.QueryCanceledError:
-                self.storm.retries["57014"] += 1
+                self.note_cancel()
 
     async def is_well(self):
         """In no transaction, and fit for another one."""

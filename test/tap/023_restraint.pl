@@ -133,6 +133,10 @@ END
 		'rate limit: as many as allowed are cancelled');
 	eventually_is($limited, 'SELECT count(*) FROM pgleak.history', 6,
 		'rate limit: leaks are detected and recorded all the same');
+	eventually_is($limited, q(SELECT paused_until > now() FROM pgleak.stats), 't',
+		'rate limit: pgleak.stats says that actions are stopped');
+	eventually_is($limited, q(SELECT count(*) > 0 FROM pgleak.leaks WHERE action_held_by ~ '^rate limit until \d\d:\d\d:\d\d$'), 't',
+		'rate limit: so does pgleak.leaks');
 	my $later = leaking_wire($limited);
 	eventually_is($limited, 'SELECT count(*) FROM pgleak.history', 7, 'rate limit: also later ones');
 	my ($spared) = grep { activity($limited, $_) !~ /aborted/ } @sessions;
@@ -306,8 +310,8 @@ sub test_own_action_min_impact
 	configure($node, 'pgleak.action_min_impact' => undef);
 	$session = leaking_wire($node, user => $patient, query => 'SELECT pg_advisory_xact_lock(2)');
 	holds(sub { state_of($session) eq 'idle in transaction' }, 'own action_min_impact: blocking, where the server wants less', 1);
-	is($node->safe_psql('postgres', "SELECT next_action FROM pgleak.leaks WHERE pid = $session->{pid}"), 'cancel',
-		'own action_min_impact: the action is due all the time');
+	is($node->safe_psql('postgres', "SELECT next_action, action_held_by FROM pgleak.leaks WHERE pid = $session->{pid}"),
+		'|impact below blocking', 'own action_min_impact: no action is announced, and the view says why');
 	my $waiter = wire($node);
 	$waiter->start('SELECT pg_advisory_xact_lock(2)');
 	eventually(sub { is_cancelled($session) }, 'own action_min_impact: it is taken as soon as somebody waits');
@@ -401,14 +405,15 @@ sub test_permissions
 sub test_no_transaction
 {
 	my $session = wire($node, user => 'app');
-	for my $action ('cancel', 'terminate')
-	{
-		my ($answer, $said) = act($node, $action, $session->{pid});
-		is($answer, 'f', "no transaction: pgleak.$action() returns false");
-		like($said, qr/WARNING:  25P01: session with PID $session->{pid} is not in a transaction/,
-			"no transaction: pgleak.$action() says why");
-	}
+	my ($answer, $said) = act($node, 'cancel', $session->{pid});
+	is($answer, 'f', 'no transaction: pgleak.cancel() returns false');
+	like($said, qr/WARNING:  25P01: session with PID $session->{pid} is not in a transaction/,
+		'no transaction: pgleak.cancel() says why');
+	like($said, qr/HINT:  Use pgleak.terminate\($session->{pid}\)/, 'no transaction: and what ends the session');
 	answers($session, 'SELECT 1', 'SELECT 1 I', 'no transaction: the session is untouched');
+	is((act($node, 'terminate', $session->{pid}))[0], 't', 'no transaction: pgleak.terminate() ends it');
+	$session->read_answer;
+	like($session->{message}, qr/^terminating connection due to pgleak: /, 'no transaction: its client learns why');
 	$session->close;
 }
 
@@ -426,8 +431,8 @@ sub test_no_client
 		for my $action ('cancel', 'terminate')
 		{
 			my ($answer, $said) = act($node, $action, $pids{$who});
-			is($answer, '', "no client: pgleak.$action() fails for $who");
-			like($said, qr/ERROR:  22023: PID $pids{$who} is not a client backend/, "no client: and says so for $who");
+			is($answer, 'f', "no client: pgleak.$action() returns false for $who");
+			like($said, qr/WARNING:  22023: PID $pids{$who} is not a client backend/, "no client: and says so for $who");
 		}
 	}
 	is(log_count($node, qr/terminated by signal/), 0, 'no client: nothing has happened to them');

@@ -421,6 +421,23 @@ sub test_savepoint
 	$session->close;
 }
 
+# A rollback does not free a session-level advisory lock.
+sub test_locks_left
+{
+	my $session = limited_session(idle_leak_after => '100ms', idle_cancel_after => '200ms');
+	my $waiter = wire($node);
+	my $mark = log_mark($node);
+	$session->do('BEGIN', 'SELECT pg_advisory_lock(77)');
+	$waiter->start('SELECT pg_advisory_lock(77)');
+	is_recorded($session, 'last_action, last_action_result', 'cancel|done, still blocks 1', 'locks left: the result says so');
+	is(ask("SELECT last_action_result FROM pgleak.leaks WHERE pid = $session->{pid}"), 'done, still blocks 1', 'locks left: so does the view');
+	is(log_count($node, qr/still blocks others after the cancel: pid=$session->{pid} /, $mark), 1, 'locks left: so does the log, once');
+	is(terminate($node, $session), 't', 'locks left: pgleak.terminate() succeeds');
+	eventually(sub { $waiter->has_answer }, 'locks left: and frees who waits');
+	is_recorded($session, 'last_action, last_action_result', 'terminate|done', 'locks left: its result blocks nobody');
+	$_->close for $session, $waiter;
+}
+
 # Who is spared ------------------------------------------------------------------------------------------------------------------
 
 my %idle_limits = (idle_leak_after => '100ms', idle_cancel_after => '200ms');
@@ -439,8 +456,11 @@ sub test_declared
 	my $session = limited_session(%idle_limits);
 	$session->do('SET idle_in_transaction_session_timeout = 0', 'BEGIN', 'INSERT INTO t VALUES (1)');
 	is_spared($session, 'declared');
-	is(ask("SELECT next_action IS NULL FROM pgleak.leaks WHERE pid = $session->{pid}"), 't', 'declared: no action is announced');
-	is(cancel($node, $session), 't', 'declared: pgleak.cancel() works');
+	is(ask("SELECT next_action, action_held_by, declared FROM pgleak.leaks WHERE pid = $session->{pid}"),
+		'|declared idle on purpose|t', 'declared: no action is announced, and the view says why');
+	my ($answer, $said) = act($node, 'cancel', $session->{pid});
+	is($answer, 't', 'declared: pgleak.cancel() works');
+	like($said, qr/WARNING: .*had declared that it is idle on purpose.*do not rely on that dump/s, 'declared: and warns');
 	$session->do('ROLLBACK', 'RESET idle_in_transaction_session_timeout', 'BEGIN', 'INSERT INTO t VALUES (1)');
 	eventually(sub { activity($node, $session) =~ /aborted/ }, 'declared, and taken back: the limits act');
 	$session->do('ROLLBACK', 'SET idle_in_transaction_session_timeout = 0', 'BEGIN', 'INSERT INTO t VALUES (1)');
@@ -476,6 +496,44 @@ sub test_exported_active
 	eventually_older($session, '800ms', 'exported snapshot, active: it is past its limits');
 	ok(!$session->has_answer, 'exported snapshot, active: it is spared');
 	is(cancel($node, $session), 't', 'exported snapshot, active: pgleak.cancel() works');
+	$session->close;
+}
+
+# It waits for a lock of another session, which is the one to act on.
+sub test_victim
+{
+	my $session = limited_session(acted_on('cancel', '200ms'));
+	$administrator->do('BEGIN', 'SELECT pg_advisory_xact_lock(78)');
+	$session->start('SELECT pg_advisory_xact_lock(78)');
+	eventually_older($session, '800ms', 'victim: it is past its limits');
+	ok(!$session->has_answer, 'victim: who waits is spared');
+	is(ask("SELECT next_action, action_held_by FROM pgleak.leaks WHERE pid = $session->{pid}"),
+		"|waits behind pid $administrator->{pid}", 'victim: the view names the session in front');
+	$administrator->do('ROLLBACK');
+	$session->read_answer;
+	is("$session->{sqlstate} $session->{status}", ' I', 'victim: it goes on');
+	$session->close;
+}
+
+# A cancel would leave an invalid index.
+sub test_debris
+{
+	my $role = limited_role(acted_on('cancel', '200ms'));
+	my $session = wire($node, user => $role);
+	$administrator->do('CREATE TABLE indexed (i int)', "ALTER TABLE indexed OWNER TO $role",
+		"GRANT CREATE ON SCHEMA public TO $role", 'BEGIN', 'INSERT INTO indexed VALUES (1)');
+	$session->start('CREATE INDEX CONCURRENTLY half ON indexed (i)');
+	eventually_older($session, '800ms', 'debris: it is past its limits');
+	ok(!$session->has_answer, 'debris: a command that would leave some is spared');
+	is(ask("SELECT next_action, action_held_by FROM pgleak.leaks WHERE pid = $session->{pid}"), '|would leave an invalid object',
+		'debris: the view says why');
+	my ($answer, $said) = act($node, 'cancel', $session->{pid});
+	is($answer, 't', 'debris: pgleak.cancel() works');
+	like($said, qr/WARNING: .*may have left an invalid index/, 'debris: and warns');
+	$session->read_answer;
+	is("$session->{sqlstate} $session->{status}", '57014 I', 'debris: the command is cancelled');
+	$administrator->do('ROLLBACK');
+	is(ask(q(SELECT indisvalid FROM pg_index WHERE indexrelid = 'half'::regclass)), 'f', 'debris: there is an invalid index');
 	$session->close;
 }
 
@@ -523,13 +581,16 @@ test_slow_exit();
 test_cancel_after_action();
 test_cancelled_block();
 test_savepoint();
+test_locks_left();
 test_declared();
 test_exported();
 test_exported_active();
+test_victim();
+test_debris();
 test_login_role();
 
 no_damage($node, 'no process has complained or crashed',
-	except => qr/waits for a synchronous standby, nothing was done|did not react to the cancel/);
+	except => qr/waits for a synchronous standby, nothing was done|did not react to the cancel|may have left an invalid index/);
 
 $administrator->close;
 $node->stop;

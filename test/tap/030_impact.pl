@@ -248,7 +248,8 @@ sub test_min_impact_blocking
 	start_waiting($middle, change(1));
 	my $last = wire($node);
 	start_waiting($last, change(2));
-	eventually_leaks($middle, q(blocked, next_action, transaction_age > '1s'), '0|cancel|t', 'a session that waits is past its limit');
+	eventually_leaks($middle, q(blocked, next_action, action_held_by, transaction_age > '1s'), "0||waits behind pid $root->{pid}|t",
+		'a session that waits is past its limit, and no action is announced');
 	is(columns($middle, 'last_action'), '', 'and has not been acted on, though somebody waits for it');
 	$root->do('COMMIT');
 	$middle->read_answer;

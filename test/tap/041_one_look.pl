@@ -65,7 +65,7 @@ my $looks_function = q{
 			IF (l.query, l.state, l.query_id, l.trail) IS DISTINCT FROM (l.again, l.state_again, l.query_id_again, l.trail_again) THEN
 				wrong := wrong || format('two views: %s', l);
 			ELSIF l.statement IS DISTINCT FROM pgleak.fit_text(l.query, 15)
-				OR l.top_state IS DISTINCT FROM (CASE l.state WHEN 'active' THEN 'active' ELSE 'idle' END) THEN
+				OR l.top_state IS DISTINCT FROM (CASE l.state WHEN 'active' THEN 'active' ELSE 'idle tx' END) THEN
 				wrong := wrong || format('pgleak.top: %s', l);
 			ELSIF l.state = 'idle in transaction' AND (last_n <> n OR l.idle_since IS NULL
 				OR l.query_id IS DISTINCT FROM (l.trail -> -1 ->> 'query_id')::bigint) THEN

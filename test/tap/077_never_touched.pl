@@ -55,7 +55,8 @@ sub is_spared
 		"$kind: it lives");
 	is(log_count($node, qr/pgleak: [^\n]*: pid=$pid /), 0, "$kind: the log has nothing about it");
 	is($administrator->ask("SELECT count(*) FROM pgleak.leaks WHERE pid = $pid"), 0, "$kind: it is no leak");
-	like($administrator->ask("SELECT pgleak.cancel($pid)") . $administrator->{message}, qr/is not a client backend/,
+	my $answer = $administrator->ask("SELECT pgleak.cancel($pid)");
+	like("$answer @{ $administrator->{notices} }", qr/^f PID $pid is not a client backend$/,
 		"$kind: nor can it be cancelled by hand");
 	$session->close;
 }

@@ -159,7 +159,8 @@ my %rule_values = (
 		"'10.0.0.0/33'", "'::/129'", "'10.0.0.0/-1'", "'10.0.0'", "'::1%lo'", "''", "'127.0.0.1'::cidr" ],
 	min_impact => [ "''", "'none'", "'NONE'", "'blocking '", "'blocking'", $long ],
 	(map { $_ => $never_or_some } qw(idle_leak_after idle_cancel_after idle_terminate_after
-		transaction_leak_after transaction_cancel_after transaction_terminate_after)),
+		transaction_leak_after transaction_cancel_after transaction_terminate_after
+		blocking_leak_after blocking_cancel_after blocking_terminate_after)),
 	valid_until => [ "'infinity'", "'-infinity'", "'4713-01-01 BC'", "'294276-12-31'", "'epoch'", 'now()', "now() + '1 us'" ],
 	enabled => [ 'true', 'false', 'NULL', "'maybe'" ],
 	note => [ $long, "''", "E'\\n\\x01'", "U&'\\+01F4A7'" ]);

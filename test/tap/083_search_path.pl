@@ -63,7 +63,7 @@ my $traps = q{
 			END;
 		END LOOP;
 		FOR f IN SELECT unnest('{pg_extension,pg_depend,pg_class,pg_namespace,pg_auth_members,pg_settings,history,rules,leaks,pools,
-				stats,top}'::text[]) AS name
+				stats,top,waits}'::text[]) AS name
 		LOOP
 			EXECUTE format('CREATE VIEW public.%I AS SELECT public.spring()', f.name);
 		END LOOP;
@@ -139,7 +139,7 @@ sub test_use
 		limits_for => $victim->{pid}, cancel => $victim->{pid}, terminate => 0);
 	# Temporary objects come before all others, unless a path says where.
 	$victim->do('SET search_path = pg_temp, public, pg_catalog',
-		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history rules leaks pools stats top period)),
+		map({ "CREATE TEMP VIEW $_ AS SELECT public.spring()" } qw(pg_class pg_extension pg_settings history rules leaks pools stats top waits period)),
 		map({ "CREATE DOMAIN pg_temp.$_ AS pg_catalog.int4 CHECK (public.spring() IS NULL)" } qw(text inet jsonb xid name)));
 	# Whoever tries is a leak himself, has history, and has been acted on.
 	sql(q(INSERT INTO pgleak.rules (idle_leak_after, note) VALUES ('1ms', 'all')));

@@ -213,6 +213,23 @@ TEST_F(DecisionActionTest, ARetryAfterNoEffectUsesNoRate) {
   }
 }
 
+TEST_F(DecisionActionTest, WhatACancelDidNotFreeIsSaidOnce) {
+  record_result(&open_.progress, Action::kCancel, ActionResult::kDone, time_.now());
+  EXPECT_FALSE(follow_and_keep().has_left_locks);
+  for (const bool is_first : {true, false}) {
+    snapshot_.held = kBlocking;
+    EXPECT_EQ(follow_and_keep().has_left_locks, is_first);
+    EXPECT_EQ(open_.progress.action.still_blocks, 2);
+    snapshot_.held = kLocking;  // the waiters give up, and come again
+    EXPECT_FALSE(follow_and_keep().has_left_locks);
+    EXPECT_EQ(open_.progress.action.still_blocks, 0);
+  }
+  snapshot_.held = kBlocking;
+  EXPECT_EQ(follow_and_keep().progress.action.still_blocks, 2);
+  record_result(&open_.progress, Action::kTerminate, ActionResult::kDone, time_.now());
+  EXPECT_EQ(open_.progress.action.still_blocks, 0);
+}
+
 // --- a signal under way to an active session ---
 
 TEST_F(DecisionActionTest, ASignalIsDoneWhenItsEffectIsSeen) {

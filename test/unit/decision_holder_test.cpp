@@ -7,7 +7,7 @@
 namespace pgleak {
 namespace {
 
-constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt, std::nullopt};
 
 // Limits of the fixture on the idle clock: 10 s, 20 s, 1 h. On the blocking clock: a leak after 30 s.
 class DecisionHolderTest : public DecisionTest {
@@ -296,6 +296,21 @@ TEST_F(DecisionHolderTest, ASeenReleaseDoesNotStopATerminateUnderWay) {
   EXPECT_EQ(follow().episode, EpisodeStep::kNone);
   be_gone();
   EXPECT_EQ(follow().finished, ActionResult::kDone);
+}
+
+// A terminate may take 12 s, longer than waiters may pause.
+TEST_F(DecisionHolderTest, OthersAreSeenWaitingWhileATerminateIsUnderWay) {
+  open_session_level();
+  run(Action::kTerminate, Reply::kNone);
+  for (int i = 0; i < 11; i++) {
+    pass(kSecond);
+    follow_and_store();
+  }
+  snapshot_.action.action = Action::kNone;
+  snapshot_.blocks_others.reset();  // the next scan does not look
+  pass(kSecond);
+  EXPECT_EQ(follow().episode, EpisodeStep::kKeep);
+  EXPECT_EQ(follow().ages.blocking, 41 * kSecond);
 }
 
 // --- by hand ---

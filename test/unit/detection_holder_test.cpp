@@ -8,7 +8,7 @@
 namespace pgleak {
 namespace {
 
-constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt, std::nullopt};
 constexpr std::optional<Micros> kNoAge;
 
 SampleOf idle_outside(WallTime idle_since, XactSeq ended_count = 5) {

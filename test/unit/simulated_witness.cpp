@@ -104,7 +104,7 @@ void Witness::decided(int slot, SimulatedSession* session, const SessionSnapshot
 
 void Witness::check_clocks(Books* books, SimulatedSession* session, const SessionSnapshot& snapshot,
                            const ScanInputs& inputs, const Decision& decision) {
-  if (!decision.clocks || decision.finished) return;
+  if (!decision.clocks || snapshot.action.action != Action::kNone) return;
   const SessionStatus& status = snapshot.status;
   expect(decision.ages.idle.has_value() == is_idle_in_transaction(status.state),
          "the idle clock runs while a session is idle in "

@@ -11,9 +11,9 @@ namespace pgleak {
 namespace {
 
 // It waits for its client to send.
-constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt};
+constexpr ProgressEvidence kEvidence{10, false, 0, 5'000'000, false, std::nullopt, std::nullopt};
 // It waits for its client to read.
-constexpr ProgressEvidence kSending{10, false, 0, 5'000'000, true, 8192};
+constexpr ProgressEvidence kSending{10, false, 0, 5'000'000, true, 8192, std::nullopt};
 
 // A session that waits for its client, and a scanner that looks at it from time to time.
 class StallWatchTest : public testing::Test {
@@ -53,13 +53,13 @@ TEST_F(StallWatchTest, TheAgeIsTheTimeBetweenTwoLooksThatSeeTheSame) {
 
 TEST_F(StallWatchTest, AnyEvidenceThatChangesIsProgress) {
   const std::pair<ProgressEvidence, ProgressEvidence> changes[] = {
-      {kEvidence, {11, false, 0, 5'000'000, false, std::nullopt}},
-      {kEvidence, {10, true, 0, 5'000'000, false, std::nullopt}},
-      {kEvidence, {10, false, 1, 5'000'000, false, std::nullopt}},
-      {kEvidence, {10, false, 0, 5'000'001, false, std::nullopt}},
+      {kEvidence, {11, false, 0, 5'000'000, false, std::nullopt, std::nullopt}},
+      {kEvidence, {10, true, 0, 5'000'000, false, std::nullopt, std::nullopt}},
+      {kEvidence, {10, false, 1, 5'000'000, false, std::nullopt, std::nullopt}},
+      {kEvidence, {10, false, 0, 5'000'001, false, std::nullopt, std::nullopt}},
       {kEvidence, kSending},
-      {kSending, {10, false, 0, 5'000'000, true, 8191}},
-      {kSending, {10, false, 0, 5'000'001, true, 8192}},
+      {kSending, {10, false, 0, 5'000'000, true, 8191, std::nullopt}},
+      {kSending, {10, false, 0, 5'000'001, true, 8192, std::nullopt}},
   };
   for (const auto& [before, after] : changes) {
     SCOPED_TRACE(&before - &changes[0].first);
@@ -95,16 +95,16 @@ TEST_F(StallWatchTest, ASlowClientIsNeverStalled) {
 // --- what is not known ---
 
 TEST_F(StallWatchTest, EitherRunTimeOrCountersAreEvidenceOfAClientThatSends) {
-  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt}).is_known());
-  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, false, std::nullopt, std::nullopt}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, true, 0, std::nullopt, false, std::nullopt, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, false, 0, std::nullopt, false, std::nullopt, std::nullopt}).is_known());
 }
 
 // The process sleeps while a client reads slowly.
 TEST_F(StallWatchTest, OnlyTheQueueIsEvidenceOfAClientThatReads) {
-  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, true, 8192}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, true, 0, 1, true, std::nullopt}).is_known());
-  EXPECT_FALSE((ProgressEvidence{10, true, 0, std::nullopt, true, 8192}).is_known());
+  EXPECT_TRUE((ProgressEvidence{10, false, 0, 1, true, 8192, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, 1, true, std::nullopt, std::nullopt}).is_known());
+  EXPECT_FALSE((ProgressEvidence{10, true, 0, std::nullopt, true, 8192, std::nullopt}).is_known());
 }
 
 TEST_F(StallWatchTest, WithoutEvidenceNobodyIsStalled) {
@@ -132,7 +132,7 @@ TEST_F(StallWatchTest, EvidenceThatIsLostEndsTheMeasurement) {
 }
 
 TEST_F(StallWatchTest, CountersAloneAreEnough) {
-  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, false, std::nullopt};
+  evidence_ = ProgressEvidence{10, true, 77, std::nullopt, false, std::nullopt, std::nullopt};
   be_stuck(kMinute);
   EXPECT_EQ(watch_.age(), kMinute);
   evidence_.counters++;
@@ -198,14 +198,14 @@ TEST_F(StallWatchTest, WhatTheSignalLeftIsComparedWithFromThenOn) {
 // A signal makes a process run, but sends no data and starts no statement.
 TEST_F(StallWatchTest, WhatNoSignalCanDoIsProgressAllTheSame) {
   const ProgressEvidence changed[] = {
-      {11, true, 3, 6'000'000, true, 10},
-      {10, false, 3, 6'000'000, true, 10},
-      {10, true, 4, 6'000'000, true, 10},
-      {10, true, 3, 6'000'000, true, 9},
+      {11, true, 3, 6'000'000, true, 10, std::nullopt},
+      {10, false, 3, 6'000'000, true, 10, std::nullopt},
+      {10, true, 4, 6'000'000, true, 10, std::nullopt},
+      {10, true, 3, 6'000'000, true, 9, std::nullopt},
   };
   for (const ProgressEvidence& next : changed) {
     watch_ = StallWatch{};
-    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 10};
+    evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 10, std::nullopt};
     be_stuck(kMinute);
     watch_.disregard_next();
     evidence_ = next;

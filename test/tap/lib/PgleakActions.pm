@@ -140,7 +140,7 @@ sub has_pending
 }
 
 # Warnings that belong to the tests: answers to pgleak.cancel() and pgleak.terminate(), and a COMMIT outside of a block.
-my $expected_warning = qr/no action was taken|is already aborted|is not in a transaction|there is no transaction in progress/;
+my $expected_warning = qr/no action was taken|is already aborted|is not in a transaction|is not a client backend|had declared that it is idle on purpose|there is no transaction in progress/;
 
 # Test: no process has crashed, no assertion has failed, no session has complained about the state it was left in.
 sub no_damage

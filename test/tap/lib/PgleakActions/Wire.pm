@@ -7,6 +7,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use IO::Select;
+use IO::Socket::INET;
 use IO::Socket::UNIX;
 use Socket qw(SOCK_STREAM);
 use Time::HiRes qw(time);
@@ -17,13 +18,16 @@ our @EXPORT_OK = qw(message parse bind_to execute sync);
 # How long the server may take to answer.
 our $patience = 60;
 
-# %options: dbname, user, extended => 1 for the extended protocol, parameters => { options => '-c ...' } for the startup
+# %options: dbname, user, extended => 1 for the extended protocol, tcp => 1 for a connection over 127.0.0.1, parameters => { options => '-c ...' } for the startup
 # packet.
 sub new
 {
 	my ($class, $node, %options) = @_;
 	my $path = $node->host . '/.s.PGSQL.' . $node->port;
-	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path) or die "no connection to $path: $!";
+	my $socket = $options{tcp}
+	  ? IO::Socket::INET->new(Type => SOCK_STREAM, PeerHost => '127.0.0.1', PeerPort => $node->port)
+	  : IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path);
+	die "no connection to $path: $!" unless $socket;
 	my $self = bless { socket => $socket, buffer => '', is_extended => $options{extended} // 0, is_open => 1 }, $class;
 
 	my %parameters = (

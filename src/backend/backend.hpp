@@ -90,8 +90,8 @@ extern bool has_cancelled_block;
 // for. Call once per session. Never ereports.
 void install_signal_handler();
 
-// Call when the transaction begins to commit or to be prepared. From then on, no cancel of pgleak interrupts
-// it; one that came too late is withdrawn. Never ereports.
+// Call when the transaction begins to commit, to be prepared, or to finish a prepared one. From then on, no
+// cancel of pgleak interrupts it; one that came too late is withdrawn. Never ereports.
 void begin_transaction_end();
 
 // Call when the transaction has ended. Withdraws a cancel that the server has not processed, before the next

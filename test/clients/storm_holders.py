@@ -516,6 +516,10 @@ class Unread(Raw):
                 self.storm.surprise(self.name, f"{answer.rows} rows of {count}")
 
 
+# Accounts of pipelines: mostly those that nobody waits for.
+WANTED = ((1, HOT), (HOT + 1, ACCOUNTS), (HOT + 1, ACCOUNTS))
+
+
 class Pipeline(Raw):
     """Does several statements of one transaction, and the Sync comes late or never."""
 
@@ -525,8 +529,8 @@ class Pipeline(Raw):
     async def attempt(self):
         self.number, self.state, requirement = next(self.storm.ids), "failed", None
         await self.wire.execute(f"INSERT INTO piped VALUES ({self.number})")
-        await self.wire.execute(f"UPDATE accounts SET balance = balance WHERE id = {random.randint(1, HOT)}")
-        await asyncio.sleep(random.choice((0.01, 0.3, 1.5, 3.5)))
+        await self.wire.execute(f"UPDATE accounts SET balance = balance WHERE id = {random.randint(*random.choice(WANTED))}")
+        await asyncio.sleep(random.choice((0.01, 0.3, 2, 4)))
         if random.random() < 0.15:
             self.note(None)
             return self.die()
@@ -575,6 +579,11 @@ class Listener(Raw):
 # Those who interfere ------------------------------------------------------------------------------------------------
 
 
+# Whom hands prefer: anybody, who waits for the standby, who is about to, or who commits what is prepared.
+PREFERRED = ("true", "true", "wait_event = 'SyncRep'", "state = 'active' AND query ~ '^(COMMIT|END|PREPARE)'",
+             "state = 'active' AND query LIKE 'COMMIT PREPARED%' AND wait_event IS DISTINCT FROM 'SyncRep'")
+
+
 async def act_by_hand(storm, name):
     """Cancels and terminates random sessions, whatever they do or do not do."""
     connection = await connect("postgres", "postgres")
@@ -582,11 +591,9 @@ async def act_by_hand(storm, name):
     connection.add_log_listener(lambda _, message: said.append(message.message))
     try:
         while not storm.is_over:
-            pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE usename LIKE 'client\\_%'"
-                                            " ORDER BY random() LIMIT 1")
-            if random.random() < 0.4:
-                pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE usename LIKE 'client\\_%' AND"
-                                                " wait_event = 'SyncRep' ORDER BY random() LIMIT 1") or pid
+            # Preferred where there is one, so not a condition of WHERE.
+            pid = await connection.fetchval("SELECT pid FROM pg_stat_activity WHERE usename LIKE 'client\\_%' ORDER BY"
+                                            f" ({random.choice(PREFERRED)}) IS NOT TRUE, random() LIMIT 1")
             if pid is None:
                 await asyncio.sleep(0.1)
                 continue
@@ -603,7 +610,7 @@ async def act_by_hand(storm, name):
                 storm.cancels[f"{action}: " + re.sub(r" \d+", "", str(error))] += 1
                 if "is not responding" in str(error):
                     storm.surprise(name, str(error))
-            await asyncio.sleep(random.uniform(0, 0.15))
+            await asyncio.sleep(random.uniform(0, 0.1))
     except Exception as error:  # noqa: BLE001
         storm.surprise(name, f"gave up: {type(error).__name__}: {error}")
     finally:

@@ -19,6 +19,7 @@ pgleak.scan_interval = '10ms'
 pgleak.idle_leak_after = '1h'
 pgleak.max_actions_per_minute = 100000
 autovacuum = off
+max_prepared_transactions = 10
 END
 
 # The procedure leaves one row for each transaction that commits.
@@ -246,6 +247,29 @@ sub test_standby
 		is("$session->{tag} @{ $session->{notices} }", 'INSERT 0 1 ', 'standby: the commit is acknowledged afterwards, without a warning');
 		eventually_recorded($node, $session, 'committed', 'standby: its outcome is committed');
 		$session->close;
+	}
+}
+
+# COMMIT PREPARED ends another transaction than its own. Its limit is reached while its WAL is on the way to the disk, and the wait
+# for the standby comes after that.
+sub test_standby_prepared
+{
+	my %session = map { $_ => limited_session(acted_on('cancel', '30ms')) } 'COMMIT PREPARED', 'ROLLBACK PREPARED';
+	for my $command (sort keys %session)
+	{
+		$session{$command}->do('BEGIN', 'INSERT INTO done DEFAULT VALUES', "PREPARE TRANSACTION '$command'");
+	}
+	configure($node, synchronous_standby_names => 'nobody', fsync => 'on', commit_delay => 100_000, commit_siblings => 0);
+	eventually_is($node, 'SHOW synchronous_standby_names', 'nobody', 'prepared: commits wait for a standby that there is not');
+	$session{$_}->start("$_ '$_'") for sort keys %session;
+	eventually_waits($session{$_}, 'SyncRep', "prepared: $_ waits") for sort keys %session;
+	ok(!$session{$_}->has_answer, "prepared: $_ is not acknowledged while no standby has it") for sort keys %session;
+	configure($node, synchronous_standby_names => undef, fsync => 'off', commit_delay => undef, commit_siblings => undef);
+	for my $command (sort keys %session)
+	{
+		$session{$command}->read_answer;
+		is("$session{$command}{tag} @{ $session{$command}{notices} }", "$command ", "prepared: $command is acknowledged afterwards");
+		$session{$command}->close;
 	}
 }
 
@@ -511,7 +535,8 @@ sub test_victim
 		"|waits behind pid $administrator->{pid}", 'victim: the view names the session in front');
 	$administrator->do('ROLLBACK');
 	$session->read_answer;
-	is("$session->{sqlstate} $session->{status}", ' I', 'victim: it goes on');
+	# It no longer waits, and it is past its limit: whichever comes first.
+	like("$session->{sqlstate} $session->{status}", qr/^(57014)? I$/, 'victim: it goes on');
 	$session->close;
 }
 
@@ -562,6 +587,7 @@ test_one_message();
 test_vacuum();
 test_random_cancels();
 test_standby();
+test_standby_prepared();
 my %client_wait = ('stalled COPY' => \&stalled_copy, 'unread result' => \&unread_result);
 for my $name (sort keys %client_wait)
 {

@@ -218,12 +218,19 @@ sub test_exemption
 
 # Processes -------------------------------------------------------------------------------------------------------------
 
-# The targets are in no transaction, so that there is nothing to be done for whoever is let through.
+# The targets are in no transaction, so there is nothing to cancel for a role that is let through. A target that was
+# terminated gets a successor.
 sub test_targets
 {
 	my %may = (ordinary => 'ordinary signaller', boss => '', writer => 'writer signaller', monitor => 'monitor signaller');
 	my %target = map { $_ => wire($node, user => $_) } keys %may;
 	my %pid = map { $_ => $target{$_}{pid} } keys %may;
+	my $renew = sub {
+		my ($who) = @_;
+		return if sql("SELECT count(*) FROM pg_stat_activity WHERE pid = $pid{$who}");
+		$target{$who} = wire($node, user => $who);
+		$pid{$who} = $target{$who}{pid};
+	};
 	my $walsender = session($node, replication => 'true');
 	$walsender->ask('IDENTIFY_SYSTEM');
 	my %background = map { split /=/ } split /\n/, sql(q(SELECT backend_type || '=' || pid FROM pg_stat_activity
@@ -234,7 +241,11 @@ sub test_targets
 	{
 		for my $action ('cancel', 'terminate')
 		{
-			check($role, "$action session of $_", is_let($role, "SELECT pgleak.$action($pid{$_})"), $may{$_}) for sort keys %pid;
+			for my $who (sort keys %may)
+			{
+				$renew->($who);
+				check($role, "$action session of $who", is_let($role, "SELECT pgleak.$action($pid{$who})"), $may{$who});
+			}
 			for my $type (sort keys %background)
 			{
 				never($role, "$action $type", session_of($role)->ask("SELECT pgleak.$action($background{$type})") eq 't');
@@ -245,6 +256,7 @@ sub test_targets
 		check($role, "$_->[1] $_->[0]", is_let($role, "SELECT $_->[1]($background{$_->[0]})"), '')
 		  for map { my $type = $_; map { [ $type, $_ ] } 'pg_cancel_backend', 'pg_terminate_backend' } 'pgleak scanner', 'pgleak recorder';
 	}
+	$renew->($_) for keys %may;
 	is(sql('SELECT count(*) FROM pg_stat_activity WHERE pid IN (' . join(',', values %pid, values %background) . ')'),
 		keys(%pid) + keys(%background), 'all are still there');
 	$_->close for $walsender, values %target;

@@ -170,12 +170,15 @@ sub start_walsenders
 
 sub end_processes
 {
-	for my $process (@processes)
+	while (my $process = shift @processes)
 	{
 		if ($process->isa('IPC::Run')) { $process->kill_kill(grace => 5); }
 		else { $process->close; }
 	}
 }
+
+# They would look for the server for ever if a test dies.
+END { local ($?, $@); end_processes(); }
 
 # Silent and slow clients side by side.
 sub test_slow

@@ -18,7 +18,7 @@ inline constexpr Micros kBlockingGap = 10 * kSecond;
 
 // How often the scanner looks for waiters where they are to be expected. It sees even those with a
 // lock_timeout of 50 ms.
-inline constexpr Micros kWaiterLookInterval = 40 * kMillisecond;
+inline constexpr Micros kWaiterPollInterval = 40 * kMillisecond;
 
 // Zero-initialized: nobody has waited yet. A transaction releases its locks when it ends, so the next one of
 // the same session starts from zero. Only what the session holds outside of a transaction, such as a

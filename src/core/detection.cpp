@@ -52,7 +52,7 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
   reset_for(status.id, clocks);
   ages.blocking = clocks->blocking.age(holding_transaction(status, block), now.monotonic);
   if (ages.blocking)
-    ages.blocking_check = LastCheck{now.monotonic - clocks->blocking.last_seen, kWaiterLookInterval};
+    ages.blocking_check = LastCheck{now.monotonic - clocks->blocking.last_seen, kWaiterPollInterval};
   if (is_idle_in_transaction(status.state))
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   else if (block.exists)

@@ -15,6 +15,11 @@ constexpr int kNoProc = -1;
 
 int index_of(const PGPROC* proc) { return static_cast<int>(proc - ProcGlobal->allProcs); }
 
+// The lock that the process seems to wait for, read without a lock; nullptr: none.
+LOCK* awaited_by(int proc_index) {
+  return *const_cast<LOCK* volatile*>(&ProcGlobal->allProcs[proc_index].waitLock);
+}
+
 // The lock that a process awaits, if it is in this partition, which the caller has locked. Found through the
 // process's own list, because only its elements are certain to belong to this partition.
 LOCK* awaited_lock(PGPROC* proc, int partition) {
@@ -34,6 +39,12 @@ Element* allocate_array(int count) {
 }
 
 }  // namespace
+
+bool is_anyone_waiting() {
+  for (int i = 0; i < static_cast<int>(ProcGlobal->allProcCount); i++)
+    if (awaited_by(i) != nullptr) return true;
+  return false;
+}
 
 int node_of(const PGPROC* proc) {
   const PGPROC* leader = proc->lockGroupLeader;
@@ -57,7 +68,7 @@ bool LockWaits::find_waiters() {
   bool is_any = false;
   for (int& first : first_waiter_) first = kNoProc;
   for (int i = 0; i < static_cast<int>(ProcGlobal->allProcCount); i++) {
-    LOCK* const lock = *const_cast<LOCK* volatile*>(&ProcGlobal->allProcs[i].waitLock);
+    LOCK* const lock = awaited_by(i);
     if (lock == nullptr) continue;
     const LOCKTAG tag = lock->tag;  // a lock, or what was one: the memory stays mapped
     const uint32 partition = LockHashPartition(LockTagHashCode(&tag));

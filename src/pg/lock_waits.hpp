@@ -60,6 +60,9 @@ class LockWaits {
   int first_waiter_[NUM_LOCK_PARTITIONS];  // per partition: chain of the processes that seem to wait
 };
 
+// True if some process seems to wait for a lock. Nothing is locked, so it may have moved on.
+bool is_anyone_waiting();
+
 // The node of a process: its own or, in a parallel query, that of the leader. A worker joins the group before
 // its first lock and stays in it until its last, so this is correct under the lock of a partition in which
 // the worker holds or awaits something.

@@ -38,8 +38,9 @@ void mark_roots() {
 
 void look_for_waiters(MonotonicTime now) {
   waiters_looked_for_at = now;
-  begin_marking_roots();
-  if (current_lock_waits()->graph().is_empty()) return;
+  const bool is_any = is_anyone_waiting();
+  begin_marking_roots(is_any);
+  if (!is_any) return;
   mark_roots();
   waiters_seen_at = now;
 }
@@ -72,13 +73,13 @@ void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
   forget_roots();
   const Micros interval =
-      is_waiting_lately(now) || shared->open_leaks > 0 ? kWaiterLookInterval : kWaiterInterval;
+      is_waiting_lately(now) || shared->open_leaks > 0 ? kWaiterPollInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
 }
 
-Micros next_look_for_waiters(const ScanContext& scan) {
-  if (scan.is_anything_locked || is_waiting_lately(scan.now.monotonic)) return kWaiterLookInterval;
+Micros next_poll_for_waiters(const ScanContext& scan) {
+  if (scan.is_anything_locked || is_waiting_lately(scan.now.monotonic)) return kWaiterPollInterval;
   return kForever;
 }
 

@@ -13,7 +13,7 @@ namespace pgleak {
 void find_holders(const ScanContext& scan);
 
 // How soon the next scan has to look for waiters again.
-Micros next_look_for_waiters(const ScanContext& scan);
+Micros next_poll_for_waiters(const ScanContext& scan);
 
 }  // namespace pgleak
 

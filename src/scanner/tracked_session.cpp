@@ -118,9 +118,10 @@ void clear_marks(Mark mark) {
 
 void forget_roots() { has_marked_roots = false; }
 
-void begin_marking_roots() {
+void begin_marking_roots(bool may_mark) {
   has_marked_roots = true;
   clear_marks(Mark::kRoot);
+  if (!may_mark) return;
   for (int i = 0; i < shared->slot_count; i++) seen_versions[i] = status_version(i);
 }
 

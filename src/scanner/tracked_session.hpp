@@ -81,8 +81,9 @@ void clear_marks(Mark mark);
 // Marks the sessions that others wait behind. Call begin_marking_roots() before the lock table is read: what
 // is read of a root later in the scan belongs together with that only if its status entry is unchanged since.
 // A session may end its transaction in between, and what others waited for is not held by the idle session.
+// `may_mark` false: nobody waits, so there will be no roots.
 void forget_roots();
-void begin_marking_roots();
+void begin_marking_roots(bool may_mark);
 void mark_root(int index);
 
 // Prefetches what a scan reads of the first open episode at or after slot `from`.

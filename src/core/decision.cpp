@@ -22,8 +22,8 @@ SessionClocks observed_clocks(const SessionSnapshot& snapshot, const Transaction
   return clocks;
 }
 
-bool keeps_others_waiting(const SessionSnapshot& snapshot, const SessionClocks& clocks) {
-  const TransactionBlock block = current_block(snapshot.status);
+bool keeps_others_waiting(const SessionSnapshot& snapshot, const TransactionBlock& block,
+                          const SessionClocks& clocks) {
   return !clocks.blocking.is_over(holding_transaction(snapshot.status, block), snapshot.now.monotonic);
 }
 
@@ -58,7 +58,7 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
   if (!is_candidate) return decision;
 
   SessionClocks clocks = observed_clocks(snapshot, block);
-  const bool holds_something = block.exists || keeps_others_waiting(snapshot, clocks);
+  const bool holds_something = block.exists || keeps_others_waiting(snapshot, block, clocks);
   if (!holds_something && !is_manual) return decision;
   decision.ages = measure_ages(&clocks, snapshot.status, block, snapshot.now, inputs.previous);
   decision.clocks = clocks;
@@ -89,10 +89,11 @@ Decision consider(const SessionSnapshot& snapshot, const ScanInputs& inputs, Bud
 
 // --- a session with an open episode ---
 
-Outcome judge(const SessionSnapshot& snapshot, const Episode& episode) {
-  const TransactionBlock block = current_block(snapshot.status);
+// `clocks` have noted whether others wait now.
+Outcome judge(const SessionSnapshot& snapshot, const Episode& episode, const TransactionBlock& block,
+              const SessionClocks& clocks) {
   const BackendTrace trace{snapshot.is_present, snapshot.last_state, snapshot.status,
-                           keeps_others_waiting(snapshot, observed_clocks(snapshot, block))};
+                           keeps_others_waiting(snapshot, block, clocks)};
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
@@ -112,15 +113,15 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   Decision decision = nothing_to_do();
   decision.action = snapshot.action.action;
   // An action may take longer than waiters may pause.
-  decision.clocks = snapshot.clocks;
+  const TransactionBlock block = current_block(snapshot.status);
+  SessionClocks& clocks = decision.clocks.emplace(snapshot.clocks);
   if (snapshot.is_present)
-    observe_waiters(&*decision.clocks, snapshot.status, current_block(snapshot.status),
-                    snapshot.blocks_others, snapshot.now.monotonic);
+    observe_waiters(&clocks, snapshot.status, block, snapshot.blocks_others, snapshot.now.monotonic);
   ActionResult result = check_action(snapshot, &decision.step);
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.
   if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
-      has_ended(judge(snapshot, episode))) {
+      has_ended(judge(snapshot, episode, block, clocks))) {
     decision.step = Decision::ActionStep::kNone;
     if (snapshot.watched_end != TransactionEnd::kDisconnected) result = ActionResult::kSkipped;
   }
@@ -132,7 +133,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
     // What it has accepted may still take effect.
     if (decision.action == Action::kTerminate && snapshot.reply == Reply::kActing)
       decision.progress.terminate_sent = true;
-    decision.clocks->stall.disregard_next();
+    clocks.stall.disregard_next();
     decision.decide_again = true;
     return decision;
   }
@@ -140,7 +141,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   // While the session rolls back in place or exits, its visible state is our own doing.
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
-  const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode);
+  const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode, block, clocks);
   if (has_ended(outcome)) close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
@@ -168,7 +169,9 @@ void update_progress(const SessionSnapshot& snapshot, Decision* decision) {
 Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
                 Budgets* budgets) {
   Decision decision = nothing_to_do();
-  const Outcome outcome = judge(snapshot, episode);
+  const TransactionBlock block = current_block(snapshot.status);
+  SessionClocks clocks = observed_clocks(snapshot, block);
+  const Outcome outcome = judge(snapshot, episode, block, clocks);
   // A request by hand needs no impact.
   if (outcome != Outcome::kNone && !(outcome == Outcome::kReleased && snapshot.manual)) {
     close_episode(snapshot, outcome, budgets, &decision);
@@ -177,8 +180,6 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
   decision.needs_held = !snapshot.held;
   if (decision.needs_held) return decision;
 
-  const TransactionBlock block = current_block(snapshot.status);
-  SessionClocks clocks = observed_clocks(snapshot, block);
   // Our own rollback gave the session a new state, but its client is as silent as before.
   if (episode.progress.is_cancelled && snapshot.status.state_start == snapshot.aborted_at)
     clocks.idle.carry_over(snapshot.status.state_start);

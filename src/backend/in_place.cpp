@@ -2,6 +2,7 @@
 #include "core/action.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/libpq.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
 #include "shmem/shared_memory.hpp"
@@ -17,9 +18,6 @@ extern "C" {
 #include "utils/ps_status.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-
-// Declared in libpq/libpq.h, which includes GSSAPI headers that a build machine may lack.
-extern bool pq_is_reading_msg(void);
 }
 
 namespace pgleak {
@@ -100,8 +98,8 @@ void roll_back_in_place(const ActionRequest& request) {
 
   char why[kReasonSize];
   describe_reason(request.reason, why);
+  // The client would take a message that is sent now for the answer to its next statement.
   queue_notice(request.reason);
-  // Not to the client: it would take a message that is sent now for the answer to its next statement.
   ereport(LOG_SERVER_ONLY, (errmsg("pgleak: transaction rolled back in place: %s", why)));
 }
 
@@ -133,8 +131,7 @@ int hint_limit(const ActionReason& reason) {
 
 void act_on(const ActionRequest& request) {
   ActionSlot& slot = my_slot->action;
-  if (spares(request.spares_exported)) return slot.reply(request.nonce, Reply::kRefused);
-  if (!may_act(request)) {
+  if (spares(request.spares_exported) || !may_act(request)) {
     slot.reply(request.nonce, Reply::kRefused);
     return;
   }

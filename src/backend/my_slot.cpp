@@ -1,20 +1,11 @@
-#include "backend/backend.hpp"
-#include "pg/postgres.hpp"
-
-// libpq-be.h includes GSSAPI and OpenSSL headers if the server was built with them, and a machine that only
-// builds extensions lacks those headers. The members they add come after the ones used here ("keep struct
-// offsets the same", libpq-be.h), so omitting them is safe.
-#undef ENABLE_GSS
-#undef ENABLE_SSPI
-#undef USE_OPENSSL
-#undef USE_SSL
-
 #include <csignal>
+
+#include "backend/backend.hpp"
+#include "pg/libpq.hpp"
 
 extern "C" {
 #include "access/xact.h"
 #include "utils/snapmgr.h"
-#include "libpq/libpq-be.h"
 }
 
 namespace pgleak {

@@ -6,27 +6,20 @@
 // answer. A client that reads nothing sees nothing, and a pool that checks an idle connection for unexpected
 // bytes finds none.
 #include "backend/backend.hpp"
-
-// See my_slot.cpp.
-#undef ENABLE_GSS
-#undef ENABLE_SSPI
-#undef USE_OPENSSL
-#undef USE_SSL
+#include "core/text.hpp"
+#include "pg/libpq.hpp"
 
 extern "C" {
-#include "libpq/libpq.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 }
-
-#include "core/text.hpp"
 
 namespace pgleak {
 
 namespace {
 
-// The fields of a NoticeResponse: each is its code and a text with a NUL. All texts are ASCII, so no encoding
-// has to be converted.
+// The fields of a NoticeResponse: each is its code and a text with a NUL. A conversion to the client's
+// encoding may raise an error, so only ASCII is sent: the name of a role may lose characters.
 struct Fields {
   char bytes[kReasonSize + 256];
   std::size_t length;
@@ -35,7 +28,7 @@ struct Fields {
     const std::size_t size = strlen(text) + 1;
     if (length + 1 + size + 1 > sizeof(bytes)) return;
     bytes[length] = code;
-    memcpy(bytes + length + 1, text, size);
+    for (std::size_t i = 0; i < size; i++) bytes[length + 1 + i] = IS_HIGHBIT_SET(text[i]) ? '?' : text[i];
     length += 1 + size;
   }
 };

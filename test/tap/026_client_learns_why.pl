@@ -101,6 +101,18 @@ sub query_told
 query_told('query in a block', 'E', 'BEGIN');
 query_told('query alone', 'I');
 
+# The name of a role that not every client can show.
+$node->safe_psql('postgres', qq{CREATE ROLE "b\x{c3}\x{b6}rg" SUPERUSER LOGIN});
+{
+	my $asker = wire($node, user => "b\x{c3}\x{b6}rg");
+	my $latin = wire($node, parameters => { client_encoding => 'LATIN1' });
+	$latin->do('BEGIN');
+	is($asker->ask("SELECT pgleak.cancel($latin->{pid})"), 't', 'a foreign name: the transaction is cancelled');
+	answers($latin, 'SELECT 1', '25P02 E', 'a foreign name: the first statement fails');
+	told($latin, qr/at the request of role "b\?\?rg"$/, 'a foreign name');
+	$_->close for $asker, $latin;
+}
+
 # Others cancel as ever.
 my $session = wire($node);
 $session->start('SELECT pg_sleep(600)');

@@ -67,13 +67,17 @@ bool accepts_signal() {
   return true;
 }
 
+bool is_from_scanner(const siginfo_t& info) {
+  return info.si_code == SI_USER &&
+         (info.si_pid == shared->scanner_pid.load(std::memory_order_relaxed) ||
+          info.si_pid == shared->former_scanner_pid.load(std::memory_order_relaxed));
+}
+
 // The sender decides: a signal of any other process, or of a time-out of this session, goes to the server's
 // handler as without pgleak.
 void handle_sigint(int signal, siginfo_t* info, void*) {
   const int saved_errno = errno;
-  const bool is_scanners =
-      info->si_code == SI_USER && info->si_pid == shared->scanner_pid.load(std::memory_order_relaxed);
-  if (!is_scanners)
+  if (!is_from_scanner(*info))
     compat::call_handler(StatementCancelHandler, signal, info);
   else if (accepts_signal())
     compat::call_handler(accepted_action == Action::kTerminate ? die : StatementCancelHandler, signal, info);

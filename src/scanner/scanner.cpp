@@ -1,9 +1,9 @@
 // The scanner: a background worker that reads all sessions, decides about each, and logs and queues the
 // result.
 //
-// The postmaster starts it. It connects to no database and touches nothing but shared memory and the log: no
-// catalog, no table, no file, so nothing on disk can block it. scanner/README.md shows the way of a session
-// through one scan.
+// The postmaster starts it. It connects to no database and touches no catalog, no table and no file on disk,
+// so nothing there can block it: only shared memory, the log, and what the kernel says of processes and
+// sockets. scanner/README.md shows the way of a session through one scan.
 
 #include <cstdint>
 
@@ -152,7 +152,7 @@ Micros run_scan(Progress* progress) {
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
-  scan.next_due_in = Min(scan.next_due_in, next_look_for_waiters(scan));
+  scan.next_due_in = Min(scan.next_due_in, next_poll_for_waiters(scan));
   publish_pause(scan);
 
   shared->counters.scans++;
@@ -187,6 +187,7 @@ void run_scanner() {
 void install_scanner() { register_worker("pgleak scanner", "pgleak_scanner_main"); }
 
 void scanner_main() {
+  shared->former_scanner_pid = shared->scanner_pid.load();
   shared->scanner_pid = MyProcPid;
   start_worker(&shared->scanner_proc);
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);

@@ -87,8 +87,10 @@ struct SharedState {
 
   // Position of each worker's PGPROC, to wake it; kNoProcess while it is not running.
   std::atomic<std::int32_t> scanner_proc;
-  // Of the last scanner. Backends recognize its signals by it; see backend/active_action.cpp.
+  // Of the last scanner and the one before it, whose signal may still be on its way. Backends recognize their
+  // signals by them; see backend/active_action.cpp.
   std::atomic<std::int32_t> scanner_pid;
+  std::atomic<std::int32_t> former_scanner_pid;
   std::atomic<std::int32_t> recorder_proc;
 
   // Written by the scanner.

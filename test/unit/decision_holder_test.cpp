@@ -153,7 +153,7 @@ TEST_F(DecisionHolderTest, AWaiterIsDueWhenTheNextLimitIs) {
   pass(300 * kMillisecond);
   EXPECT_EQ(consider().next_due_in, 10 * kSecond - 300 * kMillisecond);
   pass(9'699 * kMillisecond);
-  EXPECT_EQ(consider().next_due_in, kWaiterLookInterval);
+  EXPECT_EQ(consider().next_due_in, kWaiterPollInterval);
 }
 
 TEST_F(DecisionHolderTest, AnActionOfTheBlockingClockIsDueAtItsLimit) {
@@ -168,7 +168,7 @@ TEST_F(DecisionHolderTest, AnActionOfTheBlockingClockIsDueAtItsLimit) {
     follow_and_store();
   }
   pass(kSecond - 1_us);
-  EXPECT_EQ(follow().next_due_in, kWaiterLookInterval);
+  EXPECT_EQ(follow().next_due_in, kWaiterPollInterval);
 }
 
 // --- a session-level episode ---

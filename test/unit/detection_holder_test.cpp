@@ -320,14 +320,14 @@ TEST(DetectHolderTest, IfSeveralClocksSayItTheFirstIsNamed) {
 TEST(DetectHolderTest, AnAgeThatGrowsByLooksIsNotDueBeforeTheNextOne) {
   Ages ages{};
   ages.blocking = kMinute - 1_us;
-  ages.blocking_check = LastCheck{0_us, kWaiterLookInterval};
-  EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterLookInterval);
+  ages.blocking_check = LastCheck{0_us, kWaiterPollInterval};
+  EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterPollInterval);
   ages.blocking = 50 * kSecond;
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, 10 * kSecond);
   ages.blocking_check.ago = 3 * kSecond;
   EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, 7 * kSecond);
   ages.blocking_check.ago = kMinute;
-  EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterLookInterval);
+  EXPECT_EQ(detect(ages, kNever, kMinute).next_due_in, kWaiterPollInterval);
 }
 
 TEST(DetectHolderTest, AStalledSessionIsDueWhenItsEvidenceIsReadAgain) {

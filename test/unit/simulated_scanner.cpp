@@ -111,7 +111,7 @@ bool SimulatedScanner::may_be_stalled(const SimulatedSession& target) const {
 
 void SimulatedScanner::find_holders(MonotonicTime now) {
   const Micros interval =
-      is_waiting_lately(now) || has_open_episode() ? kWaiterLookInterval : 500 * kMillisecond;
+      is_waiting_lately(now) || has_open_episode() ? kWaiterPollInterval : 500 * kMillisecond;
   has_looked_for_waiters_ = !waiters_looked_for_at_.is_set() || now - waiters_looked_for_at_ >= interval;
   if (has_looked_for_waiters_) {
     waiters_looked_for_at_ = now;

@@ -18,18 +18,16 @@ void SimulatedSession::send_interrupt(const ActionRequest& request) {
   was_woken = true;
   signalled_ = request;
   if (is_meant(request) && machine_.random.chance(20))
-    interrupt_at_ = after(500 * kMillisecond);
+    interrupt_at_ = after(3 * kSecond);
   else if (is_running())
     handle_interrupt();
 }
 
 void SimulatedSession::handle_interrupt() {
   const ArmedSignal armed = action.armed_signal();
-  if (armed.nonce == 0) {
-    is_cancel_pending_ = true;
-  } else if (action.reply_to(armed.nonce) != Reply::kNone) {
-    return;
-  } else if (is_ending_ || !has_transaction_ || backend.report().ended_count != armed.xact_seq) {
+  // Given up, or answered already.
+  if (armed.nonce == 0 || action.reply_to(armed.nonce) != Reply::kNone) return;
+  if (is_ending_ || !has_transaction_ || backend.report().ended_count != armed.xact_seq) {
     action.reply(armed.nonce, Reply::kRefused);
     machine_.coverage.add("signal: refused");
     if (is_ending_) machine_.coverage.add("signal: a commit is let go");

@@ -206,7 +206,8 @@ void Witness::check_finished(SimulatedSession& session, const SessionSnapshot& s
     return;
   }
   if (snapshot.action.action == Action::kTerminate) {
-    expect(truth.has_accepted_terminate && !is_there, "a terminate is done when its backend is gone");
+    expect((truth.has_accepted_terminate || truth.is_terminated) && !is_there,
+           "a terminate is done when its backend is gone");
     return;
   }
   expect(truth.has_accepted_cancel, "a cancel that is done was accepted by its target");

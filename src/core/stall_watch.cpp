@@ -1,5 +1,7 @@
 #include "core/stall_watch.hpp"
 
+#include <algorithm>
+
 namespace pgleak {
 
 bool operator==(const ProgressEvidence& a, const ProgressEvidence& b) {
@@ -16,12 +18,16 @@ bool is_same_work(const ProgressEvidence& a, const ProgressEvidence& b) {
          a.transferred == b.transferred;
 }
 
-void StallWatch::observe(const ProgressEvidence& evidence, MonotonicTime now) {
+void StallWatch::observe(ProgressEvidence evidence, MonotonicTime now) {
   if (!evidence.is_known()) {
     stop();
     checked_at = now;
     return;
   }
+  // The two ends of a connection are read one after the other. What moves between them in the meantime, or
+  // waits for a delayed acknowledgement, makes the count too small, never too large.
+  if (since.is_set() && evidence.transferred && last.transferred)
+    evidence.transferred = std::max(*evidence.transferred, *last.transferred);
   const bool has_worked = disregards_next ? !is_same_work(evidence, last) : evidence != last;
   if (!since.is_set() || has_worked) since = now;
   last = evidence;

@@ -52,7 +52,7 @@ struct StallWatch {
   bool wants_evidence(MonotonicTime now) const {
     return !checked_at.is_set() || now - checked_at >= kEvidenceInterval;
   }
-  void observe(const ProgressEvidence& evidence, MonotonicTime now);
+  void observe(ProgressEvidence evidence, MonotonicTime now);
   void stop() { *this = StallWatch{}; }
 
   // A signal of our own makes the session run, which is no sign of life of its client.

@@ -279,8 +279,12 @@ sub test_cancel_limit
 # Our own signals are no sign of life of the client. Over a Unix-domain socket those that announce a notification may be.
 sub test_clock_goes_on
 {
-	is(ask("SELECT clock, idle_for > '15s' FROM pgleak.leaks WHERE pid = $stalled{$_}{pid}"), 'idle|t',
-		"$_: the clock has gone on all the time") for grep { $_ ne 'listener' } @names;
+	for my $name (grep { $_ ne 'listener' } @names)
+	{
+		my ($clock, $is_long, $idle_for) = split /\|/,
+		  ask("SELECT clock, idle_for > '15s', idle_for FROM pgleak.leaks WHERE pid = $stalled{$name}{pid}");
+		is("$clock|$is_long", 'idle|t', "$name: the clock has gone on all the time") or diag "$name: idle for $idle_for";
+	}
 }
 
 sub test_terminate

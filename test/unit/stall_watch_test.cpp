@@ -106,6 +106,22 @@ TEST_F(StallWatchTest, BytesThatAreCountedOrNotAreAChange) {
   EXPECT_EQ(watch_.age(), 0_us);
 }
 
+// What is still on its way between the two ends of a connection is missing in the count.
+TEST_F(StallWatchTest, FewerBytesThanBeforeAndTheSameAgainAreNoProgress) {
+  evidence_ = ProgressEvidence{10, true, 3, 5'000'000, true, 8192, 100'000};
+  be_stuck(kMinute);
+  evidence_.transferred = 99'000;
+  pass(kSecond);
+  look();
+  evidence_.transferred = 100'000;
+  pass(kSecond);
+  look();
+  EXPECT_EQ(watch_.age(), kMinute + 2 * kSecond);
+  evidence_.transferred = 100'001;
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+}
+
 TEST_F(StallWatchTest, EvidenceThatGoesBackIsAChangeToo) {
   be_stuck(kMinute);
   evidence_.run_time = 1;

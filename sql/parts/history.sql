@@ -73,7 +73,7 @@ COMMENT ON COLUMN pgleak.history.locks IS 'highest number of locks held, not cou
 COMMENT ON COLUMN pgleak.history.blocked IS 'highest number of sessions that waited behind it at a time, directly or through others';
 COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these sessions waited';
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
-COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
 COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
@@ -86,7 +86,7 @@ COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, ses
 COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
-COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction, and nobody has waited for 10 s), server stopped; NULL while open and not cancelled';
+COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction: nobody has waited for 10 s, or its client reads notifications again), server stopped; NULL while open and not cancelled';
 COMMENT ON INDEX pgleak.history_ended_at_idx IS 'for pruning the oldest rows, finding open ones, and reading a period';
 REVOKE ALL ON pgleak.history FROM PUBLIC;
 GRANT SELECT ON pgleak.history TO pg_monitor;

@@ -91,7 +91,7 @@ SELECT
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; other users'' sessions are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
-COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; see doc/evidence.md';
+COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
 COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';

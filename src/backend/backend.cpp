@@ -86,6 +86,7 @@ void publish_end(TransactionEnd how) {
   if (how == TransactionEnd::kRolledBack)
     my_slot->backend.publish_debris(false);  // an error has ended the command
   forget_exported();
+  finish_listen(how == TransactionEnd::kCommitted);
   // Only an aborted block needs the start of its transaction; see current_block().
   my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
                                         ? from_timestamp(GetCurrentTransactionStartTimestamp())

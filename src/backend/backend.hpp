@@ -4,7 +4,8 @@
 // It runs in somebody's production session, at every statement and every transaction end, so it must never
 // allocate, block, or write to the client. It raises errors in two places only, both listed with their reason
 // in test/layering.backend: the commit guard refuses a COMMIT with an ERROR, and an action that ends the
-// connection, or a rollback in place that failed, raises FATAL.
+// connection, or a rollback in place that failed, raises FATAL. Only listening.cpp allocates, for the first
+// statement after a LISTEN or UNLISTEN, in that statement's own memory.
 #ifndef PGLEAK_BACKEND_BACKEND_HPP
 #define PGLEAK_BACKEND_BACKEND_HPP
 
@@ -56,6 +57,21 @@ bool spares(bool spares_exported);
 
 // Call when a transaction has ended: what it exported is gone.
 void forget_exported();
+
+// --- listening.cpp: whether this session LISTENs, and so holds the tail of the notification queue ---
+
+// True after LISTEN and UNLISTEN have been committed, until the server was asked what they left. Read at
+// every statement.
+extern bool is_listening_unsure;
+
+// Call when LISTEN, UNLISTEN or DISCARD has run. Never ereports.
+void note_listen(const Node* statement);
+
+// Call when a transaction has ended. Never ereports.
+void finish_listen(bool has_committed);
+
+// Asks the server and publishes the answer; call when a statement starts. May ereport if out of memory.
+void ask_if_listening();
 
 // True if the login role is a superuser. Never ereports.
 bool is_login_superuser();

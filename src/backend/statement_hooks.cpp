@@ -116,10 +116,12 @@ void note_set(const VariableSetStmt* set) {
     my_slot->backend.publish_declared(set->kind == VAR_SET_VALUE && IdleInTransactionSessionTimeout == 0);
 }
 
-// What the statement tells about the session as a target of actions.
-enum class Meaning { kNothing, kSet, kDiscard, kDebris };
+// What the statement tells about the session as a holder and as a target of actions.
+enum class Meaning { kNothing, kSet, kDiscard, kListen, kDebris };
 
-[[gnu::noinline]] Meaning meaning_of(const Node* statement) {
+[[gnu::noinline]] Meaning meaning_of(const Node* statement, bool is_toplevel) {
+  if (IsA(statement, ListenStmt) || IsA(statement, UnlistenStmt)) return Meaning::kListen;
+  if (!is_toplevel) return Meaning::kNothing;
   if (IsA(statement, VariableSetStmt)) return Meaning::kSet;
   if (IsA(statement, DiscardStmt)) return Meaning::kDiscard;
   return leaves_debris(statement) ? Meaning::kDebris : Meaning::kNothing;
@@ -128,6 +130,7 @@ enum class Meaning { kNothing, kSet, kDiscard, kDebris };
 [[gnu::noinline]] void after_utility(Meaning meaning, const Node* statement) {
   if (meaning == Meaning::kSet) note_set(reinterpret_cast<const VariableSetStmt*>(statement));
   if (meaning == Meaning::kDiscard) my_slot->backend.publish_declared(false);
+  if (meaning == Meaning::kDiscard || meaning == Meaning::kListen) note_listen(statement);
   if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(false);
 }
 
@@ -143,16 +146,16 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
   if (has_accepted_cancel()) forget_ignored_cancel();
+  if (is_listening_unsure) ask_if_listening();
   // Without a trail and without a cancelled block, this costs two loads.
   if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
     before_utility(statement, query);
   // Most utility statements begin or end a transaction and mean nothing here. Any other one is still
   // allocated afterwards, because only the end of a transaction can free it.
   const Node* const inner = statement->utilityStmt;
-  const Meaning meaning =
-      context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && !IsA(inner, TransactionStmt)
-          ? meaning_of(inner)
-          : Meaning::kNothing;
+  const Meaning meaning = my_slot != nullptr && !IsA(inner, TransactionStmt)
+                              ? meaning_of(inner, context == PROCESS_UTILITY_TOPLEVEL)
+                              : Meaning::kNothing;
   if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
   // It ends another transaction within this one, and a cancel that is pending when it comes to wait for a
   // standby would report a commit that no standby has.
@@ -165,6 +168,7 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
 
 void executor_start(QueryDesc* query, int flags) {
   if (has_accepted_cancel()) forget_ignored_cancel();
+  if (is_listening_unsure) ask_if_listening();
   if (my_trail != nullptr && is_clients_statement(query->plannedstmt))
     remember(query->plannedstmt, query->sourceText);
   next_executor_start(query, flags);

@@ -36,6 +36,7 @@ inline constexpr int kKeptWaiters = 8;
 // The locks with the most waiters, then the strongest.
 struct HeldLocks {
   std::int32_t count;
+  bool listens;  // the tail of the notification queue is held too
   HeldLock locks[kKeptLocks];
 };
 

@@ -97,9 +97,15 @@ Outcome judge(const SessionSnapshot& snapshot, const Episode& episode, const Tra
   return judge_open(episode, trace, snapshot.watched_end);
 }
 
-// True if an action under way comes too late. A session that others no longer wait behind is still the
-// session that was judged.
-bool has_ended(Outcome outcome) { return outcome != Outcome::kNone && outcome != Outcome::kReleased; }
+// A session that others no longer wait behind is still the session that was judged.
+bool is_pause(const Episode& episode, Outcome outcome) {
+  return outcome == Outcome::kReleased && episode.is_session_level;
+}
+
+// True if an action under way comes too late.
+bool has_ended(const Episode& episode, Outcome outcome) {
+  return outcome != Outcome::kNone && !is_pause(episode, outcome);
+}
 
 void close_episode(const SessionSnapshot& snapshot, Outcome outcome, Budgets* budgets, Decision* decision) {
   decision->step = Decision::ActionStep::kNone;
@@ -121,7 +127,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.
   if (decision.step == Decision::ActionStep::kTerminate && snapshot.reply == Reply::kActing &&
-      has_ended(judge(snapshot, episode, block, clocks))) {
+      has_ended(episode, judge(snapshot, episode, block, clocks))) {
     decision.step = Decision::ActionStep::kNone;
     if (snapshot.watched_end != TransactionEnd::kDisconnected) result = ActionResult::kSkipped;
   }
@@ -142,7 +148,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const bool is_acting =
       snapshot.is_present && (snapshot.reply == Reply::kActing || snapshot.action.has_sigterm);
   const Outcome outcome = is_acting ? Outcome::kNone : judge(snapshot, episode, block, clocks);
-  if (has_ended(outcome)) close_episode(snapshot, outcome, budgets, &decision);
+  if (has_ended(episode, outcome)) close_episode(snapshot, outcome, budgets, &decision);
   return decision;
 }
 
@@ -173,7 +179,7 @@ Decision follow(const SessionSnapshot& snapshot, const Episode& episode, const S
   SessionClocks clocks = observed_clocks(snapshot, block);
   const Outcome outcome = judge(snapshot, episode, block, clocks);
   // A request by hand needs no impact.
-  if (outcome != Outcome::kNone && !(outcome == Outcome::kReleased && snapshot.manual)) {
+  if (outcome != Outcome::kNone && !(is_pause(episode, outcome) && snapshot.manual)) {
     close_episode(snapshot, outcome, budgets, &decision);
     return decision;
   }

@@ -40,7 +40,8 @@ Outcome judge_by_locks(const BackendTrace& trace, TransactionEnd watched_end) {
 Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, TransactionEnd watched_end) {
   switch (watched_end) {
     case TransactionEnd::kCommitted:
-      return Outcome::kCommitted;
+      // The transactions in which an idle session delivers notifications are the server's own.
+      return episode.state == SessionState::kIdle ? Outcome::kReleased : Outcome::kCommitted;
     case TransactionEnd::kPrepared:
       return Outcome::kPrepared;
     case TransactionEnd::kDisconnected:
@@ -65,7 +66,10 @@ Outcome judge_by_session(const Episode& episode, const BackendTrace& trace, Tran
     case TransactionEnd::kNone:
       break;
   }
-  return trace.is_present ? Outcome::kNone : Outcome::kDisconnected;
+  if (!trace.is_present) return Outcome::kDisconnected;
+  // Its client reads its notifications again.
+  const bool is_free = trace.status.state == SessionState::kIdle && !current_block(trace.status).exists;
+  return is_free ? Outcome::kReleased : Outcome::kNone;
 }
 
 }  // namespace

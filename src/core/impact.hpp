@@ -13,7 +13,7 @@
 namespace pgleak {
 
 // In ascending order: a leak costs only its connection; holds locks; keeps VACUUM from removing dead rows (an
-// xid or a snapshot); blocks other sessions.
+// xid or a snapshot) or notifications from being removed (LISTEN); blocks other sessions.
 enum class Impact : std::uint8_t { kNone, kLocks, kHorizon, kBlocking };
 
 const char* to_string(Impact impact);
@@ -29,11 +29,12 @@ struct HeldResources {
   bool waits;              // for a lock of another session
   // The session at the end of the chain, which waits for no other; 0: a prepared transaction, or unknown.
   std::int32_t root_pid;
+  bool listens;  // it keeps the notification queue from being cleaned up
 };
 
 inline Impact grade(const HeldResources& held) {
   if (held.blocked > 0) return Impact::kBlocking;
-  if (held.xid != 0 || held.xmin != 0) return Impact::kHorizon;
+  if (held.xid != 0 || held.xmin != 0 || held.listens) return Impact::kHorizon;
   return held.locks > 0 ? Impact::kLocks : Impact::kNone;
 }
 

@@ -46,6 +46,8 @@ TransactionBlock current_block(const SessionStatus& status) {
     return TransactionBlock{true, status.ended_count, status.xact_start};
   if (is_aborted && has_rolled_back)
     return TransactionBlock{true, status.ended_count - 1, status.last_end_start};
+  if (status.is_delivering && status.state == SessionState::kIdle)
+    return TransactionBlock{true, status.ended_count, WallTime::none()};
   return kNoBlock;
 }
 

@@ -85,6 +85,7 @@ struct SessionStatus {
   XactSeq ended_count;      // transactions ended so far
   TransactionEnd last_end;  // how the last of them ended
   WallTime last_end_start;  // when the last of them started
+  bool is_delivering;       // idle outside of a transaction, but its client does not read its notifications
 };
 
 // The transaction block that a session is in.
@@ -97,8 +98,9 @@ struct TransactionBlock {
 // Returns the block that `status` shows. After an error outside a savepoint the transaction is over, but its
 // block remains until ROLLBACK and keeps the xact_seq and the start of that transaction. An active session
 // without a visible transaction may be in such a block or about to start a new one; then the block has no
-// start. A session that delivers notifications while it is idle is in a transaction of the server's own. A
-// session that is exiting is in no block.
+// start. A session that delivers notifications while it is idle is in a transaction of the server's own, or
+// has left it and waits for its client to read; the next transaction stands for that. A session that is
+// exiting is in no block.
 TransactionBlock current_block(const SessionStatus& status);
 
 // The xact_seq of the block that the session is in or, outside of one, of its next transaction.

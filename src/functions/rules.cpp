@@ -40,7 +40,9 @@ Impact impact_outside_scanner(int index, SessionId session) {
   BackendOwner owner;
   HeldResources held;
   if (!session_slot(index).backend.read_owner(session, &owner)) return Impact::kNone;
-  return read_held_resources(owner.proc_index, session.pid, &held) ? grade(held) : Impact::kNone;
+  if (!read_held_resources(owner.proc_index, session.pid, &held)) return Impact::kNone;
+  held.listens = session_slot(index).backend.listens();
+  return grade(held);
 }
 
 // The server's own values, which may differ from those of this session.

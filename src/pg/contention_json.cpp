@@ -130,7 +130,14 @@ char* array_of(int count, Append append) {
 }  // namespace
 
 char* held_json(const HeldLocks& held) {
-  return array_of(held.count, [&held](StringInfo json, int i) { append_held(json, held.locks[i]); });
+  // The notification queue comes first: no waiter shows what depends on it.
+  const int others = held.listens ? 1 : 0;
+  return array_of(Min(held.count + others, kKeptLocks), [&held, others](StringInfo json, int i) {
+    if (i < others)
+      appendStringInfoString(json, "\"locktype\": \"notification queue\"");
+    else
+      append_held(json, held.locks[i - others]);
+  });
 }
 
 char* waiting_json(const WaitingSessions& waiting, bool (*may_see)(unsigned int role)) {

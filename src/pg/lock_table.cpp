@@ -101,7 +101,8 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   *held = HeldResources{xid,           xmin,
                         locks.count,   blocked.sessions,
                         blocked.since, compat::next_transaction_id(),
-                        waits,         waits ? root_pid_of(proc) : 0};
+                        waits,         waits ? root_pid_of(proc) : 0,
+                        false};
   // The process id is set first and cleared last: if it is unchanged, the rest was the session's.
   return proc->pid == pid;
 }

@@ -20,7 +20,7 @@ void prepare_lock_waits();
 void forget_lock_waits();
 
 // Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is no longer
-// `pid`. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
+// `pid`. HeldResources::listens stays false: that is not the server's to tell. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
 // table is read at most once per scan, one partition after the other, so a session that comes or goes at the
 // same time may be missing or still be counted. Without prepare_lock_waits(), a process sees no waiters.
 bool read_held_resources(int proc_index, int pid, HeldResources* held);

@@ -45,15 +45,21 @@ void look_for_waiters(MonotonicTime now) {
   waiters_seen_at = now;
 }
 
+// A session that LISTENs may wait for its client while it is idle.
 bool may_be_stalled(int index) {
   if (is_idle_with_transaction(index)) return true;
-  if (state_hint(index) != StateHint::kActive) return false;
+  const StateHint hint = state_hint(index);
+  if (hint == StateHint::kIdleInTransaction) return false;
+  if (hint == StateHint::kNothing && !session_slot(index).backend.listens()) return false;
   StatusEntry entry{};
   BackendOwner owner;
   if (read_status(index, &entry) != StatusRead::kDone) return false;
   if (!session_slot(index).backend.read_owner(entry.id, &owner)) return false;
   const SessionWait wait = read_wait(owner.proc_index);
-  return wait == SessionWait::kClientRead || wait == SessionWait::kClientWrite;
+  if (wait == SessionWait::kClientWrite) return true;
+  // An idle session waits for the next statement. One with a leak may only have been woken for a moment.
+  if (hint == StateHint::kNothing) return TrackedSession(index).open_episode() != nullptr;
+  return wait == SessionWait::kClientRead;
 }
 
 void mark_stalled(MonotonicTime now) {

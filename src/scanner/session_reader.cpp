@@ -43,6 +43,9 @@ MonotonicTime* peer_read_at = nullptr;
 constexpr Micros kPeerInterval = kSecond;
 constexpr Micros kIdlePeerInterval = 60 * kSecond;
 
+// How long a session may do something else before it no longer waits for its client.
+constexpr Micros kDeliveryGap = 2 * kSecond;
+
 bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now) {
   return known.rules_version == rules_version && known.session == entry.id &&
          known.change_count == entry.change_count && now >= known.match.valid_from &&
@@ -148,9 +151,10 @@ void read_evidence(TrackedSession session, SessionSnapshot* snapshot) {
   snapshot->evidence = evidence;
 }
 
-bool read_held(SessionId id, const BackendOwner& owner, SessionSnapshot* snapshot) {
+bool read_held(TrackedSession session, SessionId id, const BackendOwner& owner, SessionSnapshot* snapshot) {
   HeldResources held;
   if (!read_held_resources(owner.proc_index, id.pid, &held)) return false;
+  held.listens = session.backend().listens();
   snapshot->is_superuser = owner.is_superuser;
   snapshot->held = held;
   return true;
@@ -162,6 +166,7 @@ void read_contention(int proc_index, bool with_waiting, SessionSnapshot* snapsho
   reading->locks = snapshot->held->locks;
   reading->blocked = snapshot->held->blocked;
   read_held_locks(proc_index, &reading->held);
+  reading->held.listens = snapshot->held->listens;
   reading->waiting.count = 0;
   if (with_waiting) read_waiting_sessions(proc_index, &reading->waiting);
   snapshot->contention = reading;
@@ -180,8 +185,23 @@ void refresh_contention(TrackedSession session, int proc_index, SessionSnapshot*
 void read_held_early(TrackedSession session, SessionSnapshot* snapshot) {
   const SessionId id = snapshot->status.id;
   BackendOwner owner;
-  if (session.backend().read_owner(id, &owner) && read_held(id, owner, snapshot))
+  if (session.backend().read_owner(id, &owner) && read_held(session, id, owner, snapshot))
     refresh_contention(session, owner.proc_index, snapshot);
+}
+
+// A session that has nothing left to do but to deliver notifications is in no transaction, and no state shows
+// that it waits for its client. A signal makes it run for a moment, which is no sign that its client reads.
+bool is_delivering(TrackedSession session, const StatusEntry& entry, const Episode* open,
+                   const SessionSnapshot& snapshot) {
+  if (entry.state != SessionState::kIdle || entry.xact_start.is_set()) return false;
+  if (!has_mark(session_marks()[session.index()], Mark::kStalled) || !session.backend().listens())
+    return false;
+  BackendOwner owner;
+  if (!session.backend().read_owner(entry.id, &owner)) return false;
+  if (read_wait(owner.proc_index) == SessionWait::kClientWrite) return true;
+  const StallWatch& stall = snapshot.clocks.stall;
+  return open != nullptr && stall.since.is_set() && stall.last.change_count == entry.change_count &&
+         snapshot.now.monotonic - stall.checked_at < kDeliveryGap;
 }
 
 // What does not show in the session's state.
@@ -254,6 +274,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
   snapshot->action.action = Action::kNone;
   snapshot->wait = SessionWait::kOther;
   if (snapshot->is_present) {
+    snapshot->status.is_delivering = is_delivering(session, entry, open, *snapshot);
     snapshot->last_state = entry.state;
     snapshot->query_id = entry.query_id;
     if (entry.is_client_backend) snapshot->limits = read_limits(session, entry, scan.now.wall);
@@ -277,7 +298,7 @@ bool read_more(TrackedSession session, const Decision& decision, SessionSnapshot
   const SessionId id = snapshot->status.id;
   BackendOwner owner;
   if (!session.backend().read_owner(id, &owner)) return false;
-  if (decision.needs_held && !read_held(id, owner, snapshot)) return false;
+  if (decision.needs_held && !read_held(session, id, owner, snapshot)) return false;
   if (decision.needs_held && session.open_episode() != nullptr)
     refresh_contention(session, owner.proc_index, snapshot);
   if (decision.needs_details) {

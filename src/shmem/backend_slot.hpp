@@ -51,6 +51,7 @@ class BackendSlot {
     publish_declared(false);
     publish_exported(false);
     publish_debris(false);
+    publish_listens(false);
   }
 
   // Publishes the session's own values; unset where the session follows the server.
@@ -83,6 +84,10 @@ class BackendSlot {
   // Publishes whether a command runs that leaves an invalid object behind when it is cancelled, such as
   // CREATE INDEX CONCURRENTLY.
   void publish_debris(bool leaves_debris) { leaves_debris_.store(leaves_debris, std::memory_order_relaxed); }
+
+  // Publishes whether the session LISTENs. If so, it holds the tail of the notification queue while it is in
+  // a transaction, or while its client does not read.
+  void publish_listens(bool listens) { listens_.store(listens, std::memory_order_relaxed); }
 
   // Publishes the session's connection, which stays the same until it ends.
   void publish_socket(const ClientSocket& socket) {
@@ -142,6 +147,7 @@ class BackendSlot {
     return is_declared_.load(std::memory_order_relaxed) || has_exported_.load(std::memory_order_relaxed);
   }
   bool leaves_debris() const { return leaves_debris_.load(std::memory_order_relaxed); }
+  bool listens() const { return listens_.load(std::memory_order_relaxed); }
 
  private:
   // The count and kind of the last end share one word, so that readers always get both from the same moment.
@@ -164,14 +170,15 @@ class BackendSlot {
   std::atomic<bool> is_declared_;
   std::atomic<bool> has_exported_;
   std::atomic<bool> leaves_debris_;
+  std::atomic<bool> listens_;
   SeqLock<BackendOwner> owner_;
   SeqLock<ClientSocket> socket_;
 };
 
 // Combines a status entry and the report of its backend, which must be of the same moment.
 inline SessionStatus combine(const StatusEntry& entry, const TransactionReport& report) {
-  return SessionStatus{entry.id,           entry.state,     entry.xact_start,     entry.state_start,
-                       report.ended_count, report.last_end, report.last_end_start};
+  return SessionStatus{entry.id,           entry.state,     entry.xact_start,      entry.state_start,
+                       report.ended_count, report.last_end, report.last_end_start, false};
 }
 
 }  // namespace pgleak

@@ -16,9 +16,9 @@ using EpisodeStep = Decision::EpisodeStep;
 using ActionStep = Decision::ActionStep;
 
 inline constexpr XactSeq kSeq = 5;
-inline constexpr HeldResources kHarmless{0, 0, 0, 0, WallTime::none(), 1000, false, 0};
-inline constexpr HeldResources kLocking{0, 0, 3, 0, WallTime::none(), 1000, false, 0};
-inline constexpr HeldResources kBlocking{900, 0, 3, 2, WallTime::none(), 1000, false, 0};
+inline constexpr HeldResources kHarmless{0, 0, 0, 0, WallTime::none(), 1000, false, 0, false};
+inline constexpr HeldResources kLocking{0, 0, 3, 0, WallTime::none(), 1000, false, 0, false};
+inline constexpr HeldResources kBlocking{900, 0, 3, 2, WallTime::none(), 1000, false, 0, false};
 
 // A session that has been idle in its transaction for a minute; limits are a leak after 10 s, a cancel after
 // 20 s, a terminate after an hour. No scan has seen it before.

@@ -97,6 +97,18 @@ TEST(JudgeOpenTest, AnErrorDoesNotEndAnEpisodeWhileTheBlockIsThere) {
         << testing::PrintToString(state);
 }
 
+TEST(JudgeOpenTest, AClientThatReadsItsNotificationsAgainReleasesThem) {
+  SampleOf idle;
+  idle.ended_count = kLeaked;
+  idle.is_delivering = true;
+  EXPECT_EQ(judge(present(idle), TransactionEnd::kNone), Outcome::kNone);
+  idle.is_delivering = false;
+  EXPECT_EQ(judge(present(idle), TransactionEnd::kNone), Outcome::kReleased);
+  Episode episode = open_episode();
+  episode.state = SessionState::kIdle;
+  EXPECT_EQ(judge_open(episode, present(idle), TransactionEnd::kCommitted), Outcome::kReleased);
+}
+
 TEST(JudgeOpenTest, RollbackEndsAnEpisode) {
   EXPECT_EQ(judge(present(after_rollback(SessionState::kIdle)), TransactionEnd::kRolledBack),
             Outcome::kRolledBack);

@@ -18,16 +18,18 @@ constexpr std::optional<Micros> kUnknownAge;
 constexpr std::optional<Micros> kNoTime;
 
 HeldResources holding(std::uint32_t xid, std::uint32_t xmin, std::int32_t locks, std::int32_t blocked) {
-  return HeldResources{xid, xmin, locks, blocked, WallTime::none(), 1000, false, 0};
+  return HeldResources{xid, xmin, locks, blocked, WallTime::none(), 1000, false, 0, false};
 }
 
 ImpactSample measure_xids(std::uint32_t xid, std::uint32_t xmin, std::uint32_t next_xid) {
-  return measure(HeldResources{xid, xmin, 0, 0, WallTime::none(), next_xid, false, 0}, kNow, kUnknownAge);
+  return measure(HeldResources{xid, xmin, 0, 0, WallTime::none(), next_xid, false, 0, false}, kNow,
+                 kUnknownAge);
 }
 
 std::optional<Micros> blocked_for(std::int32_t blocked, WallTime since,
                                   std::optional<Micros> transaction_age) {
-  return measure(HeldResources{0, 0, 1, blocked, since, 1000, false, 0}, kNow, transaction_age).blocked_for;
+  return measure(HeldResources{0, 0, 1, blocked, since, 1000, false, 0, false}, kNow, transaction_age)
+      .blocked_for;
 }
 
 TEST(GradeTest, FollowsTheWorstThatASessionHolds) {
@@ -37,6 +39,13 @@ TEST(GradeTest, FollowsTheWorstThatASessionHolds) {
   EXPECT_EQ(grade(holding(700, 0, 0, 0)), Impact::kHorizon);
   EXPECT_EQ(grade(holding(0, 0, 1, 1)), Impact::kBlocking);
   EXPECT_EQ(grade(holding(700, 700, 9, 4)), Impact::kBlocking);
+}
+
+TEST(GradeTest, WhoListensHoldsTheTailOfTheNotificationQueue) {
+  HeldResources held{0, 0, 0, 0, WallTime::none(), 1000, false, 0, true};
+  EXPECT_EQ(grade(held), Impact::kHorizon);
+  held.blocked = 1;
+  EXPECT_EQ(grade(held), Impact::kBlocking);
 }
 
 TEST(GradeTest, IsOrdered) {

@@ -58,11 +58,13 @@ struct SampleOf {
   WallTime state_start = WallTime::none();
   XactSeq ended_count = 0;
   TransactionEnd last_end = TransactionEnd::kNone;
+  bool is_delivering = false;
   WallTime last_end_start = WallTime::none();
   SessionId id = kSomeSession;
 
   operator SessionStatus() const {
-    return SessionStatus{id, state, xact_start, state_start, ended_count, last_end, last_end_start};
+    return SessionStatus{id,          state,    xact_start,     state_start,
+                         ended_count, last_end, last_end_start, is_delivering};
   }
 };
 

@@ -160,6 +160,18 @@ TEST(CurrentBlockTest, TheTransactionAfterAnAbortedOneIsAnotherBlock) {
   EXPECT_EQ(current_block(next).xact_seq, aborted.xact_seq + 1);
 }
 
+TEST(CurrentBlockTest, ASessionWhoseClientDoesNotReadItsNotificationsHasOne) {
+  SampleOf idle;
+  idle.ended_count = 7;
+  EXPECT_FALSE(current_block(idle).exists);
+  idle.is_delivering = true;
+  EXPECT_TRUE(current_block(idle).exists);
+  EXPECT_EQ(current_block(idle).xact_seq, 7U);
+  EXPECT_FALSE(current_block(idle).xact_start.is_set());
+  idle.state = SessionState::kActive;
+  EXPECT_FALSE(current_block(idle).exists);
+}
+
 TEST(SessionStateTest, IsIdleInTransactionInTwoStates) {
   for (const SessionState state : kAllStates) {
     EXPECT_EQ(is_idle_in_transaction(state),

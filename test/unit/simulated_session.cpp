@@ -404,7 +404,7 @@ void SimulatedSession::show_idle(SessionState state) {
 }
 
 void SimulatedSession::hold_something() {
-  held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000, false, 0};
+  held = HeldResources{0, 0, 0, 0, WallTime::none(), 1000, false, 0, false};
   Random& random = machine_.random;
   show_waiters();
   if (is_claimed_ && random.chance(5)) backend.publish_declared(random.chance(50));

@@ -6,6 +6,8 @@ ALTER ROLE CURRENT_USER SET pgleak.idle_leak_after = '10ms';
 CALL pg_temp.connect('evil');
 SELECT pg_temp.run('evil', $$SET application_name = '<b>"Tom & Jerry''s"</b>'; BEGIN; SELECT '</code><script>'$$);
 CALL pg_temp.wait_for('SELECT count(*) = 1 FROM history');
+-- The scanner counts connections once a second.
+CALL pg_temp.wait_for('SELECT count(*) > 0 FROM pgleak.pools WHERE verdict = ''ok''');
 
 -- One page, whole, with nothing of the session's in it that is not escaped.
 CREATE TEMP TABLE page AS SELECT pgleak.report('1 hour') AS html;

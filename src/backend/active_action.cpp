@@ -27,28 +27,20 @@ namespace pgleak {
 
 namespace {
 
-// True from the moment a transaction begins to commit until it has ended.
-volatile sig_atomic_t is_ending = false;
-
 // True if one of the server's own time-outs has made the cancel pending as well. Then it stays pending.
 bool is_own_timeout() {
   return get_timeout_indicator(STATEMENT_TIMEOUT, false) || get_timeout_indicator(LOCK_TIMEOUT, false);
 }
-
-// The nonce of the request that the handler has accepted for the current transaction; 0: none.
-volatile sig_atomic_t accepted_nonce = 0;
 
 // What that request asks for, and its reason, copied because the scanner may give the request up before it
 // takes effect.
 Action accepted_action;
 ActionReason accepted_reason;
 
-// An accepted terminate that the server had not processed when the commit began; it is due at its end.
-bool is_terminate_due = false;
-
 bool is_meant(const ArmedSignal& armed) {
   if (spares(armed.spares_exported)) return false;
-  return !is_ending && IsTransactionState() && my_slot->backend.report().ended_count == armed.xact_seq;
+  return !active_action.is_ending && IsTransactionState() &&
+         my_slot->backend.report().ended_count == armed.xact_seq;
 }
 
 // Accepts the armed request unless it was given up, is answered already, or is for another transaction.
@@ -60,7 +52,7 @@ bool accepts_signal() {
     my_slot->action.reply(armed.nonce, Reply::kRefused);
     return false;
   }
-  accepted_nonce = static_cast<sig_atomic_t>(armed.nonce);
+  active_action.accepted_nonce = static_cast<sig_atomic_t>(armed.nonce);
   accepted_action = armed.action;
   accepted_reason = request.reason;
   my_slot->action.reply(armed.nonce, Reply::kActing);
@@ -86,6 +78,8 @@ void handle_sigint(int signal, siginfo_t* info, void*) {
 
 }  // namespace
 
+ActiveAction active_action;
+
 void install_signal_handler() {
   struct sigaction action {};
   action.sa_sigaction = handle_sigint;
@@ -95,35 +89,33 @@ void install_signal_handler() {
 }
 
 void begin_transaction_end() {
-  is_ending = true;
-  if (accepted_nonce == 0) return;
+  active_action.is_ending = true;
+  if (active_action.accepted_nonce == 0) return;
   // The action came too late: the commit goes on. A terminate would end its wait for a standby.
   if (accepted_action == Action::kTerminate) {
-    is_terminate_due = ProcDiePending;
+    active_action.is_terminate_due = ProcDiePending;
     ProcDiePending = false;
   } else if (!is_own_timeout()) {
     QueryCancelPending = false;
   }
-  accepted_nonce = 0;
+  active_action.accepted_nonce = 0;
 }
 
-const ActionReason* finish_transaction_end(bool has_rolled_back) {
-  const std::uint32_t nonce = static_cast<std::uint32_t>(accepted_nonce);
+const ActionReason* finish_accepted_action(bool has_rolled_back) {
+  const std::uint32_t nonce = static_cast<std::uint32_t>(active_action.accepted_nonce);
   const bool is_pending = QueryCancelPending;
   if (nonce != 0 && is_pending && !is_own_timeout()) QueryCancelPending = false;
-  accepted_nonce = 0;
-  is_ending = false;
-  if (is_terminate_due) InterruptPending = ProcDiePending = true;
-  is_terminate_due = false;
+  active_action.accepted_nonce = 0;
+  active_action.is_ending = false;
+  if (active_action.is_terminate_due) InterruptPending = ProcDiePending = true;
+  active_action.is_terminate_due = false;
   if (nonce == 0 || !has_rolled_back || is_pending) return nullptr;
   my_slot->action.reply(nonce, Reply::kDone);
   return &accepted_reason;
 }
 
 void forget_ignored_cancel() {
-  if (!QueryCancelPending) accepted_nonce = 0;
+  if (!QueryCancelPending) active_action.accepted_nonce = 0;
 }
-
-bool has_accepted_cancel() { return accepted_nonce != 0; }
 
 }  // namespace pgleak

@@ -9,6 +9,8 @@
 #ifndef PGLEAK_BACKEND_BACKEND_HPP
 #define PGLEAK_BACKEND_BACKEND_HPP
 
+#include <csignal>
+
 #include "core/episode.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
@@ -102,6 +104,14 @@ extern bool has_cancelled_block;
 
 // --- active_action.cpp: verifies the scanner's signals in the target ---
 
+// What the signal handler shares with the session's own code.
+struct ActiveAction {
+  volatile sig_atomic_t is_ending;       // the transaction has begun to commit, and has not ended
+  volatile sig_atomic_t accepted_nonce;  // of the request accepted for the current transaction; 0: none
+  bool is_terminate_due;  // an accepted terminate that the commit has held up is due at its end
+};
+extern ActiveAction active_action;
+
 // Installs this session's SIGINT handler, which checks which transaction a signal of the scanner is meant
 // for. Call once per session. Never ereports.
 void install_signal_handler();
@@ -113,10 +123,17 @@ void begin_transaction_end();
 // Call when the transaction has ended. Withdraws a cancel that the server has not processed, before the next
 // transaction begins. Returns why pgleak's cancel rolled the transaction back, or nullptr if it did not.
 // Never ereports.
-const ActionReason* finish_transaction_end(bool has_rolled_back);
+const ActionReason* finish_accepted_action(bool has_rolled_back);
+inline const ActionReason* finish_transaction_end(bool has_rolled_back) {
+  if (active_action.accepted_nonce != 0 || active_action.is_terminate_due)
+    return finish_accepted_action(has_rolled_back);
+  active_action.is_ending = false;
+  return nullptr;
+}
 
-// True while a cancel of pgleak was accepted and has not ended the transaction.
-bool has_accepted_cancel();
+// True while an action of pgleak was accepted and has not ended the transaction. Inline because every
+// statement asks.
+inline bool has_accepted_cancel() { return active_action.accepted_nonce != 0; }
 
 // Call when the next statement of the transaction starts. Forgets a cancel that is no longer pending: it came
 // after the previous statement had ended, and the server ignored it. Never ereports.

@@ -56,21 +56,25 @@ void remember(const PlannedStmt* statement, const char* source) {
                 statement_text(source, statement->stmt_location, statement->stmt_len));
 }
 
+bool ends_transaction(const TransactionStmt* statement) {
+  return statement->kind == TRANS_STMT_COMMIT || statement->kind == TRANS_STMT_ROLLBACK ||
+         statement->kind == TRANS_STMT_PREPARE;
+}
+
 // True if `statement` ends a transaction that has no episode. Its trail is about to be discarded, and while
 // the statement runs, the session shows it anyway.
 bool ends_unwatched(const PlannedStmt* statement) {
-  if (!IsA(statement->utilityStmt, TransactionStmt)) return false;
-  const TransactionStmtKind kind = reinterpret_cast<TransactionStmt*>(statement->utilityStmt)->kind;
-  if (kind != TRANS_STMT_COMMIT && kind != TRANS_STMT_ROLLBACK && kind != TRANS_STMT_PREPARE) return false;
-  return my_slot->backend.watched() != my_block_seq();
+  return IsA(statement->utilityStmt, TransactionStmt) &&
+         ends_transaction(reinterpret_cast<const TransactionStmt*>(statement->utilityStmt)) &&
+         my_slot->backend.watched() != my_block_seq();
 }
 
-// Kept out of the hook: inlined, it would make the hook save all its arguments even when there is nothing to
-// do.
-[[gnu::noinline]] void before_utility(const PlannedStmt* statement, const char* query) {
-  if (my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
-    remember(statement, query);
-  if (has_cancelled_block) guard_commit(statement);
+// True if something is left of what happened before this statement.
+[[gnu::always_inline]] inline bool needs_attention() { return has_accepted_cancel() || is_listening_unsure; }
+
+[[gnu::noinline]] void attend() {
+  if (has_accepted_cancel()) forget_ignored_cancel();
+  if (is_listening_unsure) ask_if_listening();
 }
 
 bool is_concurrent_detach(const AlterTableStmt* alter) {
@@ -119,7 +123,7 @@ void note_set(const VariableSetStmt* set) {
 // What the statement tells about the session as a holder and as a target of actions.
 enum class Meaning { kNothing, kSet, kDiscard, kListen, kDebris };
 
-[[gnu::noinline]] Meaning meaning_of(const Node* statement, bool is_toplevel) {
+Meaning meaning_of(const Node* statement, bool is_toplevel) {
   if (IsA(statement, ListenStmt) || IsA(statement, UnlistenStmt)) return Meaning::kListen;
   if (!is_toplevel) return Meaning::kNothing;
   if (IsA(statement, VariableSetStmt)) return Meaning::kSet;
@@ -127,48 +131,78 @@ enum class Meaning { kNothing, kSet, kDiscard, kListen, kDebris };
   return leaves_debris(statement) ? Meaning::kDebris : Meaning::kNothing;
 }
 
-[[gnu::noinline]] void after_utility(Meaning meaning, const Node* statement) {
+void note_meaning(Meaning meaning, const Node* statement) {
   if (meaning == Meaning::kSet) note_set(reinterpret_cast<const VariableSetStmt*>(statement));
   if (meaning == Meaning::kDiscard) my_slot->backend.publish_declared(false);
   if (meaning == Meaning::kDiscard || meaning == Meaning::kListen) note_listen(statement);
   if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(false);
 }
 
-// True for COMMIT PREPARED and ROLLBACK PREPARED, unless they are about to fail because of a block.
-bool finishes_prepared(const Node* statement) {
-  if (!IsA(statement, TransactionStmt)) return false;
-  const TransactionStmtKind kind = reinterpret_cast<const TransactionStmt*>(statement)->kind;
-  return (kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED) &&
-         !IsTransactionBlock();
+bool finishes_prepared(const TransactionStmt* statement) {
+  return statement->kind == TRANS_STMT_COMMIT_PREPARED || statement->kind == TRANS_STMT_ROLLBACK_PREPARED;
+}
+
+// True if nothing is to be done before or after the statement than to run it: for most that begin or end a
+// transaction, which are most of all utility statements. Calls nothing.
+[[gnu::always_inline]] inline bool is_of_no_interest(const Node* statement) {
+  if (has_cancelled_block || needs_attention() || !IsA(statement, TransactionStmt)) return false;
+  const TransactionStmt* const transaction = reinterpret_cast<const TransactionStmt*>(statement);
+  if (my_trail == nullptr) return !finishes_prepared(transaction);
+  // After a rollback, only a function of the server can tell which transaction this is.
+  const TransactionReport report = my_slot->backend.report();
+  return ends_transaction(transaction) && report.last_end != TransactionEnd::kRolledBack &&
+         report.ended_count != my_slot->backend.watched();
+}
+
+// What is to be done before the statement runs; returns what it means.
+[[gnu::noinline]] Meaning before_utility(const PlannedStmt* statement, const char* query, bool is_toplevel) {
+  if (needs_attention()) attend();
+  if (is_toplevel && my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
+    remember(statement, query);
+  if (is_toplevel && has_cancelled_block) guard_commit(statement);
+  const Node* const inner = statement->utilityStmt;
+  if (my_slot == nullptr) return Meaning::kNothing;
+  if (!IsA(inner, TransactionStmt)) {
+    const Meaning meaning = meaning_of(inner, is_toplevel);
+    if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
+    return meaning;
+  }
+  // It ends another transaction within this one, and a cancel that is pending when it comes to wait for a
+  // standby would report a commit that no standby has. In a block it is about to fail.
+  if (is_toplevel && finishes_prepared(reinterpret_cast<const TransactionStmt*>(inner)) &&
+      !IsTransactionBlock())
+    begin_transaction_end();
+  return Meaning::kNothing;
+}
+
+// Calls in last position cost nothing: they keep the hook from saving its arguments, or from passing them
+// again. A statement is still allocated when it has run, except for those that end transactions.
+[[gnu::noinline]] void process_with_care(PlannedStmt* statement, const char* query, bool is_read_only_tree,
+                                         ProcessUtilityContext context, ParamListInfo parameters,
+                                         QueryEnvironment* environment, DestReceiver* destination,
+                                         QueryCompletion* completion) {
+  const Meaning meaning = before_utility(statement, query, context == PROCESS_UTILITY_TOPLEVEL);
+  if (meaning == Meaning::kNothing)
+    return next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
+                        completion);
+  const Node* const inner = statement->utilityStmt;
+  next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
+               completion);
+  note_meaning(meaning, inner);
 }
 
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
                      ProcessUtilityContext context, ParamListInfo parameters, QueryEnvironment* environment,
                      DestReceiver* destination, QueryCompletion* completion) {
-  if (has_accepted_cancel()) forget_ignored_cancel();
-  if (is_listening_unsure) ask_if_listening();
-  // Without a trail and without a cancelled block, this costs two loads.
-  if ((my_trail != nullptr || has_cancelled_block) && context == PROCESS_UTILITY_TOPLEVEL)
-    before_utility(statement, query);
-  // Most utility statements begin or end a transaction and mean nothing here. Any other one is still
-  // allocated afterwards, because only the end of a transaction can free it.
-  const Node* const inner = statement->utilityStmt;
-  const Meaning meaning = my_slot != nullptr && !IsA(inner, TransactionStmt)
-                              ? meaning_of(inner, context == PROCESS_UTILITY_TOPLEVEL)
-                              : Meaning::kNothing;
-  if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
-  // It ends another transaction within this one, and a cancel that is pending when it comes to wait for a
-  // standby would report a commit that no standby has.
-  if (context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && finishes_prepared(inner))
-    begin_transaction_end();
-  next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
-               completion);
-  if (meaning != Meaning::kNothing) after_utility(meaning, inner);
+  if (is_of_no_interest(statement->utilityStmt))
+    return next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
+                        completion);
+  process_with_care(statement, query, is_read_only_tree, context, parameters, environment, destination,
+                    completion);
 }
 
 void executor_start(QueryDesc* query, int flags) {
-  if (has_accepted_cancel()) forget_ignored_cancel();
-  if (is_listening_unsure) ask_if_listening();
+  if (needs_attention()) attend();
   if (my_trail != nullptr && is_clients_statement(query->plannedstmt))
     remember(query->plannedstmt, query->sourceText);
   next_executor_start(query, flags);

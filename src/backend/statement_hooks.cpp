@@ -131,12 +131,14 @@ enum class Meaning { kNothing, kSet, kDiscard, kDebris };
   if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(false);
 }
 
-// True for COMMIT PREPARED and ROLLBACK PREPARED, unless they are about to fail because of a block.
-bool finishes_prepared(const Node* statement) {
-  if (!IsA(statement, TransactionStmt)) return false;
-  const TransactionStmtKind kind = reinterpret_cast<const TransactionStmt*>(statement)->kind;
-  return (kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED) &&
-         !IsTransactionBlock();
+// COMMIT PREPARED and ROLLBACK PREPARED end another transaction within this one, unless they are about to
+// fail because of a block. A cancel that is pending when they come to wait for a standby would report a
+// commit that no standby has.
+void before_transaction_statement(const TransactionStmt* statement) {
+  const TransactionStmtKind kind = statement->kind;
+  if (kind == TRANS_STMT_PREPARE) note_prepare(statement->gid);
+  if ((kind == TRANS_STMT_COMMIT_PREPARED || kind == TRANS_STMT_ROLLBACK_PREPARED) && !IsTransactionBlock())
+    begin_transaction_end();
 }
 
 void process_utility(PlannedStmt* statement, const char* query, bool is_read_only_tree,
@@ -154,10 +156,8 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
           ? meaning_of(inner)
           : Meaning::kNothing;
   if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
-  // It ends another transaction within this one, and a cancel that is pending when it comes to wait for a
-  // standby would report a commit that no standby has.
-  if (context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && finishes_prepared(inner))
-    begin_transaction_end();
+  if (context == PROCESS_UTILITY_TOPLEVEL && my_slot != nullptr && IsA(inner, TransactionStmt))
+    before_transaction_statement(reinterpret_cast<const TransactionStmt*>(inner));
   next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
                completion);
   if (meaning != Meaning::kNothing) after_utility(meaning, inner);

@@ -32,9 +32,10 @@ constexpr char kPeriod[] = "period";  // what the other queries call the rows of
 // Open episodes belong to every period. An episode begins when its clock began to run. The bounds are for
 // rows that no recorder wrote.
 constexpr char kReadPeriod[] = R"(
-SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role, h.application_name,
-    left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(h.query, 200) AS query,
-    COALESCE(CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
+SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
+    CASE h.kind WHEN 'session' THEN h.application_name ELSE '(prepared transactions)' END AS application_name,
+    left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(COALESCE(h.query, h.gid), 200) AS query,
+    COALESCE(h.prepared_at, CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
         LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
     h.ended_at, h.outcome, h.idle_for, h.blocked::bigint, h.blocked_for,
@@ -158,7 +159,6 @@ void expect(int result, int expected) {
 
 // Runs a query without parameters; its rows are in SPI_tuptable afterwards.
 void run_query(const char* query) { expect(SPI_execute(query, true, 0), SPI_OK_SELECT); }
-
 // Runs a query and fills a table with its rows.
 template <typename Row, typename ReadRow>
 void fill_table(TableRows<Row>* table, const char* query, ReadRow read_row) {

@@ -56,8 +56,7 @@ static_assert(kMostLanes == 12, "the query reads as many applications as there a
 
 constexpr char kReadEpisodes[] = R"(
 SELECT application_name, outcome, began, ended_at, detected_at, leak_id, pid::bigint, role, database, route,
-    blocked, blocked_for
-FROM period)";
+    blocked, blocked_for FROM period)";
 
 // The most harmful code, each with the statement of its newest episode. Arrays compare from left to right.
 constexpr char kReadOffenders[] = R"(
@@ -159,6 +158,7 @@ void expect(int result, int expected) {
 
 // Runs a query without parameters; its rows are in SPI_tuptable afterwards.
 void run_query(const char* query) { expect(SPI_execute(query, true, 0), SPI_OK_SELECT); }
+
 // Runs a query and fills a table with its rows.
 template <typename Row, typename ReadRow>
 void fill_table(TableRows<Row>* table, const char* query, ReadRow read_row) {

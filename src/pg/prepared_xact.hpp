@@ -29,14 +29,16 @@ inline int prepared_place_of(int proc_index) {
 }
 
 // The id of the transaction at `place`; InvalidTransactionId: none. A place keeps the id of its last
-// transaction, but every prepared transaction holds at least the lock on its own id.
+// transaction, but each prepared transaction holds the lock on its own id until it has ended in the commit
+// log. One load for a place that was never used.
 inline TransactionId prepared_xid(int place) {
   const PGPROC* const proc = &ProcGlobal->allProcs[prepared_proc_index(place)];
   const TransactionId xid = *const_cast<const volatile TransactionId*>(&proc->xid);
   if (xid == InvalidTransactionId) return xid;
-  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++)
-    if (!compat::holds_nothing_in(proc, partition)) return xid;
-  return InvalidTransactionId;
+  LOCKTAG own;
+  SET_LOCKTAG_TRANSACTION(own, xid);
+  const int partition = static_cast<int>(LockHashPartition(LockTagHashCode(&own)));
+  return compat::holds_nothing_in(proc, partition) ? InvalidTransactionId : xid;
 }
 
 }  // namespace pgleak

@@ -95,7 +95,7 @@ void publish_row(HeapTuple row, TupleDesc description) {
   listed.encoding = encoding_of_database(database);
   listed.known = known_episode(listed.xid, listed.prepared_at);
   for (int i = 0; i < prepared_place_count(); i++)
-    if (prepared_xid(i) == listed.xid) publish(i, listed);
+    if (seen_last[i] == listed.xid && prepared_xid(i) == listed.xid) publish(i, listed);
 }
 
 void publish_list() {

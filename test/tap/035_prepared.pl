@@ -244,7 +244,8 @@ sub test_restart
 	recorded_once($gid, 'open', "$mode: a leak");
 	my $before = identity($gid);
 	my $mark = log_mark($node);
-	$node->restart($mode);
+	$node->stop($mode);
+	$node->start;
 	eventually_prepared($gid, 'count(*)', 1, "$mode: it is one after the restart");
 	is(identity($gid), $before, "$mode: the same episode");
 	recorded_once($gid, 'open', "$mode: in the same row");

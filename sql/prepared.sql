@@ -6,6 +6,16 @@ CREATE TABLE test_prepared (id integer);
 ALTER SYSTEM SET pgleak.prepared_leak_after = '50ms';
 SELECT pg_reload_conf();
 
+CALL pg_temp.connect('listener');
+SELECT pg_temp.run('listener', 'LISTEN pgleak');
+CREATE TEMP TABLE notification (payload jsonb);
+CREATE FUNCTION pg_temp.is_notified(event text) RETURNS boolean LANGUAGE sql AS $$
+    SELECT count(pg_temp.run('listener', 'SELECT 1'));
+    INSERT INTO notification SELECT extra::jsonb FROM dblink_get_notify('listener')
+        WHERE notify_name = 'pgleak' AND extra::jsonb ->> 'kind' = 'prepared transaction';
+    SELECT EXISTS (SELECT FROM notification WHERE payload ->> 'event' = is_notified.event);
+$$;
+
 BEGIN;
 INSERT INTO test_prepared VALUES (1);
 PREPARE TRANSACTION 'regress it''s \ mine';
@@ -40,6 +50,10 @@ FROM pgleak.history WHERE gid ~ '^regress it';
 SELECT kind, application_name, route, query_id, episodes, outcomes, query FROM pgleak.offenders WHERE kind = 'prepared transaction';
 \x off
 SELECT count(*) FROM regexp_matches(pgleak.report('1 hour'), '\(prepared transactions\)') AS found;
+
+CALL pg_temp.wait_for('SELECT pg_temp.is_notified(''ended'')');
+SELECT payload - 'leak_id' - 'role' - 'duration' AS payload, payload ? 'role' AS role, jsonb_typeof(payload -> 'duration') AS duration
+FROM notification ORDER BY payload ->> 'event' DESC;
 
 -- A session that was a leak when it prepared its transaction: both have the gid and the transaction id.
 CALL pg_temp.connect('manager');

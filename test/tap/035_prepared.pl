@@ -130,8 +130,8 @@ sub test_odd_gids
 		my $bytes = encode('UTF-8', $gid);
 		prepare($gid, 'SELECT pg_current_xact_id()');
 		eventually_is($node, "SELECT gid = (SELECT gid FROM pg_prepared_xacts) FROM pgleak.leaks", 't', "odd gid: $bytes is shown");
-		ask(ask('SELECT remedy FROM pgleak.leaks'));
-		is(ask('SELECT count(*) FROM pg_prepared_xacts'), 0, "odd gid: its remedy works");
+		$node->psql('postgres', ask('SELECT remedy FROM pgleak.leaks'));
+		is(ask('SELECT count(*) FROM pg_prepared_xacts'), 0, 'odd gid: its remedy works');
 		eventually_is($node, 'SELECT count(*) FROM pgleak.leaks', 0, 'odd gid: it is gone');
 	}
 	eventually_is($node, q(SELECT count(*) FROM pgleak.history WHERE outcome = 'rolled back' AND gid ~ '^(it|C:|tab|gr|xxx)'), 5,

@@ -283,7 +283,7 @@ my @never = map { "SELECT x FROM $_ x" } 'pgleak.stats', 'pgleak.rules', 'pgleak
   'pgleak.metrics_outcomes', 'pgleak.metrics_workers';
 
 # The columns that everybody sees of others' leaks, as in pg_stat_activity.
-my $masked = 'application_name database leak_id pid query role';
+my $masked = 'application_name database kind leak_id pid query role';
 
 sub test_secrets
 {

@@ -115,7 +115,7 @@ DATA = $(call sources,sql/pgleak--*--*.sql)
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
-REGRESS = extension settings privileges detection waits history trail tags offenders report metrics rules
+REGRESS = extension settings privileges detection waits prepared history trail tags offenders report metrics rules
 REGRESS_OPTS = --use-existing
 ISOLATION = episode blocking recorder
 ISOLATION_OPTS = --use-existing --inputdir=test/isolation

@@ -3,15 +3,18 @@
 CREATE TABLE pgleak.history (
     system_identifier bigint NOT NULL,
     leak_id bigint NOT NULL,
-    pid integer NOT NULL,
+    kind text NOT NULL DEFAULT 'session',
+    pid integer,
+    gid text,
     database text NOT NULL,
     role text NOT NULL,
-    application_name text NOT NULL,
+    application_name text,
     client_addr inet,
     client_port integer,
-    backend_start timestamp with time zone NOT NULL,
+    backend_start timestamp with time zone,
     xact_start timestamp with time zone,
-    state text NOT NULL,
+    prepared_at timestamp with time zone,
+    state text,
     wait_event text,
     idle_since timestamp with time zone,
     idle_for interval,
@@ -49,20 +52,23 @@ CREATE INDEX history_ended_at_idx ON pgleak.history (ended_at);
 COMMENT ON TABLE pgleak.history IS 'one row for each episode, a leak from its detection to its end; written by the pgleak recorder';
 COMMENT ON COLUMN pgleak.history.system_identifier IS 'the server that saw the leak; keeps the rows of replicated servers apart';
 COMMENT ON COLUMN pgleak.history.leak_id IS 'number of the episode, as in pgleak.leaks and in the server log';
-COMMENT ON COLUMN pgleak.history.pid IS 'process ID of the backend';
-COMMENT ON COLUMN pgleak.history.database IS 'database of the session at login';
-COMMENT ON COLUMN pgleak.history.role IS 'role of the session at login';
+COMMENT ON COLUMN pgleak.history.pid IS 'process ID of the backend; NULL, as are all columns about a session, for a prepared transaction';
+COMMENT ON COLUMN pgleak.history.kind IS 'session or prepared transaction';
+COMMENT ON COLUMN pgleak.history.gid IS 'identifier of the prepared transaction; of a session that ended as prepared: that of the transaction it became, whose row, if it leaked too, has the same gid and holds_xid';
+COMMENT ON COLUMN pgleak.history.database IS 'database of the session at login, or of the prepared transaction';
+COMMENT ON COLUMN pgleak.history.role IS 'role of the session at login, or owner of the prepared transaction';
 COMMENT ON COLUMN pgleak.history.application_name IS 'application_name at detection';
 COMMENT ON COLUMN pgleak.history.client_addr IS 'address of the client; NULL for a Unix socket';
 COMMENT ON COLUMN pgleak.history.client_port IS 'port of the client; -1 for a Unix socket';
 COMMENT ON COLUMN pgleak.history.backend_start IS 'when the session began';
 COMMENT ON COLUMN pgleak.history.xact_start IS 'when the transaction began; NULL for a session that held something outside of a transaction';
+COMMENT ON COLUMN pgleak.history.prepared_at IS 'when it was prepared';
 COMMENT ON COLUMN pgleak.history.state IS 'state of the session at detection';
 COMMENT ON COLUMN pgleak.history.wait_event IS 'what the session waited for at detection: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.history.idle_since IS 'at detection: since when the session had been idle in its transaction';
 COMMENT ON COLUMN pgleak.history.idle_for IS 'longest time that the session waited for its client: idle, or in the middle of a command without progress';
-COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it; NULL outside of one';
-COMMENT ON COLUMN pgleak.history.clock IS 'the clock that passed its limit: idle, transaction or blocking';
+COMMENT ON COLUMN pgleak.history.transaction_age IS 'age of the transaction at the last scan that saw it, since it was prepared for a prepared one; NULL outside of one';
+COMMENT ON COLUMN pgleak.history.clock IS 'the clock that passed its limit: idle, transaction, blocking or prepared';
 COMMENT ON COLUMN pgleak.history.detected_at IS 'when the leak was detected';
 COMMENT ON COLUMN pgleak.history.leak_after IS 'the limit that was passed';
 COMMENT ON COLUMN pgleak.history.limit_source IS 'where that limit came from: server, session (role, database or SET), a rule of pgleak.rules, or by hand';
@@ -86,7 +92,7 @@ COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, ses
 COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
-COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction: nobody has waited for 10 s, or its client reads notifications again), server stopped; NULL while open and not cancelled';
+COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction: nobody has waited for 10 s, or its client reads notifications again), server stopped, unknown (a prepared transaction is gone, and the commit log no longer says how); NULL while open and not cancelled';
 COMMENT ON INDEX pgleak.history_ended_at_idx IS 'for pruning the oldest rows, finding open ones, and reading a period';
 REVOKE ALL ON pgleak.history FROM PUBLIC;
 GRANT SELECT ON pgleak.history TO pg_monitor;

@@ -2,7 +2,9 @@
 
 CREATE FUNCTION pgleak.read_leaks(
     OUT leak_id bigint,
+    OUT kind text,
     OUT pid integer,
+    OUT gid text,
     OUT database text,
     OUT role text,
     OUT application_name text,
@@ -10,6 +12,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT client_port integer,
     OUT backend_start timestamp with time zone,
     OUT xact_start timestamp with time zone,
+    OUT prepared_at timestamp with time zone,
     OUT state text,
     OUT wait_event text,
     OUT idle_since timestamp with time zone,
@@ -32,6 +35,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
     OUT action_held_by text,
+    OUT remedy text,
     OUT declared boolean,
     OUT last_action text,
     OUT last_action_at timestamp with time zone,
@@ -49,7 +53,9 @@ COMMENT ON FUNCTION pgleak.read_leaks() IS 'open leaks as the scanner and their 
 CREATE VIEW pgleak.leaks AS
 SELECT
     l.leak_id,
+    l.kind,
     l.pid,
+    l.gid,
     l.database,
     l.role,
     l.application_name,
@@ -57,6 +63,7 @@ SELECT
     l.client_port,
     l.backend_start,
     l.xact_start,
+    l.prepared_at,
     l.state,
     l.wait_event,
     l.idle_since,
@@ -79,6 +86,7 @@ SELECT
     l.next_action,
     l.next_action_at,
     l.action_held_by,
+    l.remedy,
     l.declared,
     l.last_action,
     l.last_action_at,
@@ -89,7 +97,11 @@ SELECT
     l.tags,
     l.trail
 FROM pgleak.read_leaks() l;
-COMMENT ON VIEW pgleak.leaks IS 'sessions that leak now, read from shared memory; other users'' sessions are masked as in pg_stat_activity';
+COMMENT ON VIEW pgleak.leaks IS 'sessions and prepared transactions that leak now, read from shared memory; those of other users are masked as in pg_stat_activity';
+COMMENT ON COLUMN pgleak.leaks.kind IS 'session, or prepared transaction: that has no session, so all columns about one are NULL';
+COMMENT ON COLUMN pgleak.leaks.gid IS 'identifier of the prepared transaction; NULL while the recorder has not listed it';
+COMMENT ON COLUMN pgleak.leaks.prepared_at IS 'when it was prepared; transaction_age counts from then';
+COMMENT ON COLUMN pgleak.leaks.remedy IS 'what to type, in its database, to roll the prepared transaction back; nothing acts on one by itself';
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
@@ -145,8 +157,9 @@ SELECT
     l.pid,
     pgleak.fit_text(l.role || '@' || l.database, 16) AS "role@database",
     pgleak.fit_text(l.application_name, 14) AS application,
-    CASE l.state
+    CASE coalesce(l.state, l.kind)
         WHEN 'idle in transaction' THEN 'idle tx'
+        WHEN 'prepared transaction' THEN 'prepared'
         WHEN 'idle in transaction (aborted)' THEN 'aborted'
         ELSE pg_catalog.left(l.state, 7)
     END AS state,
@@ -158,10 +171,10 @@ SELECT
             THEN ' ' || pg_catalog.split_part(pgleak.format_duration(l.next_action_at - pg_catalog.clock_timestamp()), ' ', 1)
         ELSE ' now'
     END AS next,
-    pgleak.fit_text(coalesce(pgleak.route_of(l.tags), l.query), 15) AS statement
+    pgleak.fit_text(coalesce(pgleak.route_of(l.tags), l.query, l.gid), 15) AS statement
 FROM pgleak.leaks l
-ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid;
-COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first; shows the route or else the statement; made for \watch';
+ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid, l.leak_id;
+COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first; shows the route or else the statement, or the gid; made for \watch';
 GRANT SELECT ON pgleak.top TO PUBLIC;
 
 CREATE FUNCTION pgleak.scan()

@@ -20,13 +20,14 @@ GRANT EXECUTE ON FUNCTION pgleak.metric_label(text) TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_sessions AS
 WITH leak AS (
-    SELECT l.database, l.role, pgleak.metric_label(l.application_name) AS application, l.clock,
+    SELECT l.kind, l.database, l.role, pgleak.metric_label(l.application_name) AS application, l.clock,
         GREATEST(l.idle_for, l.transaction_age) AS age, l.blocked
     FROM pgleak.leaks l
 ), common AS (
     SELECT l.application FROM leak l GROUP BY l.application ORDER BY pg_catalog.count(*) DESC, l.application LIMIT 20
 )
 SELECT
+    l.kind,
     l.database,
     l.role,
     COALESCE(c.application, 'other') AS application,
@@ -35,8 +36,8 @@ SELECT
     COALESCE(EXTRACT(epoch FROM pg_catalog.max(l.age)), 0)::double precision AS sessions_oldest_seconds,
     COALESCE(pg_catalog.sum(l.blocked), 0)::bigint AS blocked_sessions
 FROM leak l LEFT JOIN common c USING (application)
-GROUP BY l.database, l.role, COALESCE(c.application, 'other'), COALESCE(l.clock, 'unknown');
-COMMENT ON VIEW pgleak.metrics_sessions IS 'for Prometheus: open leaks by database, role, application and clock; the 20 applications with the most, and other';
+GROUP BY l.kind, l.database, l.role, COALESCE(c.application, 'other'), COALESCE(l.clock, 'unknown');
+COMMENT ON VIEW pgleak.metrics_sessions IS 'for Prometheus: open leaks by kind, database, role, application and clock; the 20 applications with the most, and other';
 REVOKE ALL ON pgleak.metrics_sessions FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
 
@@ -45,6 +46,7 @@ WITH leak AS (
     SELECT pgleak.metric_label(l.application_name) AS application,
         pgleak.metric_label(pgleak.route_of(l.tags)) AS route
     FROM pgleak.leaks l
+    WHERE l.kind = 'session'
 ), common AS (
     SELECT l.application, l.route FROM leak l
     GROUP BY l.application, l.route ORDER BY pg_catalog.count(*) DESC, l.application, l.route LIMIT 20

@@ -4,6 +4,7 @@ CREATE VIEW pgleak.offenders AS
 WITH episode AS (
     -- The row of an open episode dates from its detection; pgleak.leaks has the current values.
     SELECT
+        h.kind,
         h.database,
         h.role,
         h.application_name,
@@ -14,14 +15,16 @@ WITH episode AS (
         greatest(h.blocked, l.blocked) AS blocked,
         greatest(h.blocked_for, l.blocked_for) AS blocked_for,
         h.detected_at AS first_seen,
-        coalesce(h.ended_at, CASE WHEN l.pid IS NULL THEN h.detected_at ELSE pg_catalog.now() END) AS last_seen,
+        coalesce(h.ended_at, CASE WHEN l.leak_id IS NULL THEN h.detected_at ELSE pg_catalog.now() END) AS last_seen,
         -- Arrays compare from left to right, so the greatest is the newest.
         ARRAY[(EXTRACT(epoch FROM h.detected_at) * 1000000)::bigint, h.system_identifier, h.leak_id] AS row_id
     FROM pgleak.history h
     LEFT JOIN pgleak.leaks l
-        ON h.ended_at IS NULL AND l.leak_id = h.leak_id AND l.pid = h.pid AND l.backend_start = h.backend_start
+        ON h.ended_at IS NULL AND l.leak_id = h.leak_id AND l.kind = h.kind
+        AND (h.kind = 'prepared transaction' OR l.pid = h.pid AND l.backend_start = h.backend_start)
 ), outcome AS (
     SELECT
+        e.kind,
         e.database,
         e.role,
         e.application_name,
@@ -38,9 +41,10 @@ WITH episode AS (
         pg_catalog.max(e.last_seen) AS last_seen,
         pg_catalog.max(e.row_id) AS newest
     FROM episode e
-    GROUP BY e.database, e.role, e.application_name, e.route, e.query_id, e.outcome
+    GROUP BY e.kind, e.database, e.role, e.application_name, e.route, e.query_id, e.outcome
 ), offender AS (
     SELECT
+        o.kind,
         o.database,
         o.role,
         o.application_name,
@@ -57,9 +61,10 @@ WITH episode AS (
         pg_catalog.max(o.last_seen) AS last_seen,
         pg_catalog.max(o.newest) AS newest
     FROM outcome o
-    GROUP BY o.database, o.role, o.application_name, o.route, o.query_id
+    GROUP BY o.kind, o.database, o.role, o.application_name, o.route, o.query_id
 )
 SELECT
+    o.kind,
     o.database,
     o.role,
     o.application_name,
@@ -74,15 +79,16 @@ SELECT
     o.outcomes,
     o.first_seen,
     o.last_seen,
-    s.query,
+    coalesce(s.query, 'PREPARE TRANSACTION ' || pg_catalog.quote_literal(s.gid)) AS query,
     s.tags
 FROM offender o
 JOIN pgleak.history s ON s.system_identifier = o.newest[2] AND s.leak_id = o.newest[3]
 ORDER BY o.blocked_for DESC, o.total_idle DESC, o.episodes DESC;
 COMMENT ON VIEW pgleak.offenders IS 'the code that leaked, most harmful first: the episodes of pgleak.history by database, role, application, route and statement';
-COMMENT ON COLUMN pgleak.offenders.database IS 'database of the sessions';
-COMMENT ON COLUMN pgleak.offenders.role IS 'role of the sessions';
-COMMENT ON COLUMN pgleak.offenders.application_name IS 'application_name of the sessions';
+COMMENT ON COLUMN pgleak.offenders.kind IS 'session or prepared transaction';
+COMMENT ON COLUMN pgleak.offenders.database IS 'database of the sessions or prepared transactions';
+COMMENT ON COLUMN pgleak.offenders.role IS 'role of the sessions, or owner of the prepared transactions';
+COMMENT ON COLUMN pgleak.offenders.application_name IS 'application_name of the sessions; NULL for prepared transactions';
 COMMENT ON COLUMN pgleak.offenders.route IS 'tag route of the last statement or, without it, controller#action; NULL without either';
 COMMENT ON COLUMN pgleak.offenders.query_id IS 'query identifier of the last statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.offenders.episodes IS 'number of leaks, open ones included';
@@ -94,7 +100,7 @@ COMMENT ON COLUMN pgleak.offenders.blocked_for IS 'sum over the episodes of the 
 COMMENT ON COLUMN pgleak.offenders.outcomes IS 'number of episodes by outcome; "open" counts those that have not ended';
 COMMENT ON COLUMN pgleak.offenders.first_seen IS 'when the first episode was detected';
 COMMENT ON COLUMN pgleak.offenders.last_seen IS 'when the last episode ended; now, if one is open';
-COMMENT ON COLUMN pgleak.offenders.query IS 'a sample: the last statement of the newest episode, at its detection';
+COMMENT ON COLUMN pgleak.offenders.query IS 'a sample: the last statement of the newest episode, at its detection; the last statement of a prepared transaction was PREPARE TRANSACTION';
 COMMENT ON COLUMN pgleak.offenders.tags IS 'tags of that statement';
 REVOKE ALL ON pgleak.offenders FROM PUBLIC;
 GRANT SELECT ON pgleak.offenders TO pg_monitor;

@@ -25,6 +25,9 @@ namespace pgleak {
 
 namespace {
 
+// What PREPARE TRANSACTION calls the running transaction; empty: it was not asked for.
+char prepared_gid[kGidSize];
+
 void note_transaction_limits(const LimitValues& own) {
   if (uses_transaction_clock(own)) shared->own_transaction_limits.store(true, std::memory_order_relaxed);
 }
@@ -85,6 +88,10 @@ void publish_end(TransactionEnd how) {
   }
   if (how == TransactionEnd::kRolledBack)
     my_slot->backend.publish_debris(false);  // an error has ended the command
+  if (how == TransactionEnd::kPrepared)
+    publish_prepared(static_cast<int>(my_slot - session_slots), xact_seq, my_slot->backend.watched(),
+                     GetTopTransactionIdIfAny(), prepared_gid);
+  prepared_gid[0] = '\0';
   forget_exported();
   finish_listen(how == TransactionEnd::kCommitted);
   // Only an aborted block needs the start of its transaction; see current_block().
@@ -115,6 +122,8 @@ void on_transaction_event(XactEvent event, void*) {
 }
 
 }  // namespace
+
+void note_prepare(const char* gid) { copy_gid(prepared_gid, gid); }
 
 void install_backend() {
   RegisterXactCallback(on_transaction_event, nullptr);

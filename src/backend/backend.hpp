@@ -155,6 +155,11 @@ void queue_notice(const ActionReason& reason);
 // raises an ERROR.
 void guard_commit(const PlannedStmt* statement);
 
+// --- backend.cpp: publishes how transactions end ---
+
+// Call when the client has asked to prepare the running transaction under this identifier. Never ereports.
+void note_prepare(const char* gid);
+
 // --- statement_hooks.cpp: records the trail (core/trail.hpp) and calls the commit guard ---
 
 // Installs the hooks. Call from _PG_init, while the server preloads libraries, after define_settings(). Never

@@ -142,16 +142,29 @@ bool finishes_prepared(const TransactionStmt* statement) {
   return statement->kind == TRANS_STMT_COMMIT_PREPARED || statement->kind == TRANS_STMT_ROLLBACK_PREPARED;
 }
 
+bool is_two_phase(const TransactionStmt* statement) {
+  return statement->kind == TRANS_STMT_PREPARE || finishes_prepared(statement);
+}
+
 // True if nothing is to be done before or after the statement than to run it: for most that begin or end a
 // transaction, which are most of all utility statements. Calls nothing.
 [[gnu::always_inline]] inline bool is_of_no_interest(const Node* statement) {
   if (has_cancelled_block || needs_attention() || !IsA(statement, TransactionStmt)) return false;
   const TransactionStmt* const transaction = reinterpret_cast<const TransactionStmt*>(statement);
-  if (my_trail == nullptr) return !finishes_prepared(transaction);
+  if (is_two_phase(transaction)) return false;
+  if (my_trail == nullptr) return true;
   // After a rollback, only a function of the server can tell which transaction this is.
   const TransactionReport report = my_slot->backend.report();
   return ends_transaction(transaction) && report.last_end != TransactionEnd::kRolledBack &&
          report.ended_count != my_slot->backend.watched();
+}
+
+// COMMIT PREPARED and ROLLBACK PREPARED end another transaction within this one, unless they are about to
+// fail because of a block. A cancel that is pending when they come to wait for a standby would report a
+// commit that no standby has.
+void before_transaction_statement(const TransactionStmt* statement) {
+  if (statement->kind == TRANS_STMT_PREPARE) note_prepare(statement->gid);
+  if (finishes_prepared(statement) && !IsTransactionBlock()) begin_transaction_end();
 }
 
 // What is to be done before the statement runs; returns what it means.
@@ -167,11 +180,7 @@ bool finishes_prepared(const TransactionStmt* statement) {
     if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
     return meaning;
   }
-  // It ends another transaction within this one, and a cancel that is pending when it comes to wait for a
-  // standby would report a commit that no standby has. In a block it is about to fail.
-  if (is_toplevel && finishes_prepared(reinterpret_cast<const TransactionStmt*>(inner)) &&
-      !IsTransactionBlock())
-    begin_transaction_end();
+  if (is_toplevel) before_transaction_statement(reinterpret_cast<const TransactionStmt*>(inner));
   return Meaning::kNothing;
 }
 

@@ -177,6 +177,8 @@ void describe_reason(const ActionReason& reason, char (&text)[kReasonSize]) {
     case Clock::kBlocking:
       out.append("it kept others waiting for ");
       break;
+    case Clock::kPrepared:  // nothing acts on it
+      break;
   }
   out.append_seconds(reason.lasted);
   if (reason.limit != kNever) {

@@ -56,6 +56,8 @@ struct Ages {
         return transaction;
       case Clock::kBlocking:
         return blocking;
+      case Clock::kPrepared:
+        break;
     }
     return std::nullopt;
   }

@@ -2,6 +2,16 @@
 
 namespace pgleak {
 
+const char* to_string(HolderKind kind) {
+  switch (kind) {
+    case HolderKind::kSession:
+      return "session";
+    case HolderKind::kPreparedTransaction:
+      return "prepared transaction";
+  }
+  return "";
+}
+
 const char* to_string(Outcome outcome) {
   switch (outcome) {
     case Outcome::kNone:
@@ -20,6 +30,8 @@ const char* to_string(Outcome outcome) {
       return "terminated";
     case Outcome::kReleased:
       return "released";
+    case Outcome::kUnknown:
+      return "unknown";
   }
   return nullptr;
 }

@@ -16,6 +16,12 @@
 
 namespace pgleak {
 
+// What leaks: a session, or a transaction that was prepared (PREPARE TRANSACTION) and belongs to no session.
+enum class HolderKind : std::uint8_t { kSession, kPreparedTransaction };
+
+// The name in the column "kind". Static memory.
+const char* to_string(HolderKind kind);
+
 // How an episode ended. kNone while it is open.
 enum class Outcome : std::uint8_t {
   kNone,
@@ -26,8 +32,9 @@ enum class Outcome : std::uint8_t {
   kCancelled,   // rolled back by pgleak
   kTerminated,  // its session ended by pgleak
   kReleased,    // of a session in no transaction: nobody waits behind it any more
+  kUnknown,     // of a prepared transaction: it is gone, and nobody could tell how it ended
 };
-inline constexpr int kOutcomeCount = 8;
+inline constexpr int kOutcomeCount = 9;
 
 // The name in history.outcome; nullptr for kNone. Static memory.
 const char* to_string(Outcome outcome);
@@ -49,9 +56,11 @@ struct Episode {
   std::int64_t leak_id;
   SessionId session;
   XactSeq xact_seq;
+  HolderKind kind;        // kPreparedTransaction has no session, and of `who` only database and role
   bool is_session_level;  // it holds its locks outside of a transaction, so no transaction's end ends it
   SessionIdentity who;
   WallTime xact_start;
+  WallTime prepared_at;  // of a prepared transaction; none: not known
   // At detection.
   WallTime idle_since;
   WallTime detected_at;

@@ -41,6 +41,8 @@ const char* to_string(Clock clock) {
       return "transaction";
     case Clock::kBlocking:
       return "blocking";
+    case Clock::kPrepared:
+      return "prepared";
   }
   return "";
 }

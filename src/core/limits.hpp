@@ -12,8 +12,10 @@
 namespace pgleak {
 
 // kBlocking: how long the session has kept others waiting without a break; see core/blocking_watch.hpp.
-enum class Clock : std::uint8_t { kIdle, kTransaction, kBlocking };
-inline constexpr int kClockCount = 3;
+// kPrepared is no clock of a session but of a prepared transaction: the time since PREPARE TRANSACTION. It
+// has one limit, and nothing ever acts on it; see core/prepared.hpp.
+enum class Clock : std::uint8_t { kIdle, kTransaction, kBlocking, kPrepared };
+inline constexpr int kClockCount = 3;  // of a session
 
 // What a limit does, in the order in which a leak reaches them.
 enum class LimitKind : std::uint8_t { kLeak, kCancel, kTerminate };

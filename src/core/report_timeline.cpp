@@ -69,7 +69,8 @@ void write_rectangle(HtmlWriter* html, const char* kind, std::int64_t x, std::in
 }
 
 void write_bar_title(HtmlWriter* html, const Bar& bar) {
-  html->markup("<title>leak ").number(bar.leak_id).markup(", pid ").number(bar.pid).markup(", ");
+  html->markup("<title>leak ").number(bar.leak_id).markup(", ");
+  if (bar.pid != 0) html->markup("pid ").number(bar.pid).markup(", ");
   html->text(bar.role).markup("@").text(bar.database);
   if (bar.route != nullptr) html->markup(", ").text(bar.route);
   html->markup(", ").markup(to_string(bar.kind)).markup(", detected ").time_and_zone(bar.detected_at);

@@ -45,7 +45,7 @@ struct Bar {
   WallTime finished;
   WallTime detected_at;
   std::int64_t leak_id;
-  std::int64_t pid;
+  std::int64_t pid;  // 0: of a prepared transaction
   const char* role;
   const char* database;
   const char* route;

@@ -8,6 +8,7 @@
 #include "core/detection.hpp"
 #include "core/session.hpp"
 #include "functions/functions.hpp"
+#include "functions/prepared_leaks.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -62,6 +63,7 @@ struct QuerySnapshot {
   MemoryContextCallback at_end;
   const EState* query;
   const LiveLeak* leaks;
+  const LivePrepared* prepared;
   QuerySnapshot* next;
 };
 QuerySnapshot* query_snapshots = nullptr;
@@ -157,24 +159,29 @@ const LiveLeak* read_all_leaks() {
   return first;
 }
 
-const LiveLeak* live_leaks(EState* query) {
-  if (query == nullptr) return read_all_leaks();
+// Outside of a query, the snapshot is new each time.
+const QuerySnapshot* live_leaks(EState* query) {
   for (const QuerySnapshot* snapshot = query_snapshots; snapshot != nullptr; snapshot = snapshot->next)
-    if (snapshot->query == query) return snapshot->leaks;
+    if (snapshot->query == query) return snapshot;
 
-  MemoryContext caller = MemoryContextSwitchTo(query->es_query_cxt);
+  MemoryContext context = query == nullptr ? CurrentMemoryContext : query->es_query_cxt;
+  MemoryContext caller = MemoryContextSwitchTo(context);
   QuerySnapshot* snapshot = static_cast<QuerySnapshot*>(palloc0(sizeof(QuerySnapshot)));
   snapshot->query = query;
   snapshot->leaks = read_all_leaks();
+  snapshot->prepared = read_all_prepared();
+  MemoryContextSwitchTo(caller);
+  if (query == nullptr) return snapshot;
   snapshot->next = query_snapshots;
   snapshot->at_end.func = forget_snapshot;
   snapshot->at_end.arg = snapshot;
   // Nothing after this point can fail: an entry of the list must be removed at the end of its query.
   MemoryContextRegisterResetCallback(query->es_query_cxt, &snapshot->at_end);
   query_snapshots = snapshot;
-  MemoryContextSwitchTo(caller);
-  return snapshot->leaks;
+  return snapshot;
 }
+
+}  // namespace
 
 // The impact as of the last scan: its values are meaningful only together.
 void add_impact(Row* row, const ImpactSample& impact) {
@@ -189,6 +196,8 @@ void add_impact(Row* row, const ImpactSample& impact) {
   row->add_duration(impact.blocked_for);
   row->add_text(to_string(impact.impact));
 }
+
+namespace {
 
 void add_source(Row* row, const ActionState& action) {
   char text[kActionSourceSize];
@@ -218,12 +227,14 @@ void add_leak(Row* row, const LiveLeak& leak) {
   const bool is_visible = may_see_details(leak.who.role_oid);
 
   row->add_int64(episode.leak_id);
+  row->add_text(to_string(episode.kind));
   row->add_int32(episode.session.pid);
+  row->add_null();  // gid
   row->add_foreign_text(episode.who.database, encoding);
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(31);
+    row->add_nulls(33);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -235,6 +246,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
     row->add_int32(leak.who.client_port);
   row->add_time(episode.session.backend_start);
   row->add_time(episode.xact_start);
+  row->add_null();  // prepared_at
   row->add_text(to_string(leak.entry.state));
   row->add_text(wait_event_name(leak.wait_event));
   row->add_time(is_active(leak.entry.state) ? WallTime::none() : leak.entry.state_start);
@@ -254,6 +266,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_text(to_string(leak.record.next_action));
   row->add_time(leak.record.next_action_at);
   add_hold(row, leak.record.hold);
+  row->add_null();  // remedy
   row->add_bool(leak.is_declared);
   row->add_text(to_string(episode.progress.action.last));
   row->add_time(episode.progress.action.at);
@@ -274,12 +287,13 @@ void add_leak(Row* row, const LiveLeak& leak) {
 
 void read_leaks(ReturnSetInfo* result) {
   const ExprContext* context = result->econtext;
-  const LiveLeak* leak = live_leaks(context != nullptr ? context->ecxt_estate : nullptr);
-  for (; leak != nullptr; leak = leak->next) {
+  const QuerySnapshot* const snapshot = live_leaks(context != nullptr ? context->ecxt_estate : nullptr);
+  for (const LiveLeak* leak = snapshot->leaks; leak != nullptr; leak = leak->next) {
     Row row(result);
     add_leak(&row, *leak);
     row.finish();
   }
+  add_prepared_leaks(result, snapshot->prepared);
 }
 
 }  // namespace pgleak

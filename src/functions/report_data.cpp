@@ -32,9 +32,10 @@ constexpr char kPeriod[] = "period";  // what the other queries call the rows of
 // Open episodes belong to every period. An episode begins when its clock began to run. The bounds are for
 // rows that no recorder wrote.
 constexpr char kReadPeriod[] = R"(
-SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role, h.application_name,
-    left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(h.query, 200) AS query,
-    COALESCE(CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
+SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
+    CASE h.kind WHEN 'session' THEN h.application_name ELSE '(prepared transactions)' END AS application_name,
+    left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(COALESCE(h.query, h.gid), 200) AS query,
+    COALESCE(h.prepared_at, CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
         LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
     h.ended_at, h.outcome, h.idle_for, h.blocked::bigint, h.blocked_for,
@@ -55,8 +56,7 @@ static_assert(kMostLanes == 12, "the query reads as many applications as there a
 
 constexpr char kReadEpisodes[] = R"(
 SELECT application_name, outcome, began, ended_at, detected_at, leak_id, pid::bigint, role, database, route,
-    blocked, blocked_for
-FROM period)";
+    blocked, blocked_for FROM period)";
 
 // The most harmful code, each with the statement of its newest episode. Arrays compare from left to right.
 constexpr char kReadOffenders[] = R"(

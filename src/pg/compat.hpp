@@ -200,6 +200,7 @@ void for_each_waiter(LOCK* lock, Visit visit) {
 inline int fast_path_lock_count(const PGPROC* proc) {
   int count = 0;
 #if PG_VERSION_NUM >= 180000
+  if (proc->fpLockBits == nullptr) return 0;  // a prepared transaction has none
   for (int group = 0; group < FastPathLockGroupsPerBackend; group++)
     for (uint64 bits = static_cast<const volatile uint64*>(proc->fpLockBits)[group]; bits != 0; bits >>= 3)
       count += (bits & 7) != 0;
@@ -224,6 +225,7 @@ void for_each_fast_path_lock(const PGPROC* proc, Visit visit) {
   const volatile uint64* const bits_of = &proc->fpLockBits;
 #endif
   const volatile Oid* const relations = proc->fpRelId;
+  if (bits_of == nullptr) return;  // a prepared transaction has none
   for (int group = 0; group < groups; group++) {
     const uint64 bits = bits_of[group];
     if (bits == 0) continue;

@@ -85,7 +85,7 @@ LockWaits* current_lock_waits() {
 void prefetch_held_resources(int proc_index) { prefetch(&ProcGlobal->allProcs[proc_index]); }
 
 bool read_held_resources(int proc_index, int pid, HeldResources* held) {
-  Assert(proc_index >= 0 && proc_index < static_cast<int>(ProcGlobal->allProcCount));
+  Assert(proc_index >= 0 && proc_index < compat::proc_count());
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
 
   const LockCount locks = count_locks(proc);

@@ -35,7 +35,7 @@ class Row {
   void finish();
 
  private:
-  static constexpr int kMaxColumns = 40;
+  static constexpr int kMaxColumns = 48;
 
   void add(Datum value);
 

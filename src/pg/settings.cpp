@@ -178,6 +178,11 @@ void define_server_settings() {
                           "Sets the number of actions per minute beyond which actions stop for one minute.",
                           nullptr, &settings.max_actions_per_minute, 30, 1, INT_MAX, PGC_SIGHUP, 0, nullptr,
                           nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.prepared_leak_after",
+                          "Sets the age at which a prepared transaction is a leak. Nothing acts on it.",
+                          "Zero means never. Only the value of the server counts.",
+                          &settings.prepared_leak_after, 5 * 60 * 1000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS,
+                          nullptr, nullptr, nullptr);
   DefineCustomIntVariable("pgleak.retention", "Sets the age at which rows of the history are deleted.",
                           "Zero means that rows are not deleted because of their age.", &settings.retention,
                           30 * 24 * 3600, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);

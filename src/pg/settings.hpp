@@ -21,10 +21,11 @@ struct Settings {
   bool act_on_superusers;
   bool act_on_declared;
   int max_actions_per_minute;
-  int retention;         // s; 0: keep forever
-  int history_max_rows;  // 0: no cap
-  int queue_size;        // events
-  int trail_size;        // statements; 0: no trail
+  int prepared_leak_after;  // ms; 0: never
+  int retention;            // s; 0: keep forever
+  int history_max_rows;     // 0: no cap
+  int queue_size;           // events
+  int trail_size;           // statements; 0: no trail
   int pool_busy_percent;
   int pool_busy_after;  // ms
 };

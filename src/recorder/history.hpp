@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "core/prepared.hpp"
 #include "core/time.hpp"
 #include "pg/postgres.hpp"
 #include "shmem/event_queue.hpp"
@@ -52,7 +53,7 @@ void close_rules();
 
 // --- history_row.cpp: the columns of pgleak.history and their values ---
 
-inline constexpr int kHistoryColumnCount = 40;
+inline constexpr int kHistoryColumnCount = 43;
 
 // The types of the columns, in the order in which they are written.
 extern const Oid kHistoryTypes[kHistoryColumnCount];
@@ -70,7 +71,8 @@ struct HistoryRow {
   bool nulls[kHistoryColumnCount];
   const char* database;
   const char* role;
-  const char* application_name;
+  const char* application_name;  // nullptr: a prepared transaction
+  const char* gid;               // nullptr: none, or not known
 };
 
 // Fills `row` from `event`.
@@ -84,12 +86,26 @@ void make_history_row(const Event& event, HistoryRow* row);
 // changes nothing.
 void write_events(std::uint64_t count, bool are_new, bool notifies);
 
-// Completes the rows of this server that are still open as 'server stopped' at `ended_at`, or at their
-// detection if that is later. Call it only at server stop, or when no row can belong to an episode of the
-// running server.
+// Completes the rows of this server's sessions that are still open as 'server stopped' at `ended_at`, or at
+// their detection if that is later. Call it only at server stop, or when no row can belong to an episode of
+// the running server. Prepared transactions outlive the server, so their rows stay open.
 void complete_open_rows(WallTime ended_at);
 
-// Returns the largest leak_id of this server in the history; 0 if there is none.
+// Completes the rows of prepared transactions that are gone, with the outcome that the commit log has. Call
+// it once after the server's start.
+void complete_prepared_rows(WallTime ended_at);
+
+// The episode of a prepared transaction in a row that is open.
+struct OpenPrepared {
+  TransactionId xid;
+  WallTime prepared_at;  // none: the row does not have it
+  KnownEpisode episode;
+};
+
+// Reads at most `most` of these rows. Returns their number.
+int read_open_prepared(OpenPrepared* rows, int most);
+
+// Returns the largest leak_id of this server's sessions in the history; 0 if there is none.
 std::int64_t largest_leak_id();
 
 // Deletes up to `limit` rows of episodes that ended more than `retention` ago or, if there are none, up to
@@ -101,9 +117,8 @@ std::uint64_t count_history();
 
 // --- notification.cpp: NOTIFY pgleak ---
 
-// Sends the NOTIFY of one event, as JSON on the channel "pgleak". The names must be in the encoding of this
-// database.
-void notify_event(const Event& event, const char* database, const char* role, const char* application_name);
+// Sends the NOTIFY of the event from which `row` was made, as JSON on the channel "pgleak".
+void notify_event(const Event& event, const HistoryRow& row);
 
 // Sends one NOTIFY for each of the `count` oldest entries of the verdict queue. They stay in the queue; the
 // caller removes them after the commit.

@@ -61,7 +61,10 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "waiting",
                                                      "trail",
                                                      "wait_event",
-                                                     "client_gone"};
+                                                     "client_gone",
+                                                     "kind",
+                                                     "gid",
+                                                     "prepared_at"};
 
 // Collects the values of a row, in the order of its columns.
 struct Values {
@@ -100,12 +103,14 @@ struct Values {
 }  // namespace
 
 const Oid kHistoryTypes[kHistoryColumnCount] = {
-    INT8OID,     INT8OID,        INT4OID,        TEXTOID,        TEXTOID,        TEXTOID,     INETOID,
-    INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, INTERVALOID,
-    TEXTOID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,        TEXTOID,        INT8OID,     TIMESTAMPTZOID,
-    INTERVALOID, TEXTOID,        TEXTOID,        TIMESTAMPTZOID, TEXTOID,        TEXTOID,     JSONBOID,
-    XIDOID,      XIDOID,         INT8OID,        INT4OID,        INT4OID,        INTERVALOID, TEXTOID,
-    JSONBOID,    JSONBOID,       JSONBOID,       TEXTOID,        BOOLOID};
+    INT8OID,        INT8OID,     INT4OID,        TEXTOID,        TEXTOID,     TEXTOID,
+    INETOID,        INT4OID,     TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID,     TIMESTAMPTZOID,
+    INTERVALOID,    INTERVALOID, TEXTOID,        TIMESTAMPTZOID, INTERVALOID, TEXTOID,
+    TEXTOID,        INT8OID,     TIMESTAMPTZOID, INTERVALOID,    TEXTOID,     TEXTOID,
+    TIMESTAMPTZOID, TEXTOID,     TEXTOID,        JSONBOID,       XIDOID,      XIDOID,
+    INT8OID,        INT4OID,     INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID,
+    JSONBOID,       JSONBOID,    TEXTOID,        BOOLOID,        TEXTOID,     TEXTOID,
+    TIMESTAMPTZOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -128,13 +133,21 @@ void make_history_row(const Event& event, HistoryRow* row) {
   };
   row->database = convert(who.database);
   row->role = convert(who.role);
-  row->application_name = convert(who.application_name);
-  const char* const statement = to_database_encoding(event.statement(), event.statement_length, who.encoding);
+  const bool is_session = episode.kind == HolderKind::kSession;
+  row->application_name = is_session ? convert(who.application_name) : nullptr;
+  row->gid = event.has_gid() ? convert(event.text()) : nullptr;
+  const bool has_statement = is_session && !event.has_gid() && event.text_length > 0;
+  const int statement_length = has_statement ? event.text_length : 0;
+  const char* const statement =
+      has_statement ? to_database_encoding(event.text(), statement_length, who.encoding) : nullptr;
 
   Values values{row, 0};
   values.add(Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())));
   values.add(Int64GetDatum(episode.leak_id));
-  values.add(Int32GetDatum(episode.session.pid));
+  if (is_session)
+    values.add(Int32GetDatum(episode.session.pid));
+  else
+    values.add_null();
   values.add_text(row->database);
   values.add_text(row->role);
   values.add_text(row->application_name);
@@ -153,7 +166,7 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_time(episode.detected_at);
   values.add_duration(episode.leak_after);
   values.add_text(name_of(episode.limit_source, episode.rule_id).text);
-  values.add_text(event.statement_length > 0 ? statement : nullptr);
+  values.add_text(statement);
   if (episode.query_id == 0)
     values.add_null();
   else
@@ -172,7 +185,7 @@ void make_history_row(const Event& event, HistoryRow* row) {
                       ? nullptr
                       : to_database_encoding(source, static_cast<int>(strlen(source)),
                                              episode.progress.action.source.encoding));
-  values.add_json(tags_json(event.statement(), event.statement_length, who.encoding));
+  values.add_json(tags_json(event.text(), statement_length, who.encoding));
   values.add_xid(episode.progress.worst.xid);
   values.add_xid(episode.progress.worst.xmin);
   if (episode.progress.worst.xmin_age < 0)
@@ -191,6 +204,9 @@ void make_history_row(const Event& event, HistoryRow* row) {
     values.add(BoolGetDatum(*episode.progress.client_gone));
   else
     values.add_null();
+  values.add_text(to_string(episode.kind));
+  values.add_text(row->gid);
+  values.add_time(episode.prepared_at);
   Assert(values.count == kHistoryColumnCount);
 }
 

@@ -44,15 +44,18 @@ const char* kind_name(EventKind kind) {
 }  // namespace
 
 // Contains no statement, so it fits into the 8000 bytes of a notification whatever the names are.
-void notify_event(const Event& event, const char* database, const char* role, const char* application_name) {
+void notify_event(const Event& event, const HistoryRow& row) {
   const Episode& episode = event.episode;
   StringInfoData json;
   initStringInfo(&json);
-  appendStringInfo(&json, "{\"event\": \"%s\", \"leak_id\": " INT64_FORMAT ", \"pid\": %d",
-                   kind_name(event.kind), episode.leak_id, episode.session.pid);
-  append_json_pair(&json, "database", database);
-  append_json_pair(&json, "role", role);
-  append_json_pair(&json, "application_name", application_name);
+  appendStringInfo(&json, "{\"event\": \"%s\", \"leak_id\": " INT64_FORMAT, kind_name(event.kind),
+                   episode.leak_id);
+  append_json_pair(&json, "kind", to_string(episode.kind));
+  if (episode.kind == HolderKind::kSession) appendStringInfo(&json, ", \"pid\": %d", episode.session.pid);
+  if (row.gid != nullptr) append_json_pair(&json, "gid", row.gid);
+  append_json_pair(&json, "database", row.database);
+  append_json_pair(&json, "role", row.role);
+  if (row.application_name != nullptr) append_json_pair(&json, "application_name", row.application_name);
   append_json_pair(&json, "clock", to_string(episode.clock));
   append_json_seconds(&json, "leak_after", episode.leak_after);
   append_json_pair(&json, "impact", to_string(episode.progress.worst.impact));

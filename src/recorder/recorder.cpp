@@ -142,6 +142,8 @@ void start_history() {
       [is_first] {
         if (is_first) {
           complete_open_rows(shared->started_at);
+          complete_prepared_rows(shared->started_at);
+          remember_open_prepared();
           raise_leak_id(largest_leak_id());
         }
         recorder.rows = count_history();
@@ -216,12 +218,19 @@ Micros keep_history() {
   return event_queue->waiting() > 0 || recorder.prune_at <= monotonic_now() ? Micros{0} : kIdleInterval;
 }
 
+// False while the history is there and could not be read yet.
+bool has_read_history() {
+  return recorder.has_started || recorder.access == HistoryAccess::kNoExtension ||
+         recorder.access == HistoryAccess::kNoTable || recorder.access == HistoryAccess::kOtherVersion;
+}
+
 // Runs one turn of the recorder. Returns how long it may sleep.
 Micros take_turn() {
   MemoryContextReset(recorder.context);
   maintain_pools(recorder.context);
   const Micros until_rules = keep_rules_current(recorder.context);
   const Micros until_history = keep_history();
+  maintain_prepared(recorder.context, has_read_history());
   return Min(until_rules, until_history);
 }
 

@@ -61,6 +61,16 @@ std::int64_t read_role_members(RuleSet* set);
 // the known values stay in force, and the next turn tries again.
 void maintain_pools(MemoryContext context);
 
+// --- prepared.cpp: what the scanner cannot learn about prepared transactions by itself ---
+
+// Lists prepared transactions in shared memory (shmem/prepared_memory.hpp), and answers how those ended that
+// the scanner asks for. `is_history_read`: remember_open_prepared() was called, or there is no history. Costs
+// a few loads if nothing is prepared. The caller resets `context`. Errors are logged.
+void maintain_prepared(MemoryContext context, bool is_history_read);
+
+// Reads which episodes an earlier run of the server has left open. Call it where the history may be read.
+void remember_open_prepared();
+
 // --- database_connection.cpp ---
 
 // Connects this worker to pgleak.database. Call it once, after start_worker(). If the previous attempt

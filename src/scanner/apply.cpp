@@ -22,8 +22,16 @@ void set_pending_end(TrackedSession session, const Ending& ending) {
   session.update([&ending](SessionRecord* record) { record->pending_end = ending; });
 }
 
+bool find_prepared(TrackedSession session, const Ending& ending, PreparedBySession* prepared) {
+  return ending.outcome == Outcome::kPrepared &&
+         read_prepared_by(session.index(), session.record().episode.xact_seq, prepared);
+}
+
+// The end of a session that has prepared its transaction says what the transaction is called now.
 bool put_end(TrackedSession session, const Ending& ending) {
-  return put_event(EventKind::kEnded, session.index(), session.record().episode, "", ending);
+  PreparedBySession prepared;
+  const char* const gid = find_prepared(session, ending, &prepared) ? prepared.gid : "";
+  return put_event(EventKind::kEnded, session.index(), session.record().episode, gid, ending);
 }
 
 // A lost end would leave the row in the history open, which is worse than no row, so the end waits in its
@@ -87,11 +95,15 @@ void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const
 }
 
 void close_episode(TrackedSession session, Outcome outcome, Now now) {
+  const Ending ending{outcome, now.wall, now.monotonic - session.record().episode.detected_mono};
+  PreparedBySession prepared{};
+  // PREPARE TRANSACTION may have given it the id by which its prepared transaction is known.
+  if (find_prepared(session, ending, &prepared))
+    session.update([&prepared](SessionRecord* record) { record->episode.progress.worst.xid = prepared.xid; });
   const Episode episode = session.record().episode;
-  const Ending ending{outcome, now.wall, now.monotonic - episode.detected_mono};
   session.close();
   shared->counters.outcomes[static_cast<int>(outcome)]++;
-  log_episode_ended(episode, outcome, ending.lasted);
+  log_episode_ended(episode, prepared.gid, outcome, ending.lasted);
   queue_end(session, ending);
 }
 

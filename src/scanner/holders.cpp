@@ -5,6 +5,8 @@
 #include "pg/lock_table.hpp"
 #include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
+#include "pg/prepared_xact.hpp"
+#include "scanner/prepared.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
 
@@ -31,6 +33,11 @@ bool is_waiting_lately(MonotonicTime now) {
 void mark_roots() {
   WaitGraph& graph = current_lock_waits()->graph();
   for (int i = graph.next_root(0); i >= 0; i = graph.next_root(i + 1)) {
+    const int place = prepared_place_of(i);
+    if (place >= 0) {
+      mark_prepared_root(place);
+      continue;
+    }
     const int index = compat::status_index_of(&ProcGlobal->allProcs[i]);
     if (index >= 0 && index < shared->slot_count) mark_root(index);
   }
@@ -40,6 +47,7 @@ void look_for_waiters(MonotonicTime now) {
   waiters_looked_for_at = now;
   const bool is_any = is_anyone_waiting();
   begin_marking_roots(is_any);
+  begin_marking_prepared_roots();
   if (!is_any) return;
   mark_roots();
   waiters_seen_at = now;
@@ -78,6 +86,7 @@ bool is_due(MonotonicTime last, Micros interval, MonotonicTime now) {
 void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;
   forget_roots();
+  forget_prepared_roots();
   const Micros interval =
       is_waiting_lately(now) || shared->open_leaks > 0 ? kWaiterPollInterval : kWaiterInterval;
   if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);

@@ -1,5 +1,6 @@
 #include "scanner/leak_log.hpp"
 
+#include "core/prepared.hpp"
 #include "core/tags.hpp"
 #include "core/text.hpp"
 #include "pg/compat.hpp"
@@ -71,6 +72,25 @@ void append_identity(TextBuffer* line, const Episode& episode) {
   line->append(" ");
 }
 
+void append_gid(TextBuffer* line, const char* gid) {
+  if (gid[0] == '\0') return;
+  line->append_pair("gid", gid);
+  line->append(" ");
+}
+
+// The keys that start every line about a prepared transaction.
+void append_prepared(TextBuffer* line, const Episode& episode, const char* gid) {
+  append_number_pair(line, "xid", episode.progress.worst.xid);
+  line->append(" ");
+  append_gid(line, gid);
+  line->append_pair("database", episode.who.database);
+  line->append(" ");
+  line->append_pair("role", episode.who.role);
+  line->append(" ");
+  line->append_pair("clock", to_string(episode.clock));
+  line->append(" ");
+}
+
 // The route is part of the statement, so pgleak.log_query covers it too.
 void append_route(TextBuffer* line, const char* statement) {
   Tags tags;
@@ -104,7 +124,8 @@ void append_impact(TextBuffer* line, const ImpactSample& impact_now) {
 }  // namespace
 
 void prepare_leak_log() {
-  statement_buffer_size = static_cast<std::size_t>(pgstat_track_activity_query_size) * 4 + 1;
+  statement_buffer_size =
+      static_cast<std::size_t>(Max(pgstat_track_activity_query_size, kRemedySize)) * 4 + 1;
   statement_buffer = static_cast<char*>(MemoryContextAlloc(TopMemoryContext, statement_buffer_size));
 }
 
@@ -136,11 +157,12 @@ void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now
   ereport(LOG, (errmsg("pgleak: session leak blocks others: %s", line.c_str())));
 }
 
-void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted) {
+void log_episode_ended(const Episode& episode, const char* gid, Outcome outcome, Micros lasted) {
   TextBuffer line(line_buffer, sizeof(line_buffer));
   append_identity(&line, episode);
   line.append_pair("outcome", to_string(outcome));
   line.append(" ");
+  append_gid(&line, gid);
   append_seconds_pair(&line, "lasted", lasted);
   line.append(" ");
   append_impact(&line, episode.progress.worst);
@@ -184,6 +206,61 @@ void log_locks_left(const Episode& episode, const ImpactSample& impact_now) {
           (errmsg("pgleak: session still blocks others after the cancel: %s", line.c_str()),
            errdetail("A rollback does not free session-level advisory locks."),
            errhint("Use pgleak.terminate(%d) to end the connection and free them.", episode.session.pid)));
+}
+
+namespace {
+
+// One line as well, so a remedy with control characters has to be taken from pgleak.leaks.
+int hint_remedy(const Episode& episode, const char* gid) {
+  char statement[kRemedySize];
+  char database[4 * kNameSize];
+  if (gid[0] == '\0') return errhint("See pg_prepared_xacts for its identifier.");
+  write_remedy(gid, statement);
+  TextBuffer text(statement_buffer, statement_buffer_size);
+  TextBuffer name(database, sizeof(database));
+  text.append_escaped(statement, false);
+  name.append_escaped(episode.who.database, true);
+  return errhint("In database \"%s\", use %s or COMMIT PREPARED.", name.c_str(), text.c_str());
+}
+
+}  // namespace
+
+void log_prepared_opened(const Episode& episode, const char* gid, Micros age, bool is_resumed) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_prepared(&line, episode, gid);
+  append_seconds_pair(&line, "for", age);
+  line.append(" ");
+  append_limit(&line, episode.leak_after);
+  line.append_pair("source", name_of(episode.limit_source, episode.rule_id).text);
+  line.append(" ");
+  append_impact(&line, episode.progress.worst);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  if (is_resumed)
+    ereport(LOG, (errmsg("pgleak: prepared transaction leak goes on after restart: %s", line.c_str()),
+                  hint_remedy(episode, gid)));
+  else
+    ereport(LOG, (errmsg("pgleak: prepared transaction leak: %s", line.c_str()), hint_remedy(episode, gid)));
+}
+
+void log_prepared_blocking(const Episode& episode, const char* gid, const ImpactSample& impact_now) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_prepared(&line, episode, gid);
+  append_impact(&line, impact_now);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: prepared transaction leak blocks others: %s", line.c_str()),
+                hint_remedy(episode, gid)));
+}
+
+void log_prepared_ended(const Episode& episode, const char* gid, Outcome outcome, Micros lasted) {
+  TextBuffer line(line_buffer, sizeof(line_buffer));
+  append_prepared(&line, episode, gid);
+  line.append_pair("outcome", to_string(outcome));
+  line.append(" ");
+  append_seconds_pair(&line, "lasted", lasted);
+  line.append(" ");
+  append_impact(&line, episode.progress.worst);
+  append_number_pair(&line, "leak_id", episode.leak_id);
+  ereport(LOG, (errmsg("pgleak: prepared transaction leak ended: %s", line.c_str())));
 }
 
 }  // namespace pgleak

@@ -21,8 +21,9 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
 // Logs that a leak has started to block other sessions; once per episode.
 void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now);
 
-// Logs the outcome of an episode that ended `lasted` after its detection.
-void log_episode_ended(const Episode& episode, Outcome outcome, Micros lasted);
+// Logs the outcome of an episode that ended `lasted` after its detection; `gid` is what the transaction is
+// called if it was prepared, else empty.
+void log_episode_ended(const Episode& episode, const char* gid, Outcome outcome, Micros lasted);
 
 // Logs an action before anything is sent, or in a dry run the action that would be taken.
 void log_action(const Episode& episode, const ImpactSample& impact_now, Action action,
@@ -33,6 +34,12 @@ void log_action_result(const Episode& episode, Action action, ActionResult resul
 
 // Logs that sessions still wait although the transaction was rolled back, and how to free them.
 void log_locks_left(const Episode& episode, const ImpactSample& impact_now);
+
+// The same for prepared transactions, with a HINT that says how to end one. `gid` is empty if it is not
+// known; `is_resumed`: the episode was open when the server stopped.
+void log_prepared_opened(const Episode& episode, const char* gid, Micros age, bool is_resumed);
+void log_prepared_blocking(const Episode& episode, const char* gid, const ImpactSample& impact_now);
+void log_prepared_ended(const Episode& episode, const char* gid, Outcome outcome, Micros lasted);
 
 }  // namespace pgleak
 

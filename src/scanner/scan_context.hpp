@@ -14,9 +14,12 @@ struct ScanContext {
   Budgets budgets;
   bool watches_transactions;  // active sessions are candidates too
   bool is_anything_locked;    // an open leak holds locks, for which somebody may come to wait
+  bool defers_prepared;       // there was no time for all prepared transactions
   Micros next_due_in;         // time until the next limit or action is due
 
-  bool has_deferred() const { return budgets.records.has_deferred() || budgets.actions.has_deferred(); }
+  bool has_deferred() const {
+    return budgets.records.has_deferred() || budgets.actions.has_deferred() || defers_prepared;
+  }
 };
 
 }  // namespace pgleak

@@ -21,6 +21,7 @@
 #include "scanner/apply.hpp"
 #include "scanner/holders.hpp"
 #include "scanner/pools.hpp"
+#include "scanner/prepared.hpp"
 #include "scanner/scan_context.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
@@ -149,6 +150,7 @@ Micros run_scan(Progress* progress) {
   find_holders(scan);
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
+  scan_prepared(&scan);
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
@@ -195,6 +197,7 @@ void scanner_main() {
   prepare_tracked_sessions();
   prepare_session_reader();
   prepare_apply();
+  prepare_prepared();
   prepare_pools();
   run_scanner();
   exit_worker();

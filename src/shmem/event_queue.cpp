@@ -13,14 +13,19 @@ std::size_t header_size() { return MAXALIGN(sizeof(EventQueue)); }
 
 std::size_t stride_for(int statement_size, int trail_size) {
   return MAXALIGN(sizeof(Event) + static_cast<std::size_t>(trail_size) * sizeof(TrailEntry) +
-                  static_cast<std::size_t>(statement_size));
+                  static_cast<std::size_t>(Max(statement_size, kGidSize)));
 }
 
-void copy_worst_moment(int index, std::int64_t leak_id, Event* event) {
-  const Contention& known = session_slot(index).contention.current();
+const Contention& contention_of(int index, HolderKind kind) {
+  return kind == HolderKind::kSession ? session_slot(index).contention.current()
+                                      : prepared_slot(index).contention.current();
+}
+
+void copy_worst_moment(int index, const Episode& episode, Event* event) {
+  const Contention& known = contention_of(index, episode.kind);
   event->held.count = 0;
   event->waiting.count = 0;
-  if (known.leak_id != leak_id) return;
+  if (known.leak_id != episode.leak_id) return;
   event->held = known.worst_held;
   if (known.waiting.count > 0) event->waiting = known.waiting;
 }
@@ -69,25 +74,24 @@ EventCounts EventQueue::counts() const {
   return EventCounts{put_in - from, taken_out - from};
 }
 
-bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
-               const Ending& ending) {
+bool put_event(EventKind kind, int index, const Episode& episode, const char* text, const Ending& ending) {
   Event* event = event_queue->start_put();
   if (event == nullptr) return false;
+  const bool is_session = episode.kind == HolderKind::kSession;
   event->kind = kind;
   event->ending = ending;
   event->episode = episode;
-  copy_worst_moment(index, episode.leak_id, event);
-  event->trail_length = read_trail(index, episode.xact_seq, event->trail());
-  event->statement_length = static_cast<std::int32_t>(
-      strlcpy(event->statement(), statement, static_cast<std::size_t>(pgstat_track_activity_query_size)));
+  copy_worst_moment(index, episode, event);
+  event->trail_length = is_session ? read_trail(index, episode.xact_seq, event->trail()) : 0;
+  event->text_length = static_cast<std::int32_t>(strlcpy(
+      event->text(), text, static_cast<std::size_t>(Max(pgstat_track_activity_query_size, kGidSize))));
   event_queue->finish_put();
   wake_worker(shared->recorder_proc);
   return true;
 }
 
-void queue_event(EventKind kind, int index, const Episode& episode, const char* statement) {
-  if (!put_event(kind, index, episode, statement,
-                 Ending{outcome_so_far(episode), WallTime::none(), Micros{0}}))
+void queue_event(EventKind kind, int index, const Episode& episode, const char* text) {
+  if (!put_event(kind, index, episode, text, Ending{outcome_so_far(episode), WallTime::none(), Micros{0}}))
     shared->counters.events_dropped++;
 }
 

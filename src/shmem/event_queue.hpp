@@ -18,21 +18,28 @@ namespace pgleak {
 // kBlocking: the leak has started to block other sessions; once per episode.
 enum class EventKind : std::uint8_t { kOpened, kBlocking, kActed, kEnded };
 
-// One event: the episode at that moment, followed in memory by its trail and its statement.
+// One event: the episode at that moment, followed in memory by its trail and a text: the statement of a
+// session's first event, or the gid of the prepared transaction that the event is about.
 struct Event {
   EventKind kind;
   Ending ending;  // for kEnded; for the others, the outcome so far
   Episode episode;
   HeldLocks held;  // at the worst moment so far, as `waiting`
   WaitingSessions waiting;
-  std::int32_t trail_length;      // number of statements; 0: none known
-  std::int32_t statement_length;  // bytes, without the NUL
+  std::int32_t trail_length;  // number of statements; 0: none known
+  std::int32_t text_length;   // bytes, without the NUL
 
   TrailEntry* trail() { return reinterpret_cast<TrailEntry*>(this + 1); }
   const TrailEntry* trail() const { return reinterpret_cast<const TrailEntry*>(this + 1); }
   // Valid once trail_length is set.
-  char* statement() { return reinterpret_cast<char*>(trail() + trail_length); }
-  const char* statement() const { return reinterpret_cast<const char*>(trail() + trail_length); }
+  char* text() { return reinterpret_cast<char*>(trail() + trail_length); }
+  const char* text() const { return reinterpret_cast<const char*>(trail() + trail_length); }
+
+  // A session that has prepared its transaction names it, too.
+  bool has_gid() const {
+    return text_length > 0 && (episode.kind == HolderKind::kPreparedTransaction ||
+                               (kind == EventKind::kEnded && ending.outcome == Outcome::kPrepared));
+  }
 };
 
 // Events put into the queue, including those still waiting, and events written.
@@ -44,7 +51,7 @@ struct EventCounts {
 class EventQueue {
  public:
   // Returns the bytes of shared memory for `capacity` events with statements of up to `statement_size` bytes,
-  // including the NUL, and trails of up to `trail_size` statements.
+  // including the NUL (but room for a gid at least), and trails of up to `trail_size` statements.
   static std::size_t size_in_memory(int capacity, int statement_size, int trail_size);
   void initialize(int capacity, int statement_size, int trail_size);
 
@@ -72,13 +79,13 @@ class EventQueue {
   std::uint64_t stride_;  // bytes between two events
 };
 
-// Scanner: queues an event about `episode` of slot `index` and wakes the recorder. Returns false if the queue
-// is full. Only the first event of an episode carries `statement`; every event carries the trail so far.
-bool put_event(EventKind kind, int index, const Episode& episode, const char* statement,
-               const Ending& ending);
+// Scanner: queues an event about `episode` of session slot `index` or, if its kind says so, of the prepared
+// transaction at place `index`, and wakes the recorder. Returns false if the queue is full. `text` as in
+// Event; every event carries the trail so far.
+bool put_event(EventKind kind, int index, const Episode& episode, const char* text, const Ending& ending);
 
 // As put_event(), but drops and counts the event if the queue is full.
-void queue_event(EventKind kind, int index, const Episode& episode, const char* statement);
+void queue_event(EventKind kind, int index, const Episode& episode, const char* text);
 
 }  // namespace pgleak
 

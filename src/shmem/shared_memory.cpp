@@ -47,6 +47,7 @@ void request_shared_memory() {
   RequestAddinShmemSpace(
       add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
   RequestAddinShmemSpace(sizeof(SharedRules));
+  RequestAddinShmemSpace(prepared_memory_size());
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -97,6 +98,7 @@ void start_shared_memory() {
     event_queue->initialize(settings.queue_size, pgstat_track_activity_query_size, settings.trail_size);
   }
   create_trails();
+  create_prepared_memory();
   if (!found_rules) new (shared_rules) SharedRules();  // all zero
   LWLockRelease(AddinShmemInitLock);
 }

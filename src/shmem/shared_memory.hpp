@@ -19,6 +19,7 @@
 #include "shmem/backend_slot.hpp"
 #include "shmem/event_queue.hpp"
 #include "shmem/pool_memory.hpp"
+#include "shmem/prepared_memory.hpp"
 #include "shmem/rule_memory.hpp"
 
 extern "C" {

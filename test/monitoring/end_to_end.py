@@ -23,7 +23,7 @@ import psycopg2
 PATIENCE = 60
 JOBS = {"pgleak", "pgleak_sql"}
 # A label's values must not grow in number with sessions. The first three come from scraping.
-BOUNDED_LABELS = {"instance", "job", "server", "application", "clock", "database", "outcome", "role", "route", "verdict"}
+BOUNDED_LABELS = {"instance", "job", "server", "application", "clock", "database", "kind", "outcome", "role", "route", "verdict"}
 LEAK_ALERTS = ["PgleakLeak", "PgleakLeakBlocks", "PgleakSessionBlocks", "PgleakPoolBusy", "PgleakPoolExhaustion"]
 SHOP = {"database": "postgres", "role": "shop", "application": "shop-api"}
 

@@ -177,7 +177,7 @@ sub test_notify
 
 	my ($opened, $ended) = map { eval { JSON::PP->new->utf8->decode($_) } // { invalid => $_ } } @payloads;
 	my $leak_id = $node->safe_psql('postgres', "SELECT leak_id FROM pgleak.history WHERE pid = $session->{pid}");
-	my %who = (leak_id => $leak_id, pid => $session->{pid}, database => 'postgres', role => $role,
+	my %who = (leak_id => $leak_id, kind => 'session', pid => $session->{pid}, database => 'postgres', role => $role,
 		application_name => '007_log.pl', clock => 'idle', leak_after => 0.2, impact => 'none', blocked => 0);
 	is_deeply($opened, { event => 'opened', %who }, 'the notification of a leak is valid JSON and says who');
 	my $duration = delete $ended->{duration};

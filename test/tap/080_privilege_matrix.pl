@@ -38,7 +38,7 @@ my %may_execute = (
 my %is_for_sessions = (
 	(map { ("pgleak.$_" => 1) } qw(idle_leak_after idle_cancel_after idle_terminate_after
 		transaction_leak_after transaction_cancel_after transaction_terminate_after
-		blocking_leak_after blocking_cancel_after blocking_terminate_after action_min_impact)),
+		blocking_leak_after blocking_cancel_after blocking_terminate_after prepared_leak_after action_min_impact)),
 	(map { ("pgleak.$_" => 0) } qw(database scan_interval dry_run max_actions_per_minute act_on_superusers act_on_declared log_query notify
 		retention history_max_rows queue_size trail_size pool_busy_percent pool_busy_after)));
 
@@ -283,7 +283,7 @@ my @never = map { "SELECT x FROM $_ x" } 'pgleak.stats', 'pgleak.rules', 'pgleak
   'pgleak.metrics_outcomes', 'pgleak.metrics_workers';
 
 # The columns that everybody sees of others' leaks, as in pg_stat_activity.
-my $masked = 'application_name database leak_id pid query role';
+my $masked = 'application_name database kind leak_id pid query role';
 
 sub test_secrets
 {

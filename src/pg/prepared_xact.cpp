@@ -1,0 +1,56 @@
+#include "pg/prepared_xact.hpp"
+
+#include "pg/clock.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/twophase.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+Datum column(HeapTupleHeader row, AttrNumber number) {
+  bool is_null = false;
+  return GetAttributeByNum(row, number, &is_null);
+}
+
+// None of the columns of pg_prepared_xact() is NULL.
+PreparedXact xact_of(HeapTupleHeader row) {
+  return PreparedXact{DatumGetTransactionId(column(row, 1)), TextDatumGetCString(column(row, 2)),
+                      from_timestamp(DatumGetTimestampTz(column(row, 3))), DatumGetObjectId(column(row, 4)),
+                      DatumGetObjectId(column(row, 5))};
+}
+
+}  // namespace
+
+// Calls the function as the executor does, once for each row.
+int read_prepared_xacts(ExprContext* context, PreparedXact** xacts) {
+  if (max_prepared_xacts == 0) return 0;
+  *xacts = static_cast<PreparedXact*>(palloc(static_cast<Size>(max_prepared_xacts) * sizeof(PreparedXact)));
+  LOCAL_FCINFO(call, 0);
+  FmgrInfo function;
+  ReturnSetInfo result{};
+  fmgr_info(F_PG_PREPARED_XACT, &function);
+  result.type = T_ReturnSetInfo;
+  result.econtext = context;
+  result.allowedModes = SFRM_ValuePerCall;
+  result.returnMode = SFRM_ValuePerCall;
+  InitFunctionCallInfoData(*call, &function, 0, InvalidOid, nullptr, reinterpret_cast<fmNodePtr>(&result));
+  int count = 0;
+  for (;;) {
+    const Datum row = FunctionCallInvoke(call);
+    if (result.isDone != ExprMultipleResult || count == max_prepared_xacts) break;
+    (*xacts)[count++] = xact_of(DatumGetHeapTupleHeader(row));
+  }
+  return count;
+}
+
+}  // namespace pgleak

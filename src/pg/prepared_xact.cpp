@@ -43,7 +43,7 @@ int read_prepared_xacts(ExprContext* context, PreparedXact** xacts) {
   result.econtext = context;
   result.allowedModes = SFRM_ValuePerCall;
   result.returnMode = SFRM_ValuePerCall;
-  InitFunctionCallInfoData(*call, &function, 0, InvalidOid, nullptr, reinterpret_cast<fmNodePtr>(&result));
+  InitFunctionCallInfoData(*call, &function, 0, InvalidOid, nullptr, reinterpret_cast<Node*>(&result));
   int count = 0;
   for (;;) {
     const Datum row = FunctionCallInvoke(call);

@@ -31,7 +31,8 @@ PreparedXact xact_of(HeapTupleHeader row) {
 
 }  // namespace
 
-// Calls the function as the executor does, once for each row.
+// Calls the function as the executor does, once for each row. It has to be called to the end: until then the
+// expression context knows of `function`.
 int read_prepared_xacts(ExprContext* context, PreparedXact** xacts) {
   if (max_prepared_xacts == 0) return 0;
   *xacts = static_cast<PreparedXact*>(palloc(static_cast<Size>(max_prepared_xacts) * sizeof(PreparedXact)));
@@ -40,15 +41,15 @@ int read_prepared_xacts(ExprContext* context, PreparedXact** xacts) {
   ReturnSetInfo result{};
   fmgr_info(F_PG_PREPARED_XACT, &function);
   result.type = T_ReturnSetInfo;
-  result.econtext = context;
+  result.econtext = context != nullptr ? context : CreateStandaloneExprContext();
   result.allowedModes = SFRM_ValuePerCall;
   result.returnMode = SFRM_ValuePerCall;
   InitFunctionCallInfoData(*call, &function, 0, InvalidOid, nullptr, reinterpret_cast<Node*>(&result));
   int count = 0;
-  for (;;) {
-    const Datum row = FunctionCallInvoke(call);
-    if (result.isDone != ExprMultipleResult || count == max_prepared_xacts) break;
-    (*xacts)[count++] = xact_of(DatumGetHeapTupleHeader(row));
+  Datum row = FunctionCallInvoke(call);
+  while (result.isDone == ExprMultipleResult) {
+    if (count < max_prepared_xacts) (*xacts)[count++] = xact_of(DatumGetHeapTupleHeader(row));
+    row = FunctionCallInvoke(call);
   }
   return count;
 }

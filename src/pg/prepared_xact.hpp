@@ -23,7 +23,7 @@ struct PreparedXact {
 };
 
 // Reads all of them into memory of the current context; there are at most max_prepared_transactions. Returns
-// their number. Needs the expression context of the calling function. May ereport (out of memory).
+// their number. `context` is that of the calling function, or nullptr. May ereport (out of memory).
 int read_prepared_xacts(ExprContext* context, PreparedXact** xacts);
 
 }  // namespace pgleak

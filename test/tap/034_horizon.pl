@@ -247,6 +247,20 @@ sub test_active_slots
 	follow_remedy(q(slot_name = 'temporary'));
 	eventually_shows('count(*)', '0', 'and ends with it');
 	finish($consumer);
+
+	# Somebody who copies a database and then follows it, as a subscription does.
+	my $walsender = wire($node, parameters => { application_name => 'subscriber', replication => 'database' });
+	$walsender->do('CREATE_REPLICATION_SLOT followed LOGICAL test_decoding EXPORT_SNAPSHOT');
+	burn(5);
+	is(horizon('kind, database, application_name, backend_type, holds, is_oldest, remedy', where => "pid = $walsender->{pid}"),
+		"session|postgres|subscriber|walsender|tables, catalogs|t|SELECT pg_terminate_backend($walsender->{pid})", 'a walsender that exports its snapshot is a session');
+	$walsender->start('START_REPLICATION SLOT followed LOGICAL 0/0');
+	eventually_shows('kind, slot_name, pid, application_name, holds, active, remedy', "replication slot|followed|$walsender->{pid}|subscriber|catalogs, WAL|t|"
+		  . 'let consumer "subscriber" catch up, or end the transaction that it waits for', 'when it follows, its slot names it');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($walsender->{pid})");
+	eventually_shows('remedy', q(SELECT pg_drop_replication_slot('followed')), 'until it has gone');
+	follow_remedy(q(slot_name = 'followed'));
+	$walsender->close;
 }
 
 # Background workers ----------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ const Process* read_process(int proc_index, int pid) {
   return static_cast<const Process*>(memcpy(palloc(sizeof(process)), &process, sizeof(process)));
 }
 
-void add_holder(Reading* reading, HorizonHolder horizon, Holder holder) {
+void add_holder(Reading* reading, HorizonHolder horizon, const Holder& holder) {
   horizon.number = reading->count;
   reading->horizon[reading->count] = horizon;
   reading->holders[reading->count++] = holder;

@@ -38,6 +38,7 @@ SET ROLE regress_pgleak_reader;
 SELECT * FROM visible ORDER BY who;
 SELECT who, kind, database, application_name, role, holds, age_transactions > 0 AS has_age, active, wal_status
 FROM holder ORDER BY who;
+SELECT h.xid = a.backend_xid AS as_in_activity FROM holder h JOIN pg_stat_activity a USING (pid) WHERE h.who = 'app';
 SELECT remedy FROM holder WHERE kind <> 'session' ORDER BY who;
 
 -- The rest is for the role itself, its members, and readers of all statistics.

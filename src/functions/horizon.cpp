@@ -179,19 +179,20 @@ const Process* session_of(const Holder& holder) {
 void add_who(Row* row, const HorizonHolder& horizon, const Holder& holder) {
   const Process* const process = holder.process;
   const int encoding = process != nullptr ? process->login.encoding : GetDatabaseEncoding();
+  const int pid = holder.slot != nullptr ? holder.slot->pid : process != nullptr ? process->entry.id.pid : 0;
   row->add_text(to_string(horizon.kind));
   if (holder.prepared != nullptr)
-    row->add_text(get_database_name(holder.prepared->database_oid));
-  else if (horizon.kind == HolderKind::kStandbyFeedback || holder.slot != nullptr)
+    add_foreign_or_null(row, get_database_name(holder.prepared->database_oid), encoding);
+  else if (process == nullptr || holder.slot != nullptr || horizon.kind == HolderKind::kStandbyFeedback)
     row->add_null();
   else
     add_foreign_or_null(row, process->login.database, encoding);
-  process == nullptr ? row->add_null() : row->add_int32(process->entry.id.pid);
+  pid == 0 ? row->add_null() : row->add_int32(pid);
   add_foreign_or_null(row, holder.prepared != nullptr ? holder.prepared->gid : nullptr, encoding);
   row->add_text(holder.slot != nullptr ? holder.slot->name : nullptr);
   add_foreign_or_null(row, process != nullptr ? process->application_name : nullptr, encoding);
   if (holder.prepared != nullptr)
-    row->add_text(GetUserNameFromId(holder.prepared->owner_oid, true));
+    add_foreign_or_null(row, GetUserNameFromId(holder.prepared->owner_oid, true), encoding);
   else
     add_foreign_or_null(row, process != nullptr ? process->login.role : nullptr, encoding);
   const Process* const session = session_of(holder);

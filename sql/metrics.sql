@@ -58,16 +58,28 @@ SELECT pgleak.reset();
 SELECT DISTINCT episodes FROM pgleak.metrics_outcomes;
 CALL pg_temp.disconnect_all();
 
+-- What holds back VACUUM, by kind; a kind without a holder has zeros. What slots keep.
+CALL pg_temp.connect('holder');
+SELECT pg_temp.run('holder', 'BEGIN; SELECT 1 FROM pg_current_xact_id()');
+SELECT slot.slot_name FROM unnest('{1001,1002,x}'::text[]) AS n, pg_create_physical_replication_slot('regress_pgleak_' || n, true) AS slot;
+CREATE TEMP TABLE later AS SELECT;
+SELECT kind, age_transactions > 0 AS has_age, oldest_seconds BETWEEN 0.0001 AND 60 AS has_time FROM pgleak.metrics_horizon
+WHERE kind NOT LIKE 'background%' ORDER BY kind COLLATE "C";
+SELECT slot, retained_bytes > 0 AS keeps_wal FROM pgleak.metrics_slots ORDER BY slot COLLATE "C";
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;
+CALL pg_temp.disconnect_all();
+
 -- They are for monitoring roles.
 CREATE ROLE regress_pgleak_exporter IN ROLE pg_monitor;
 CREATE ROLE regress_pgleak_reader;
 SET ROLE regress_pgleak_exporter;
 SELECT (SELECT count(*) FROM pgleak.metrics_sessions) AS sessions, (SELECT count(*) FROM pgleak.metrics_routes) AS routes,
     (SELECT count(*) > 0 FROM pgleak.metrics_pools) AS pools,
-    (SELECT count(*) FROM pgleak.metrics_outcomes) AS outcomes, (SELECT count(*) FROM pgleak.metrics_workers) AS workers;
+    (SELECT count(*) FROM pgleak.metrics_outcomes) AS outcomes, (SELECT count(*) FROM pgleak.metrics_workers) AS workers,
+    (SELECT count(*) FROM pgleak.metrics_horizon) AS horizon, (SELECT count(*) FROM pgleak.metrics_slots) AS slots;
 SET ROLE regress_pgleak_reader;
 SELECT left(pg_temp.error_of('SELECT FROM pgleak.' || name), 5) AS sqlstate
-FROM unnest('{metrics_sessions,metrics_routes,metrics_pools,metrics_outcomes,metrics_workers}'::text[]) AS name;
+FROM unnest('{metrics_sessions,metrics_routes,metrics_pools,metrics_outcomes,metrics_workers,metrics_horizon,metrics_slots}'::text[]) AS name;
 RESET ROLE;
 DROP ROLE regress_pgleak_exporter, regress_pgleak_reader;
 

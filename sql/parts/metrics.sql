@@ -96,6 +96,29 @@ COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool of each 
 REVOKE ALL ON pgleak.metrics_pools FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_pools TO pg_monitor;
 
+-- Each kind has its row at any time, so an alert ends when the holder does.
+CREATE VIEW pgleak.metrics_horizon AS
+SELECT
+    k.kind,
+    COALESCE(pg_catalog.max(h.age_transactions), 0) AS age_transactions,
+    COALESCE(EXTRACT(epoch FROM pg_catalog.max(h.age)), 0)::double precision AS oldest_seconds
+FROM pg_catalog.unnest('{session,prepared transaction,replication slot,standby feedback,background worker}'::text[]) AS k(kind)
+LEFT JOIN pgleak.read_horizon() h ON h.kind = k.kind AND h.holds <> 'WAL'
+GROUP BY k.kind;
+COMMENT ON VIEW pgleak.metrics_horizon IS 'for Prometheus: the oldest that holds back VACUUM, by kind; zeros if there is none';
+REVOKE ALL ON pgleak.metrics_horizon FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_horizon TO pg_monitor;
+
+-- The names of temporary slots contain process IDs.
+CREATE VIEW pgleak.metrics_slots AS
+SELECT pgleak.metric_label(h.slot_name) AS slot, pg_catalog.max(h.retained_bytes) AS retained_bytes
+FROM pgleak.read_horizon() h
+WHERE h.retained_bytes IS NOT NULL
+GROUP BY pgleak.metric_label(h.slot_name);
+COMMENT ON VIEW pgleak.metrics_slots IS 'for Prometheus: how much WAL each replication slot keeps; the most of those with the same label';
+REVOKE ALL ON pgleak.metrics_slots FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_slots TO pg_monitor;
+
 CREATE VIEW pgleak.metrics_outcomes AS
 SELECT o.outcome, o.episodes FROM pgleak.read_outcomes() o;
 COMMENT ON VIEW pgleak.metrics_outcomes IS 'for Prometheus: episodes that ended since the server started or pgleak.reset(), by outcome';

@@ -28,6 +28,23 @@ std::optional<int> find_client_backend(int pid, StatusEntry* entry);
 // ereport.
 bool may_see_details(Oid role);
 
+// Database and role with which a process logged in.
+struct LoginNames {
+  const char* database;  // nullptr: none, as for the startup process
+  const char* role;      // nullptr: none
+  int encoding;          // of both, and of what the process shows
+};
+
+// The names of the process at `index` of the status array, allocated in the current memory context. May
+// ereport.
+LoginNames login_names(int index, const StatusEntry& entry);
+
+// pg_stat_activity.backend_type. May ereport.
+const char* backend_type_name(const StatusEntry& entry);
+
+// The time since `start`, which the wall clock may have been set back behind; nothing if there is no start.
+std::optional<Micros> time_since(WallTime start, WallTime now);
+
 }  // namespace pgleak
 
 #endif

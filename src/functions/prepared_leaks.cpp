@@ -4,7 +4,7 @@
 #include "pg/clock.hpp"
 #include "pg/contention_json.hpp"
 #include "pg/encoding.hpp"
-#include "pg/prepared_xact.hpp"
+#include "pg/prepared_proc.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {

@@ -3,7 +3,11 @@
 
 extern "C" {
 #include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
+#include "postmaster/bgworker.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"  // declares get_database_name from 19 on
 }
 
 namespace pgleak {
@@ -34,6 +38,28 @@ std::optional<int> find_client_backend(int pid, StatusEntry* entry) {
 
 bool may_see_details(Oid role) {
   return has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS) || has_privs_of_role(GetUserId(), role);
+}
+
+// Names of a client backend are those in its slot.
+LoginNames login_names(int index, const StatusEntry& entry) {
+  BackendOwner owner;
+  if (index < shared->slot_count && session_slot(index).backend.read_owner(entry.id, &owner))
+    return LoginNames{pstrdup(owner.database), pstrdup(owner.role), owner.encoding};
+  LoginNames names{nullptr, nullptr, GetDatabaseEncoding()};
+  if (entry.database_oid != InvalidOid) names.database = get_database_name(entry.database_oid);
+  if (entry.role_oid != InvalidOid) names.role = GetUserNameFromId(entry.role_oid, true);
+  return names;
+}
+
+const char* backend_type_name(const StatusEntry& entry) {
+  const BackendType type = static_cast<BackendType>(entry.backend_type);
+  const char* worker = type == B_BG_WORKER ? GetBackgroundWorkerTypeByPid(entry.id.pid) : nullptr;
+  return worker != nullptr ? worker : GetBackendTypeDesc(type);
+}
+
+std::optional<Micros> time_since(WallTime start, WallTime now) {
+  if (!start.is_set()) return std::nullopt;
+  return now > start ? now - start : Micros{0};
 }
 
 }  // namespace pgleak

@@ -39,29 +39,12 @@ namespace {
 // A process as the status array shows it.
 struct Participant {
   StatusEntry entry;
-  bool is_visible;       // to the current user
-  const char* database;  // nullptr: none, as for the startup process
-  const char* role;      // nullptr: none
-  const char* name;      // application_name
+  bool is_visible;  // to the current user
+  LoginNames login;
+  const char* name;  // application_name
   const char* statement;
   int statement_length;
-  int encoding;
 };
-
-// Names of a client backend are those of its login, which its slot has.
-void add_names(int index, Participant* participant) {
-  const StatusEntry& entry = participant->entry;
-  BackendOwner owner;
-  participant->encoding = GetDatabaseEncoding();
-  if (index < shared->slot_count && session_slot(index).backend.read_owner(entry.id, &owner)) {
-    participant->encoding = owner.encoding;
-    participant->database = pstrdup(owner.database);
-    participant->role = pstrdup(owner.role);
-    return;
-  }
-  if (entry.database_oid != InvalidOid) participant->database = get_database_name(entry.database_oid);
-  if (entry.role_oid != InvalidOid) participant->role = GetUserNameFromId(entry.role_oid, true);
-}
 
 char* allocate_statement() {
   return static_cast<char*>(palloc(static_cast<Size>(pgstat_track_activity_query_size)));
@@ -80,39 +63,27 @@ std::optional<Participant> read_participant(int node, int pid, char* statement) 
   participant.is_visible = may_see_details(participant.entry.role_oid);
   participant.name = pstrdup(who.application_name);
   participant.statement = statement;
-  add_names(*index, &participant);
+  participant.login = login_names(*index, participant.entry);
   return participant;
-}
-
-const char* backend_type_name(const StatusEntry& entry) {
-  const BackendType type = static_cast<BackendType>(entry.backend_type);
-  const char* worker = type == B_BG_WORKER ? GetBackgroundWorkerTypeByPid(entry.id.pid) : nullptr;
-  return worker != nullptr ? worker : GetBackendTypeDesc(type);
 }
 
 void add_foreign_or_null(Row* row, const char* text, int encoding) {
   text == nullptr ? row->add_null() : row->add_foreign_text(text, encoding);
 }
 
-// The time since `start`, which the wall clock may have been set back behind.
-std::optional<Micros> time_since(WallTime start, WallTime now) {
-  if (!start.is_set()) return std::nullopt;
-  return now > start ? now - start : Micros{0};
-}
-
 void add_waiter(Row* row, int pid, const std::optional<Participant>& waiter) {
   row->add_int32(pid);
   if (!waiter) return row->add_nulls(5);
-  add_foreign_or_null(row, waiter->database, waiter->encoding);
-  add_foreign_or_null(row, waiter->role, waiter->encoding);
-  row->add_foreign_text(waiter->name, waiter->encoding);
+  add_foreign_or_null(row, waiter->login.database, waiter->login.encoding);
+  add_foreign_or_null(row, waiter->login.role, waiter->login.encoding);
+  row->add_foreign_text(waiter->name, waiter->login.encoding);
   if (!waiter->is_visible) {
     row->add_null();
     row->add_text("<insufficient privilege>");
     return;
   }
   row->add_text(backend_type_name(waiter->entry));
-  row->add_foreign_text(waiter->statement, waiter->encoding);
+  row->add_foreign_text(waiter->statement, waiter->login.encoding);
 }
 
 void add_wait(Row* row, const LOCKTAG& tag, const Behind& wait, WallTime now) {
@@ -129,13 +100,13 @@ void add_root_session(Row* row, const Participant& root, WallTime now) {
   const bool is_idle = entry.state == SessionState::kIdle || is_idle_in_transaction(entry.state);
   row->add_text(entry.is_client_backend ? "session" : "background process");
   row->add_text(root.is_visible ? to_string(entry.state) : nullptr);
-  row->add_foreign_text(root.name, root.encoding);
-  add_foreign_or_null(row, root.database, root.encoding);
-  add_foreign_or_null(row, root.role, root.encoding);
+  row->add_foreign_text(root.name, root.login.encoding);
+  add_foreign_or_null(row, root.login.database, root.login.encoding);
+  add_foreign_or_null(row, root.login.role, root.login.encoding);
   if (!root.is_visible) return row->add_nulls(3);
   row->add_duration(is_idle ? time_since(entry.state_start, now) : std::nullopt);
   row->add_duration(time_since(entry.xact_start, now));
-  row->add_jsonb(tags_json(root.statement, root.statement_length, root.encoding));
+  row->add_jsonb(tags_json(root.statement, root.statement_length, root.login.encoding));
 }
 
 // The root of a row: a process, a prepared transaction, or nobody in a deadlock.

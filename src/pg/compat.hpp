@@ -16,6 +16,7 @@ extern "C" {
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "postmaster/postmaster.h"
+#include "replication/slot.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -241,15 +242,53 @@ void for_each_fast_path_lock(const PGPROC* proc, Visit visit) {
 // Number of entries of ProcGlobal->allProcs, including those of prepared transactions, which come last.
 inline int proc_count() { return static_cast<int>(ProcGlobal->allProcCount) + max_prepared_xacts; }
 
-// The next transaction id that the server will assign. Reads without XidGenLock, which is held during disk
-// writes that extend the commit log.
-inline TransactionId next_transaction_id() {
+// The next transaction id that the server will assign, in all its 64 bits. Reads without XidGenLock, which is
+// held during disk writes that extend the commit log.
+inline std::uint64_t next_full_transaction_id() {
 #if PG_VERSION_NUM >= 170000
-  const FullTransactionId* const next = &TransamVariables->nextXid;
+  return *const_cast<const volatile uint64*>(&TransamVariables->nextXid.value);
 #else
-  const FullTransactionId* const next = &ShmemVariableCache->nextXid;
+  return *const_cast<const volatile uint64*>(&ShmemVariableCache->nextXid.value);
 #endif
-  return static_cast<TransactionId>(*const_cast<const volatile uint64*>(&next->value));
+}
+
+inline TransactionId next_transaction_id() { return static_cast<TransactionId>(next_full_transaction_id()); }
+
+// Number of places for replication slots, used and unused.
+inline int replication_slot_count() {
+#if PG_VERSION_NUM >= 190000
+  return max_replication_slots + max_repack_replication_slots;
+#else
+  return max_replication_slots;
+#endif
+}
+
+// Process id of the one that uses `slot`; 0 for none. `slot` may be a copy.
+inline int user_of_slot(const ReplicationSlot& slot) {
+#if PG_VERSION_NUM >= 190000
+  return slot.active_proc == INVALID_PROC_NUMBER ? 0 : GetPGProcByNumber(slot.active_proc)->pid;
+#else
+  return slot.active_pid;
+#endif
+}
+
+// True if `slot` was invalidated, after which it holds nothing.
+inline bool is_invalidated(const ReplicationSlot& slot) {
+#if PG_VERSION_NUM >= 160000
+  return slot.data.invalidated != RS_INVAL_NONE;
+#else
+  return slot.data.invalidated_at != InvalidXLogRecPtr && slot.data.restart_lsn == InvalidXLogRecPtr;
+#endif
+}
+
+// True if `slot` is synchronized from the primary of this standby.
+inline bool is_synced(const ReplicationSlot& slot) {
+#if PG_VERSION_NUM >= 170000
+  return slot.data.synced && RecoveryInProgress();
+#else
+  (void)slot;
+  return false;
+#endif
 }
 
 // Number of transactions with an id that ended since server start; the server counts them to tell whether a

@@ -92,9 +92,9 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : kNobodyBlocked;
   // Read the next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
-  // VACUUM and a safe CREATE INDEX CONCURRENTLY ignore each other's snapshots, and so does every other
-  // VACUUM.
-  const bool holds_horizon = (proc->statusFlags & (PROC_IN_VACUUM | PROC_IN_SAFE_IC)) == 0;
+  // No VACUUM heeds the snapshot of another one. That of CREATE INDEX CONCURRENTLY counts, although those
+  // that wait for old snapshots to go ignore each other.
+  const bool holds_horizon = (proc->statusFlags & PROC_IN_VACUUM) == 0;
   const TransactionId xmin =
       holds_horizon ? *const_cast<volatile TransactionId*>(&proc->xmin) : InvalidTransactionId;
   const bool waits = *const_cast<LOCK* volatile*>(&proc->waitLock) != nullptr;

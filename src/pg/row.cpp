@@ -6,6 +6,7 @@
 extern "C" {
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 }
@@ -35,6 +36,8 @@ void Row::add_int32(std::int32_t value) { add(Int32GetDatum(value)); }
 void Row::add_int64(std::int64_t value) { add(Int64GetDatum(value)); }
 
 void Row::add_xid(std::uint32_t value) { value == 0 ? add_null() : add(TransactionIdGetDatum(value)); }
+
+void Row::add_lsn(std::uint64_t value) { value == 0 ? add_null() : add(LSNGetDatum(value)); }
 
 void Row::add_double(double value) { add(Float8GetDatum(value)); }
 

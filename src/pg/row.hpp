@@ -25,6 +25,7 @@ class Row {
   void add_int32(std::int32_t value);
   void add_int64(std::int64_t value);
   void add_xid(std::uint32_t value);  // 0: NULL
+  void add_lsn(std::uint64_t value);  // 0: NULL
   void add_double(double value);
   void add_time(WallTime value);  // none: NULL
   void add_duration(std::optional<Micros> value);

@@ -4,7 +4,7 @@
 #include "pg/clock.hpp"
 #include "pg/encoding.hpp"
 #include "pg/postgres.hpp"
-#include "pg/prepared_xact.hpp"
+#include "pg/prepared_proc.hpp"
 #include "pg/transaction.hpp"
 #include "pg/worker.hpp"
 #include "recorder/history.hpp"

@@ -5,7 +5,7 @@
 #include "pg/lock_table.hpp"
 #include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
-#include "pg/prepared_xact.hpp"
+#include "pg/prepared_proc.hpp"
 #include "scanner/prepared.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"

@@ -7,7 +7,7 @@
 #include "pg/lock_contention.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/postgres.hpp"
-#include "pg/prepared_xact.hpp"
+#include "pg/prepared_proc.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
 #include "scanner/leak_log.hpp"

@@ -114,6 +114,15 @@ void publish_pause(const ScanContext& scan) {
       is_closed ? scan.now.wall + (rate.closed_until - scan.now.monotonic) : WallTime::none();
 }
 
+// The id is read before the time, so it had been assigned by then.
+void sample_xid_clock(MonotonicTime now) {
+  if (!shared->xid_clock.current().is_due(now)) return;
+  XidSample sample;
+  sample.next_xid = compat::next_full_transaction_id();
+  sample.at = monotonic_now();
+  shared->xid_clock.write([sample](XidClock* clock) { clock->add(sample); });
+}
+
 // What one scan passes to the next.
 struct Progress {
   PreviousScan previous;  // as of the last scan that deferred nothing
@@ -154,6 +163,7 @@ Micros run_scan(Progress* progress) {
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
+  sample_xid_clock(scan.now.monotonic);
   scan.next_due_in = Min(scan.next_due_in, next_poll_for_waiters(scan));
   publish_pause(scan);
 

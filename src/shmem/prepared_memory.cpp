@@ -2,7 +2,7 @@
 
 #include <new>
 
-#include "pg/prepared_xact.hpp"
+#include "pg/prepared_proc.hpp"
 
 extern "C" {
 #include "access/xact.h"

@@ -14,6 +14,7 @@
 #include "core/episode.hpp"
 #include "core/seqlock.hpp"
 #include "core/trail.hpp"
+#include "core/xid_clock.hpp"
 #include "pg/postgres.hpp"
 #include "shmem/action_request.hpp"
 #include "shmem/backend_slot.hpp"
@@ -104,6 +105,8 @@ struct SharedState {
   // sessions even if the server's own limit is off. Never reset.
   std::atomic<bool> own_transaction_limits;
   std::atomic<Micros> server_limits[kLimitCount];  // the server's own values, as of the last scan
+
+  SeqLock<XidClock> xid_clock;
 
   std::atomic<std::uint32_t> last_nonce;  // of messages to backends
 

@@ -23,7 +23,8 @@ import psycopg2
 PATIENCE = 60
 JOBS = {"pgleak", "pgleak_sql"}
 # A label's values must not grow in number with sessions. The first three come from scraping.
-BOUNDED_LABELS = {"instance", "job", "server", "application", "clock", "database", "kind", "outcome", "role", "route", "verdict"}
+BOUNDED_LABELS = {"instance", "job", "server", "application", "clock", "database", "kind", "outcome", "role", "route",
+                  "slot", "verdict"}
 LEAK_ALERTS = ["PgleakLeak", "PgleakLeakBlocks", "PgleakSessionBlocks", "PgleakPoolBusy", "PgleakPoolExhaustion"]
 SHOP = {"database": "postgres", "role": "shop", "application": "shop-api"}
 
@@ -242,6 +243,19 @@ def ignore_cancel(connection, statement):
         connection.cursor().execute(statement)
 
 
+def check_horizon():
+    """A transaction that holds back VACUUM, and a slot that keeps WAL."""
+    holding = leak("reports", "SELECT pg_current_xact_id()")
+    with contextlib.closing(connect("", role="postgres")) as connection, connection.cursor() as cursor:
+        for _ in range(10):
+            cursor.execute("SELECT pg_current_xact_id()")
+        wait_for_alert("an old transaction fires an alert", "PgleakHorizonHeld", kind="session")
+        wait_for_alert("a slot that keeps WAL fires one", "PgleakSlotKeepsWal", slot="old_replica")
+        holding.close()
+        cursor.execute("SELECT pg_drop_replication_slot('old_replica')")
+    wait_for_silence("and both cease to when they have ended", "PgleakHorizonHeld", "PgleakSlotKeepsWal")
+
+
 def check_scanner():
     pid = worker_pid("pgleak scanner")
     os.kill(pid, signal.SIGSTOP)
@@ -273,6 +287,7 @@ def main():
         end_leaks()
     wait_for_silence("the alerts cease when the leaks have ended", *LEAK_ALERTS)
     check_blocking()
+    check_horizon()
     check_scanner()
     check_recorder()
 

@@ -21,16 +21,16 @@ my $everybody = join ' ', sort keys %roles;
 my $granted_setting = 'pgleak.idle_leak_after';
 
 my %may_select = (
-	(map { $_ => $everybody } qw(leaks top pools waits)),
+	(map { $_ => $everybody } qw(leaks top pools waits horizon)),
 	(map { $_ => 'monitor' } qw(history offenders stats
-		metrics_sessions metrics_routes metrics_pools metrics_outcomes metrics_workers)),
+		metrics_sessions metrics_routes metrics_pools metrics_horizon metrics_slots metrics_outcomes metrics_workers)),
 	rules => 'monitor writer',
 	rules_id_seq => '');
 
 my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => 'writer', LOCK => 'writer' });
 
 my %may_execute = (
-	(map { $_ => $everybody } qw(read_leaks read_pools read_waits limits_for cancel terminate fit_text format_duration route_of)),
+	(map { $_ => $everybody } qw(read_leaks read_pools read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of)),
 	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report)),
 	(map { $_ => '' } qw(reset note_rule_change)));
 
@@ -280,7 +280,7 @@ my %shown = (
 my @perhaps = map { "SELECT x FROM $_ x" } 'pgleak.pools', 'pgleak.read_pools()';
 # Where they never do.
 my @never = map { "SELECT x FROM $_ x" } 'pgleak.stats', 'pgleak.rules', 'pgleak.metrics_sessions', 'pgleak.metrics_pools',
-  'pgleak.metrics_outcomes', 'pgleak.metrics_workers';
+  'pgleak.metrics_outcomes', 'pgleak.metrics_workers', 'pgleak.horizon', 'pgleak.metrics_horizon', 'pgleak.metrics_slots';
 
 # The columns that everybody sees of others' leaks, as in pg_stat_activity.
 my $masked = 'application_name database kind leak_id pid query role';

@@ -61,8 +61,8 @@ void describe(const LockWaits& waits, const Behind& wait, WaitingSession* sessio
   session->mode = static_cast<std::uint8_t>(wait.mode);
   session->is_direct = wait.depth == 1;
 
-  StatusEntry entry;
-  SessionIdentity who;
+  StatusEntry entry{};
+  SessionIdentity who{};
   const std::optional<int> index = find_status(wait.node, session->pid);
   if (!index || read_status(*index, &entry) != StatusRead::kDone || entry.id.pid != session->pid) return;
   session->query_id = entry.query_id;

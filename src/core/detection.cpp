@@ -39,11 +39,14 @@ void observe_session(SessionClocks* clocks, const SessionStatus& status, const T
                      std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now) {
   observe_waiters(clocks, status, block, blocks_others, now);
-  const bool may_stall = block.exists && waits_for_client && !is_idle_in_transaction(status.state);
-  if (!may_stall)
+  if (!block.exists || is_idle_in_transaction(status.state))
     clocks->stall.stop();
+  else if (!waits_for_client)
+    clocks->stall.interrupt(now);
   else if (evidence)
     clocks->stall.observe(*evidence, now);
+  else
+    clocks->stall.is_interrupted = false;
 }
 
 Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block, Now now,

@@ -33,6 +33,7 @@ void StallWatch::observe(ProgressEvidence evidence, MonotonicTime now) {
   last = evidence;
   checked_at = now;
   disregards_next = false;
+  is_interrupted = false;
 }
 
 }  // namespace pgleak

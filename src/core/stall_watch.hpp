@@ -47,6 +47,7 @@ struct StallWatch {
   MonotonicTime since;       // when `last` was first seen; none: not measuring
   MonotonicTime checked_at;  // when the evidence was last read
   bool disregards_next;      // what is seen next is our own doing
+  bool is_interrupted;       // it does not wait for its client now
 
   // True if the evidence should be read at `now`: it costs a system call or two.
   bool wants_evidence(MonotonicTime now) const {
@@ -54,6 +55,13 @@ struct StallWatch {
   }
   void observe(ProgressEvidence evidence, MonotonicTime now);
   void stop() { *this = StallWatch{}; }
+
+  // Call if it does not wait for its client at `now`. Any signal wakes a session for a moment, so this alone
+  // is no sign of work; the evidence decides when it waits again soon.
+  void interrupt(MonotonicTime now) {
+    if (!since.is_set() || now - checked_at >= kLongestInterruption) return stop();
+    is_interrupted = true;
+  }
 
   // A signal of our own makes the session run, which is no sign of life of its client.
   void disregard_next() { disregards_next = true; }
@@ -63,13 +71,15 @@ struct StallWatch {
     return wants_evidence(now) ? Micros{0} : kEvidenceInterval - (now - checked_at);
   }
 
-  // How long the session was seen to make no progress, up to the last check; nothing if not measuring.
+  // How long the session was seen to make no progress, up to the last check; nothing if not measuring, or
+  // while it is interrupted.
   std::optional<Micros> age() const {
-    if (!since.is_set()) return std::nullopt;
+    if (!since.is_set() || is_interrupted) return std::nullopt;
     return checked_at - since;
   }
 
   static constexpr Micros kEvidenceInterval = kSecond;
+  static constexpr Micros kLongestInterruption = 2 * kSecond;
 };
 
 }  // namespace pgleak

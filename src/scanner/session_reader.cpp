@@ -43,9 +43,6 @@ MonotonicTime* peer_read_at = nullptr;
 constexpr Micros kPeerInterval = kSecond;
 constexpr Micros kIdlePeerInterval = 60 * kSecond;
 
-// How long a session may do something else before it no longer waits for its client.
-constexpr Micros kDeliveryGap = 2 * kSecond;
-
 bool still_holds(const KnownMatch& known, const StatusEntry& entry, WallTime now) {
   return known.rules_version == rules_version && known.session == entry.id &&
          known.change_count == entry.change_count && now >= known.match.valid_from &&
@@ -201,7 +198,7 @@ bool is_delivering(TrackedSession session, const StatusEntry& entry, const Episo
   if (read_wait(owner.proc_index) == SessionWait::kClientWrite) return true;
   const StallWatch& stall = snapshot.clocks.stall;
   return open != nullptr && stall.since.is_set() && stall.last.change_count == entry.change_count &&
-         snapshot.now.monotonic - stall.checked_at < kDeliveryGap;
+         snapshot.now.monotonic - stall.checked_at < StallWatch::kLongestInterruption;
 }
 
 // What does not show in the session's state.

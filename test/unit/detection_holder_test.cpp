@@ -130,7 +130,29 @@ TEST_F(HolderClocksTest, ASessionThatStopsWaitingForItsClientIsNotStalledAnyMore
   EXPECT_EQ(look(active).idle, kMinute);
   waits_for_client_ = false;
   EXPECT_EQ(look(active).idle, kNoAge);
+  time_.pass(2 * kSecond);
+  EXPECT_EQ(look(active).idle, kNoAge);
   waits_for_client_ = true;
+  EXPECT_EQ(look(active).idle, 0_us);
+}
+
+TEST_F(HolderClocksTest, ASessionThatIsWokenForAMomentIsStillStalled) {
+  const SampleOf active = active_in_transaction(time_.wall(), time_.wall(), 5);
+  evidence_ = kEvidence;
+  waits_for_client_ = true;
+  look(active);
+  time_.pass(kMinute);
+  look(active);
+  waits_for_client_ = false;
+  EXPECT_EQ(look(active).idle, kNoAge);
+  waits_for_client_ = true;
+  evidence_.reset();
+  EXPECT_EQ(look(active).idle, kMinute);
+  waits_for_client_ = false;
+  look(active);
+  waits_for_client_ = true;
+  evidence_ = kEvidence;
+  evidence_->change_count++;
   EXPECT_EQ(look(active).idle, 0_us);
 }
 

@@ -46,7 +46,7 @@ class PreparedTest : public testing::Test {
     const Episode* const open = is_open_ ? &episode_ : nullptr;
     PreparedDecision decision = decide_prepared(seen, open, limits, &budget);
     if (decision.needs_held) {
-      seen.held = HeldResources{xid_, 0, 2, blocked_, WallTime::none(), 1000, false, 0};
+      seen.held = HeldResources{xid_, 0, 2, blocked_, WallTime::none(), 1000, false, 0, false};
       decision = decide_prepared(seen, open, limits, &budget);
       EXPECT_FALSE(decision.needs_held);
     }

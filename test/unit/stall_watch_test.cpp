@@ -122,6 +122,20 @@ TEST_F(StallWatchTest, FewerBytesThanBeforeAndTheSameAgainAreNoProgress) {
   EXPECT_EQ(watch_.age(), 0_us);
 }
 
+// Any signal wakes a session for a moment.
+TEST_F(StallWatchTest, AMomentOfSomethingElseDoesNotStartTheClockAgain) {
+  be_stuck(kMinute);
+  watch_.interrupt(time_.monotonic());
+  EXPECT_EQ(watch_.age(), std::nullopt);
+  pass(kSecond);
+  look();
+  EXPECT_EQ(watch_.age(), kMinute + kSecond);
+  pass(2 * kSecond);
+  watch_.interrupt(time_.monotonic());
+  look();
+  EXPECT_EQ(watch_.age(), 0_us);
+}
+
 TEST_F(StallWatchTest, EvidenceThatGoesBackIsAChangeToo) {
   be_stuck(kMinute);
   evidence_.run_time = 1;

@@ -56,22 +56,22 @@ FROM pgleak.read_waits() w
 LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = w.root_xid
 LEFT JOIN pgleak.read_leaks() l ON l.pid = w.root_pid
 ORDER BY w.root_pid, p.gid, w.depth, w.since, w.waiter_pid;
-COMMENT ON VIEW pgleak.waits IS 'who waits for a lock now, and behind whom: one row for each waiter and root, read from the lock table; other users'' sessions are masked as in pg_stat_activity';
+COMMENT ON VIEW pgleak.waits IS 'who waits for a lock now, and behind whom: one row for each waiter and root, read from the lock table, and for replay on a standby that waits for sessions; other users'' sessions are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.waits.waiter_pid IS 'process ID of the process that waits; of the leader in a parallel query';
 COMMENT ON COLUMN pgleak.waits.waiter_database IS 'its database; NULL for a process without one';
 COMMENT ON COLUMN pgleak.waits.waiter_role IS 'its role at login; NULL for a process without one';
 COMMENT ON COLUMN pgleak.waits.waiter_application_name IS 'its application_name';
 COMMENT ON COLUMN pgleak.waits.waiter_backend_type IS 'what kind of process it is, as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.waits.waiter_query IS 'the statement that waits';
-COMMENT ON COLUMN pgleak.waits.locktype IS 'type of the lock that it waits for, as in pg_locks; a wait for a row is one for a transactionid or a tuple';
+COMMENT ON COLUMN pgleak.waits.locktype IS 'type of the lock that it waits for, as in pg_locks; a wait for a row is one for a transactionid or a tuple; RecoveryConflictSnapshot or RecoveryConflictTablespace if replay on a standby waits without a lock';
 COMMENT ON COLUMN pgleak.waits.relation IS 'relation of that lock: its name in the database of the reader, else its oid; NULL if the lock is not on a relation';
-COMMENT ON COLUMN pgleak.waits.mode IS 'mode in which it wants the lock';
+COMMENT ON COLUMN pgleak.waits.mode IS 'mode in which it wants the lock; NULL for a wait without a lock';
 COMMENT ON COLUMN pgleak.waits.since IS 'when this wait began; NULL for its first moment';
 COMMENT ON COLUMN pgleak.waits.waiting_for IS 'how long it has waited';
 COMMENT ON COLUMN pgleak.waits.depth IS '1: it waits for the root itself; 2: for one that waits for the root; and so on; NULL without a root';
-COMMENT ON COLUMN pgleak.waits.root_pid IS 'process ID of the root, which keeps others waiting and waits for nobody; NULL for a prepared transaction, and in a deadlock';
+COMMENT ON COLUMN pgleak.waits.root_pid IS 'process ID of the root, which keeps others waiting and waits for nobody; for RecoveryConflictSnapshot a guess: the session with the oldest snapshot; NULL for a prepared transaction, in a deadlock, and while it is unknown';
 COMMENT ON COLUMN pgleak.waits.root_gid IS 'identifier of the root if it is a prepared transaction';
-COMMENT ON COLUMN pgleak.waits.root_kind IS 'session, prepared transaction, or background process; NULL in a deadlock, which has no root';
+COMMENT ON COLUMN pgleak.waits.root_kind IS 'session, prepared transaction, or background process; NULL in a deadlock, which has no root, and while the root is unknown';
 COMMENT ON COLUMN pgleak.waits.root_state IS 'state of the root''s session, as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.waits.root_application_name IS 'application_name of the root';
 COMMENT ON COLUMN pgleak.waits.root_database IS 'database of the root';

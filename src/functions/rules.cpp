@@ -36,7 +36,7 @@ Impact impact_outside_scanner(int index, SessionId session) {
   static bool is_prepared = false;
   if (!is_prepared) prepare_lock_waits();
   is_prepared = true;
-  forget_lock_waits();
+  forget_lock_waits(published_replay_wait());
   BackendOwner owner;
   HeldResources held;
   if (!session_slot(index).backend.read_owner(session, &owner)) return Impact::kNone;

@@ -168,7 +168,7 @@ void read_waits(ReturnSetInfo* result) {
   const int nodes = compat::proc_count();
   report.waits.allocate();
   report.is_shown = static_cast<bool*>(palloc0(static_cast<Size>(nodes) * sizeof(bool)));
-  report.waits.read();
+  report.waits.read(published_replay_wait());
   WaitGraph& graph = report.waits.graph();
   for (int root = graph.next_root(0); root >= 0; root = graph.next_root(root + 1))
     add_all_behind(&report, root);

@@ -4,6 +4,7 @@
 #include "pg/encoding.hpp"
 #include "pg/lock_names.hpp"
 #include "pg/postgres.hpp"
+#include "pg/replay_conflict.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -67,7 +68,8 @@ void append_lock(StringInfo json, const LOCKTAG& tag) {
 }
 
 void append_mode(StringInfo json, const LOCKTAG& tag, int mode) {
-  appendStringInfo(json, ", \"mode\": \"%s\"", lock_mode_name(tag, mode));
+  const char* const name = lock_mode_name(tag, mode);
+  if (name != nullptr) appendStringInfo(json, ", \"mode\": \"%s\"", name);
 }
 
 void append_held(StringInfo json, const HeldLock& held) {
@@ -110,6 +112,8 @@ void append_waiting(StringInfo json, const WaitingSession& session, bool is_visi
   else
     appendStringInfoString(json, "null");
   appendStringInfo(json, ", \"direct\": %s", session.is_direct ? "true" : "false");
+  // The server does not say whose snapshot it is.
+  if (replay_conflict_of(tag) == ReplayConflict::kSnapshot) appendStringInfoString(json, ", \"guess\": true");
 }
 
 // A JSON array of `count` objects; append(json, i) writes the members of one.

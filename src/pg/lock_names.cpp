@@ -1,5 +1,7 @@
 #include "pg/lock_names.hpp"
 
+#include "pg/replay_conflict.hpp"
+
 extern "C" {
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -9,10 +11,19 @@ extern "C" {
 namespace pgleak {
 
 const char* lock_type_name(const LOCKTAG& tag) {
+  switch (replay_conflict_of(tag)) {
+    case ReplayConflict::kSnapshot:
+      return "RecoveryConflictSnapshot";
+    case ReplayConflict::kTablespace:
+      return "RecoveryConflictTablespace";
+    case ReplayConflict::kNone:
+      break;
+  }
   return tag.locktag_type <= LOCKTAG_LAST_TYPE ? LockTagTypeNames[tag.locktag_type] : "unknown";
 }
 
 const char* lock_mode_name(const LOCKTAG& tag, int mode) {
+  if (mode == NoLock) return nullptr;
   return GetLockmodeName(tag.locktag_lockmethodid, mode);
 }
 

@@ -12,10 +12,10 @@ extern "C" {
 
 namespace pgleak {
 
-// pg_locks.locktype. Static memory; never ereports.
+// pg_locks.locktype or, where replay waits without a lock, its wait event. Static memory; never ereports.
 const char* lock_type_name(const LOCKTAG& tag);
 
-// pg_locks.mode. Static memory; never ereports.
+// pg_locks.mode; nullptr for a wait without a lock. Static memory; never ereports.
 const char* lock_mode_name(const LOCKTAG& tag, int mode);
 
 // True if the lock is on a relation or a part of one.

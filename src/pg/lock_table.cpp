@@ -21,6 +21,7 @@ constexpr Blocked kNobodyBlocked{0, WallTime::none()};
 
 LockWaits waits_now;
 bool is_current = false;
+ReplayWait replay_now{};
 
 Blocked blocked_behind(int proc_index) {
   LockWaits* const waits = current_lock_waits();
@@ -73,11 +74,14 @@ void prepare_lock_waits() {
   MemoryContextSwitchTo(caller);
 }
 
-void forget_lock_waits() { is_current = false; }
+void forget_lock_waits(const ReplayWait& replay) {
+  is_current = false;
+  replay_now = replay;
+}
 
 LockWaits* current_lock_waits() {
   if (!waits_now.is_allocated()) return nullptr;
-  if (!is_current) waits_now.read();
+  if (!is_current) waits_now.read(replay_now);
   is_current = true;
   return &waits_now;
 }
@@ -89,7 +93,9 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
   PGPROC* const proc = &ProcGlobal->allProcs[proc_index];
 
   const LockCount locks = count_locks(proc);
-  const Blocked blocked = locks.may_block ? blocked_behind(proc_index) : kNobodyBlocked;
+  // Replay may wait for a session whose locks nobody wants.
+  const bool may_block = locks.may_block || replay_now.conflict != ReplayConflict::kNone;
+  const Blocked blocked = may_block ? blocked_behind(proc_index) : kNobodyBlocked;
   // Read the next transaction id last, so that those held are older.
   const TransactionId xid = *const_cast<volatile TransactionId*>(&proc->xid);
   // No VACUUM heeds the snapshot of another one. That of CREATE INDEX CONCURRENTLY counts, although those

@@ -9,6 +9,7 @@
 #define PGLEAK_PG_LOCK_TABLE_HPP
 
 #include "core/impact.hpp"
+#include "core/replay_watch.hpp"
 #include "core/wait_graph.hpp"
 
 namespace pgleak {
@@ -16,13 +17,14 @@ namespace pgleak {
 // Allocates this process's wait graph. May ereport (out of memory).
 void prepare_lock_waits();
 
-// Starts a new scan: what was read of the lock table is stale.
-void forget_lock_waits();
+// Starts a new scan: what was read of the lock table is stale. `replay` is the wait of replay on a standby.
+void forget_lock_waits(const ReplayWait& replay);
 
 // Reads what the process at `proc_index` in ProcGlobal->allProcs holds. Returns false if it is no longer
-// `pid`. HeldResources::listens stays false: that is not the server's to tell. HeldResources::blocked counts all sessions that wait behind it, directly or through others. The lock
-// table is read at most once per scan, one partition after the other, so a session that comes or goes at the
-// same time may be missing or still be counted. Without prepare_lock_waits(), a process sees no waiters.
+// `pid`. HeldResources::listens stays false: that is not the server's to tell. HeldResources::blocked counts
+// all sessions that wait behind it, directly or through others. The lock table is read at most once per scan,
+// one partition after the other, so a session that comes or goes at the same time may be missing or still be
+// counted. Without prepare_lock_waits(), a process sees no waiters.
 bool read_held_resources(int proc_index, int pid, HeldResources* held);
 
 // What was read of the lock waits in this scan, or is read now; nullptr without prepare_lock_waits().

@@ -2,6 +2,7 @@
 
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/replay_conflict.hpp"
 
 extern "C" {
 #include "storage/lwlock.h"
@@ -43,7 +44,7 @@ Element* allocate_array(int count) {
 bool is_anyone_waiting() {
   for (int i = 0; i < static_cast<int>(ProcGlobal->allProcCount); i++)
     if (awaited_by(i) != nullptr) return true;
-  return false;
+  return find_waiting_replay().conflict != ReplayConflict::kNone;
 }
 
 int node_of(const PGPROC* proc) {
@@ -106,10 +107,21 @@ void LockWaits::add_lock(LOCK* lock) {
   });
 }
 
+// A conflict has no modes. One stands for all: the mode of no lock.
+void LockWaits::add_replay(const ReplayWait& replay) {
+  const WaitingReplay waiting = find_waiting_replay();
+  if (waiting.conflict == ReplayConflict::kNone || waiting.conflict != replay.conflict) return;
+  const LockModes all = LockModes{1} << NoLock;
+  const int number = graph_.begin_lock();
+  if (number >= 0) tags_[number] = replay_tag(replay.conflict);
+  graph_.add_waiter(add_process(&ProcGlobal->allProcs[waiting.proc_index]), NoLock, all, replay.since);
+  for (int i = 0; i < MaxBackends; i++)
+    if (holds_replay_back(i, replay)) graph_.add_holder(add_process(&ProcGlobal->allProcs[i]), all);
+}
+
 // Nobody waits for a lock on the fast path: a process that has to wait for one first moves it into the lock
 // table.
-void LockWaits::read() {
-  graph_.clear();
+void LockWaits::read_lock_table() {
   reading_++;
   if (!find_waiters()) return;
   for (int partition = 0; partition < NUM_LOCK_PARTITIONS; partition++) {
@@ -123,6 +135,12 @@ void LockWaits::read() {
     }
     LWLockRelease(partition_lock);
   }
+}
+
+void LockWaits::read(const ReplayWait& replay) {
+  graph_.clear();
+  read_lock_table();
+  if (replay.conflict != ReplayConflict::kNone) add_replay(replay);
 }
 
 }  // namespace pgleak

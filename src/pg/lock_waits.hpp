@@ -1,4 +1,5 @@
-// Who waits for which lock, read from the server's lock table into a wait graph.
+// Who waits for which lock, read from the server's lock table into a wait graph, and whom replay on a standby
+// waits for.
 //
 // The scanner has one reader for its life; pgleak.read_waits() makes one per call. Locks taken: one partition
 // lock of the lock table at a time, shared, and only for partitions in which somebody waits. Sees every
@@ -9,6 +10,7 @@
 
 #include <cstdint>
 
+#include "core/replay_watch.hpp"
 #include "core/wait_graph.hpp"
 #include "pg/postgres.hpp"
 
@@ -33,8 +35,9 @@ class LockWaits {
   bool is_allocated() const { return waiters_ != nullptr; }
 
   // Reads the lock table, one partition after the other, so a wait that begins or ends at the same time may
-  // be missing or still be there.
-  void read();
+  // be missing or still be there. If the startup process of a standby waits as `replay` says, adds that wait
+  // and those who hold replay back. While these are not known, its wait has no root.
+  void read(const ReplayWait& replay);
 
   // What was read. A node is a position in ProcGlobal->allProcs; the processes of a parallel query share
   // that of their leader.
@@ -49,7 +52,9 @@ class LockWaits {
   };
 
   bool find_waiters();
+  void read_lock_table();
   void add_lock(LOCK* lock);
+  void add_replay(const ReplayWait& replay);
   int add_process(const PGPROC* proc);
 
   WaitGraph graph_;
@@ -60,7 +65,8 @@ class LockWaits {
   int first_waiter_[NUM_LOCK_PARTITIONS];  // per partition: chain of the processes that seem to wait
 };
 
-// True if some process seems to wait for a lock. Nothing is locked, so it may have moved on.
+// True if some process seems to wait for a lock, or replay for a session. Nothing is locked, so it may have
+// moved on.
 bool is_anyone_waiting();
 
 // The node of a process: its own or, in a parallel query, that of the leader. A worker joins the group before

@@ -6,6 +6,7 @@
 #include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
 #include "pg/prepared_proc.hpp"
+#include "pg/replay_conflict.hpp"
 #include "scanner/prepared.hpp"
 #include "scanner/session_reader.hpp"
 #include "scanner/tracked_session.hpp"
@@ -82,6 +83,16 @@ bool is_due(MonotonicTime last, Micros interval, MonotonicTime now) {
 }
 
 }  // namespace
+
+// Survives the scanner, as everything that measures a time.
+ReplayWait observe_replay(const ScanContext& scan) {
+  const ReplayWatch& known = shared->replay.current();
+  const ReplayConflict seen = find_waiting_replay().conflict;
+  if (seen == ReplayConflict::kNone && known.wait.conflict == ReplayConflict::kNone) return known.wait;
+  const std::uint32_t oldest = oldest_snapshot_xmin();
+  shared->replay.write([&](ReplayWatch* watch) { watch->observe(seen, oldest, scan.now); });
+  return known.wait;
+}
 
 void find_holders(const ScanContext& scan) {
   const MonotonicTime now = scan.now.monotonic;

@@ -5,9 +5,13 @@
 #ifndef PGLEAK_SCANNER_HOLDERS_HPP
 #define PGLEAK_SCANNER_HOLDERS_HPP
 
+#include "core/replay_watch.hpp"
 #include "scanner/scan_context.hpp"
 
 namespace pgleak {
+
+// Notes whether replay on a standby waits for sessions. Returns the wait, for those who read the lock waits.
+ReplayWait observe_replay(const ScanContext& scan);
 
 // Marks such sessions, so that the scan visits them. Call it before the scan visits any.
 void find_holders(const ScanContext& scan);

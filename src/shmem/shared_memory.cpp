@@ -114,6 +114,11 @@ bool is_scanner() { return is_worker_at(shared->scanner_proc); }
 
 bool is_recorder() { return is_worker_at(shared->recorder_proc); }
 
+ReplayWait published_replay_wait() {
+  ReplayWatch watch;
+  return shared->replay.read(&watch) ? watch.wait : ReplayWait{};
+}
+
 void enter_phase(ManualRequest* request, ManualRequest::Phase next) {
   Assert(LWLockHeldByMeInMode(shared->manual_lock, LW_EXCLUSIVE));
   Assert(next == ManualRequest::Phase::kFree

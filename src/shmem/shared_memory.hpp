@@ -12,6 +12,7 @@
 #include "core/contention.hpp"
 #include "core/detection.hpp"
 #include "core/episode.hpp"
+#include "core/replay_watch.hpp"
 #include "core/seqlock.hpp"
 #include "core/trail.hpp"
 #include "core/xid_clock.hpp"
@@ -107,6 +108,7 @@ struct SharedState {
   std::atomic<Micros> server_limits[kLimitCount];  // the server's own values, as of the last scan
 
   SeqLock<XidClock> xid_clock;
+  SeqLock<ReplayWatch> replay;
 
   std::atomic<std::uint32_t> last_nonce;  // of messages to backends
 
@@ -130,6 +132,9 @@ struct SharedState {
 
   PoolMemory pools;
 };
+
+// The wait of replay on a standby, for those who read the lock waits. Outside of the scanner.
+ReplayWait published_replay_wait();
 
 // nullptr in a process that was not forked with the library preloaded.
 extern SharedState* shared;

@@ -71,6 +71,32 @@ TRUNCATE pgleak.history;
 SELECT pgleak.report() LIKE '%No session leaked.%' AS is_empty;
 COMMIT;
 
+-- What held VACUUM back: a gap where no sample was taken, a curve, its worst moment, and who holds it now.
+BEGIN;
+TRUNCATE pgleak.horizon_samples;
+SELECT html LIKE '%<h2>What holds VACUUM back</h2><p class="soft">No sample was taken in this period.</p>%' AS has_no_curve
+FROM pgleak.report('1 hour') AS html;
+INSERT INTO pgleak.horizon_samples (taken_at) SELECT now() - i * interval '1 minute' FROM generate_series(1, 9) AS i;
+SELECT html LIKE '%<p>Nobody held VACUUM back when the samples were taken.</p>%' AS is_nobody,
+    html LIKE '%nobody held VACUUM back</title><rect class="horizon"%' AS has_curve,
+    (length(html) - length(replace(html, '<rect class="horizon"', ''))) / length('<rect class="horizon"') AS steps
+FROM pgleak.report('1 hour') AS html;
+INSERT INTO pgleak.horizon_samples
+SELECT now() - i * interval '1 minute', 1000 * i, 3600, 'session', 'pid 1, <b>evil</b>, shop@shop'
+FROM generate_series(20, 30) AS i UNION ALL
+SELECT at, -1, -1, NULL, E'\x01' FROM unnest('{-infinity,infinity,4714-11-24 BC}'::timestamptz[]) AS at;
+SELECT html LIKE '%<b>30,000 transactions</b>: session <b>pid 1, &lt;b&gt;evil&lt;/b&gt;, shop@shop</b>, for 1h 0m.</p>%' AS has_worst,
+    html LIKE '%at most 30,000 transactions%' AS has_peak,
+    html LIKE '%: 30,000 transactions</title><rect class="horizon"%' AS has_step
+FROM pgleak.report('1 hour') AS html;
+COMMIT;
+CALL pg_temp.connect('holder');
+SELECT pg_temp.run('holder', 'BEGIN; SET application_name = ''<holder>''; SELECT 1 FROM pg_current_xact_id()');
+SELECT pg_current_xact_id() IS NOT NULL AS assigned;
+SELECT html ~ format('session <b>&lt;holder&gt;</b><br>[^/]*, pid %1$s[^/]*</span>.*<code>SELECT pgleak.cancel.%1$s.</code>', pid) AS has_holder
+FROM pgleak.report('1 hour') AS html, session WHERE session = 'holder';
+CALL pg_temp.disconnect_all();
+
 -- Nonsense.
 \set SHOW_CONTEXT never
 SELECT pgleak.report('-1 day');

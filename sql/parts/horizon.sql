@@ -79,3 +79,20 @@ COMMENT ON COLUMN pgleak.horizon.wal_status IS 'whether the WAL that a slot need
 COMMENT ON COLUMN pgleak.horizon.is_oldest IS 'nothing older holds back VACUUM, of tables or of catalogs, in its database; if the holder counts for every database, in those without an older one of their own';
 COMMENT ON COLUMN pgleak.horizon.remedy IS 'what ends it: a statement to type where there is one, else a sentence; NULL for a session that is masked';
 GRANT SELECT ON pgleak.horizon TO PUBLIC;
+
+-- For the curve of the report: the server cannot say who held back VACUUM an hour ago.
+CREATE TABLE pgleak.horizon_samples (
+    taken_at timestamp with time zone PRIMARY KEY,
+    age_transactions bigint,
+    oldest_seconds bigint,
+    kind text,
+    holder text
+);
+COMMENT ON TABLE pgleak.horizon_samples IS 'who held back VACUUM, one row a minute; written by the pgleak recorder on a primary';
+COMMENT ON COLUMN pgleak.horizon_samples.taken_at IS 'when the recorder looked';
+COMMENT ON COLUMN pgleak.horizon_samples.age_transactions IS 'age of the oldest holder of any database, as in pgleak.horizon; NULL, as are the columns below, if nobody held back VACUUM';
+COMMENT ON COLUMN pgleak.horizon_samples.oldest_seconds IS 'how long this holder had been holding, in seconds, where that is known';
+COMMENT ON COLUMN pgleak.horizon_samples.kind IS 'kind of this holder, as in pgleak.horizon';
+COMMENT ON COLUMN pgleak.horizon_samples.holder IS 'who it was: process ID, application and role@database, or the gid, the slot, the standby';
+REVOKE ALL ON pgleak.horizon_samples FROM PUBLIC;
+GRANT SELECT ON pgleak.horizon_samples TO pg_monitor;

@@ -98,7 +98,7 @@ CREATE TRIGGER rules_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgle
     FOR EACH STATEMENT EXECUTE FUNCTION pgleak.note_rule_change();
 COMMENT ON TRIGGER rules_change ON pgleak.rules IS 'applies a change when it commits';
 
--- pg_dump includes the rules, which users write, but not the history.
+-- pg_dump includes the rules, which users write, but neither the history nor the samples of the horizon.
 SELECT pg_catalog.pg_extension_config_dump('pgleak.rules', '');
 SELECT pg_catalog.pg_extension_config_dump('pgleak.rules_id_seq', '');
 

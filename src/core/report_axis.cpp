@@ -104,4 +104,36 @@ int find_ticks(const ReportPeriod& period, ToLocalTime to_local_time, Tick (&tic
   return count;
 }
 
+Ticks find_ticks(const ReportPeriod& period, ToLocalTime to_local_time) {
+  Ticks ticks{};
+  ticks.count = find_ticks(period, to_local_time, ticks.ticks);
+  return ticks;
+}
+
+void write_rectangle(HtmlWriter* html, const char* css_class, std::int64_t x, std::int64_t y,
+                     std::int64_t width, std::int64_t height) {
+  html->markup("<rect class=\"").markup(css_class).markup("\" x=\"").tenths(x).markup("\" y=\"").tenths(y);
+  html->markup("\" width=\"").tenths(width).markup("\" height=\"").tenths(height).markup("\"/>");
+}
+
+void write_grid(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks) {
+  for (int i = 0; i < ticks.count; i++) {
+    const std::int64_t x = period.position(ticks.ticks[i].at, kDrawingWidth);
+    html->markup("<line class=\"grid\" x1=\"").tenths(x).markup("\" x2=\"").tenths(x);
+    html->markup("\" y1=\"0\" y2=\"400\"/>");
+  }
+}
+
+void write_axis(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks) {
+  html->markup("<div class=\"axis\" aria-hidden=\"true\">");
+  for (int i = 0; i < ticks.count; i++) {
+    const std::int64_t percent_tenths = period.position(ticks.ticks[i].at, 1000);
+    // A label is centered on its tick and would stick out at the ends.
+    if (percent_tenths < 30 || percent_tenths > 970) continue;
+    html->markup("<span style=\"left:").tenths(percent_tenths).markup("%\">");
+    html->markup(ticks.ticks[i].label).markup("</span>");
+  }
+  html->markup("</div>");
+}
+
 }  // namespace pgleak

@@ -1,4 +1,5 @@
-// The time axis of the report: which moments get a tick, and its label. Pure. Never ereports.
+// The time axis of the report: which moments get a tick, its label, and how both are drawn. Pure. Never
+// ereports itself; the writer's sink may.
 #ifndef PGLEAK_CORE_REPORT_AXIS_HPP
 #define PGLEAK_CORE_REPORT_AXIS_HPP
 
@@ -29,6 +30,26 @@ inline constexpr int kMostTicks = 12;
 // Writes the ticks of a period into `ticks`, in order, and returns their number. They are at most 8, or 9
 // where the clocks are set back, and stand at round local times: whole hours, midnights.
 int find_ticks(const ReportPeriod& period, ToLocalTime to_local_time, Tick (&ticks)[kMostTicks]);
+
+struct Ticks {
+  int count;
+  Tick ticks[kMostTicks];
+};
+
+Ticks find_ticks(const ReportPeriod& period, ToLocalTime to_local_time);
+
+// The width of the drawings over the axis, in tenths of their units.
+inline constexpr std::int64_t kDrawingWidth = 10000;
+
+// A rectangle in a drawing, in tenths. `css_class` is trusted.
+void write_rectangle(HtmlWriter* html, const char* css_class, std::int64_t x, std::int64_t y,
+                     std::int64_t width, std::int64_t height);
+
+// Lines at the ticks, behind what is drawn afterwards.
+void write_grid(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks);
+
+// The labels of the ticks, below the drawings.
+void write_axis(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks);
 
 }  // namespace pgleak
 

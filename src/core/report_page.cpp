@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/report_table.hpp"
+
 namespace pgleak {
 
 namespace {
@@ -47,13 +49,6 @@ void write_number_tile(HtmlWriter* html, std::int64_t number, const char* label)
   end_tile(html, label);
 }
 
-void write_duration_or_dash(HtmlWriter* html, Micros duration, Micros least) {
-  if (duration < least)
-    html->markup("-");
-  else
-    html->duration(duration);
-}
-
 void write_duration_tile(HtmlWriter* html, Micros duration, Micros least, const char* label) {
   begin_tile(html);
   write_duration_or_dash(html, duration, least);
@@ -74,41 +69,8 @@ void write_tiles(HtmlWriter* html, const ReportTotals& totals) {
   html->markup("</div>");
 }
 
-// Tables
-// -----------------------------------------------------------------------------------------------------
-
-// The head of a column, which is repeated before each value where the screen is too narrow for a table.
-struct Column {
-  const char* name;
-  const char* css_class;  // empty for none
-};
-
-void write_class(HtmlWriter* html, const Column& column) {
-  if (column.css_class[0] != '\0') html->markup(" class=\"").markup(column.css_class).markup("\"");
-}
-
-template <int count>
-void begin_table(HtmlWriter* html, const Column (&columns)[count]) {
-  html->markup("<table><thead><tr>");
-  for (const Column& column : columns) {
-    html->markup("<th");
-    write_class(html, column);
-    html->markup(">").markup(column.name).markup("</th>");
-  }
-  html->markup("</tr></thead><tbody>");
-}
-
-void end_table(HtmlWriter* html) { html->markup("</tbody></table>"); }
-
-// Writes one cell; `write_value` writes what is in it.
-template <typename WriteValue>
-void write_cell(HtmlWriter* html, const Column& column, WriteValue write_value) {
-  html->markup("<td data-label=\"").markup(column.name).markup("\"");
-  write_class(html, column);
-  html->markup("><div>");
-  write_value();
-  html->markup("</div></td>");
-}
+// Cells
+// ------------------------------------------------------------------------------------------------------
 
 void write_application(HtmlWriter* html, const char* application) {
   html->text(application[0] == '\0' ? "(no application_name)" : application);
@@ -266,6 +228,7 @@ void write_report(HtmlWriter* html, ReportPage* page) {
   write_legend(html);
   write_timeline(html, &page->timeline);
   write_offenders(html, page->offenders);
+  write_horizon(html, page->timeline.period, page->horizon);
   write_pools(html, page->pools);
   write_actions(html, *page);
   html->markup("</body></html>");

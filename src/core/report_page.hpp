@@ -6,13 +6,12 @@
 #include <cstdint>
 
 #include "core/html.hpp"
+#include "core/report_horizon.hpp"
+#include "core/report_table.hpp"
 #include "core/report_timeline.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
-
-inline constexpr int kMostTableRows = 20;
-inline constexpr std::int64_t kNoNumber = -1;  // a number or a duration that there is none of
 
 // All texts below are untrusted, belong to the caller, and may be nullptr where that is said.
 
@@ -69,13 +68,6 @@ struct ActionRow {
   const char* query;  // or nullptr
 };
 
-// The rows of a table, in the order in which they are shown.
-template <typename Row>
-struct TableRows {
-  int count;
-  Row rows[kMostTableRows];
-};
-
 struct ReportPage {
   const char* style;           // trusted: the style sheet
   const char* cluster_name;    // empty if there is none
@@ -84,6 +76,7 @@ struct ReportPage {
   ReportTotals totals;
   Timeline timeline;  // its period is the page's
   TableRows<OffenderRow> offenders;
+  HorizonSection horizon;
   TableRows<PoolRow> pools;
   TableRows<ActionCountRow> action_counts;
   TableRows<ActionRow> actions;

@@ -7,8 +7,8 @@ namespace pgleak {
 
 namespace {
 
-// Lengths are in tenths of the units of the drawing, which is 1,000 units wide.
-constexpr std::int64_t kWidth = 10000;
+// Lengths are in tenths of the units of the drawing.
+constexpr std::int64_t kWidth = kDrawingWidth;
 constexpr std::int64_t kLeastBarWidth = 30;  // as narrow as can be seen
 constexpr std::int64_t kBarGap = 20;
 constexpr std::int64_t kRowHeight = 120;
@@ -21,11 +21,6 @@ constexpr const char* kKindNames[kBarKindCount] = {"open",           "committed"
 constexpr const char* kKindClasses[kBarKindCount] = {"open",           "committed", "rolled-back", "prepared",
                                                      "disconnected",   "cancelled", "terminated",  "released",
                                                      "server-stopped", "other"};
-
-struct Ticks {
-  int count;
-  Tick ticks[kMostTicks];
-};
 
 // A bar in the row that it was put in.
 struct PlacedBar {
@@ -60,12 +55,6 @@ void place_bars(const ReportPeriod& period, const Lane& lane, Placement* placeme
     placement->bars[i] = placed;
   }
   placement->fits = true;
-}
-
-void write_rectangle(HtmlWriter* html, const char* kind, std::int64_t x, std::int64_t y, std::int64_t width,
-                     std::int64_t height) {
-  html->markup("<rect class=\"").markup(kind).markup("\" x=\"").tenths(x).markup("\" y=\"").tenths(y);
-  html->markup("\" width=\"").tenths(width).markup("\" height=\"").tenths(height).markup("\"/>");
 }
 
 void write_bar_title(HtmlWriter* html, const Bar& bar) {
@@ -131,14 +120,6 @@ void write_span(HtmlWriter* html, const Crowd& crowd, int span) {
   }
 }
 
-void write_grid(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks) {
-  for (int i = 0; i < ticks.count; i++) {
-    const std::int64_t x = period.position(ticks.ticks[i].at, kWidth);
-    html->markup("<line class=\"grid\" x1=\"").tenths(x).markup("\" x2=\"").tenths(x);
-    html->markup("\" y1=\"0\" y2=\"400\"/>");
-  }
-}
-
 void write_lane_head(HtmlWriter* html, const Lane& lane) {
   html->markup("<div class=\"lane\"><div>");
   if (lane.applications > 1)
@@ -184,18 +165,6 @@ void write_lane(HtmlWriter* html, const Timeline& timeline, Lane* lane, const Ti
     write_crowd(html, timeline, *lane, ticks);
   }
   html->markup("</svg></div>");
-}
-
-void write_axis(HtmlWriter* html, const ReportPeriod& period, const Ticks& ticks) {
-  html->markup("<div class=\"axis\" aria-hidden=\"true\">");
-  for (int i = 0; i < ticks.count; i++) {
-    const std::int64_t percent_tenths = period.position(ticks.ticks[i].at, 1000);
-    // A label is centered on its tick and would stick out at the ends.
-    if (percent_tenths < 30 || percent_tenths > 970) continue;
-    html->markup("<span style=\"left:").tenths(percent_tenths).markup("%\">");
-    html->markup(ticks.ticks[i].label).markup("</span>");
-  }
-  html->markup("</div>");
 }
 
 }  // namespace
@@ -245,8 +214,7 @@ void write_legend(HtmlWriter* html) {
 }
 
 void write_timeline(HtmlWriter* html, Timeline* timeline) {
-  Ticks ticks{};
-  ticks.count = find_ticks(timeline->period, html->to_local_time(), ticks.ticks);
+  const Ticks ticks = find_ticks(timeline->period, html->to_local_time());
   for (int i = 0; i < timeline->lane_count; i++) write_lane(html, *timeline, &timeline->lanes[i], ticks);
   write_axis(html, timeline->period, ticks);
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "functions/report_rows.hpp"
 #include "pg/clock.hpp"
 #include "pg/postgres.hpp"
 
@@ -91,81 +92,6 @@ constexpr char kReadActions[] = R"(
 SELECT acted_at, action, application_name, role, database, pid::bigint, query
 FROM period WHERE acted_at IS NOT NULL ORDER BY acted_at DESC LIMIT 20)";
 static_assert(kMostTableRows == 20, "the queries read as many rows as the tables have");
-
-// A row that somebody has inserted by hand can hold any time and duration, even infinity. Within 1,900 years
-// of 2000 nothing overflows and years have four digits.
-constexpr std::int64_t kFarthest = 1900 * INT64CONST(365) * USECS_PER_DAY;
-
-std::int64_t clamp(std::int64_t value) { return Min(Max(value, -kFarthest), kFarthest); }
-
-// One row of a result. Columns count from 1; texts are copies in the current memory context. All may ereport
-// (out of memory).
-class ResultRow {
- public:
-  ResultRow(HeapTuple tuple, TupleDesc description) : tuple_(tuple), description_(description) {}
-
-  // nullptr if NULL.
-  const char* string(int column) const {
-    Datum value;
-    return get(column, &value) ? TextDatumGetCString(value) : nullptr;
-  }
-
-  // Empty if NULL.
-  const char* name(int column) const {
-    const char* const found = string(column);
-    return found == nullptr ? "" : found;
-  }
-
-  std::int64_t number(int column, std::int64_t if_null) const {
-    Datum value;
-    return get(column, &value) ? DatumGetInt64(value) : if_null;
-  }
-
-  WallTime time(int column, WallTime if_null) const {
-    Datum value;
-    return get(column, &value) ? WallTime{clamp(DatumGetTimestampTz(value))} : if_null;
-  }
-
-  Micros duration(int column, Micros if_null) const {
-    Datum value;
-    if (!get(column, &value)) return if_null;
-    const Interval* const interval = DatumGetIntervalP(value);
-    const double days = static_cast<double>(interval->month) * DAYS_PER_MONTH + interval->day;
-    const double micros = days * USECS_PER_DAY + static_cast<double>(interval->time);
-    if (micros > static_cast<double>(kFarthest)) return Micros{kFarthest};
-    return Micros{micros < 0 ? 0 : static_cast<std::int64_t>(micros)};
-  }
-
- private:
-  bool get(int column, Datum* value) const {
-    bool is_null = true;
-    *value = SPI_getbinval(tuple_, description_, column, &is_null);
-    return !is_null;
-  }
-
-  HeapTuple tuple_;
-  TupleDesc description_;
-};
-
-ResultRow result_row(std::uint64_t i) { return ResultRow(SPI_tuptable->vals[i], SPI_tuptable->tupdesc); }
-
-void expect(int result, int expected) {
-  if (result != expected)
-    ereport(ERROR,
-            (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read the history for the report"),
-             errdetail("SPI returned %s.", SPI_result_code_string(result))));
-}
-
-// Runs a query without parameters; its rows are in SPI_tuptable afterwards.
-void run_query(const char* query) { expect(SPI_execute(query, true, 0), SPI_OK_SELECT); }
-
-// Runs a query and fills a table with its rows.
-template <typename Row, typename ReadRow>
-void fill_table(TableRows<Row>* table, const char* query, ReadRow read_row) {
-  run_query(query);
-  for (std::uint64_t i = 0; i < SPI_processed && table->count < kMostTableRows; i++)
-    read_row(result_row(i), &table->rows[table->count++]);
-}
 
 ParamListInfo make_parameter(WallTime since) {
   ParamListInfo parameters = makeParamList(1);
@@ -335,12 +261,20 @@ void fill_actions(ReportPage* page) {
 
 }  // namespace
 
+void expect(int result, int expected) {
+  if (result != expected)
+    ereport(ERROR,
+            (errcode(ERRCODE_INTERNAL_ERROR), errmsg("pgleak: could not read the history for the report"),
+             errdetail("SPI returned %s.", SPI_result_code_string(result))));
+}
+
 void read_report_data(ReportPage* page) {
   Tuplestorestate* const rows = read_period(page->timeline.period.since);
   fill_totals(&page->totals);
   fill_lanes(page);
   fill_timeline(&page->timeline);
   fill_offenders(&page->offenders);
+  read_report_horizon(page->timeline.period, &page->horizon);
   fill_pools(&page->pools);
   fill_actions(page);
   SPI_unregister_relation(kPeriod);

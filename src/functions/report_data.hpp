@@ -15,6 +15,9 @@ namespace pgleak {
 // the queries qualify only pgleak's own names. Read-only. May ereport.
 void read_report_data(ReportPage* page);
 
+// report_horizon.cpp: fills the section about what holds VACUUM back, under the same conditions.
+void read_report_horizon(const ReportPeriod& period, HorizonSection* section);
+
 }  // namespace pgleak
 
 #endif

@@ -125,6 +125,11 @@ bool has_history_rules() {
   return found;
 }
 
+HistoryAccess open_samples() {
+  Oid samples = InvalidOid;
+  return open_table("horizon_samples", RowExclusiveLock, &samples);
+}
+
 HistoryAccess open_rules(Oid* table) { return open_table("rules", AccessShareLock, table); }
 
 void close_rules() { close_table(); }

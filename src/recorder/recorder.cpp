@@ -228,6 +228,7 @@ bool has_read_history() {
 Micros take_turn() {
   MemoryContextReset(recorder.context);
   maintain_pools(recorder.context);
+  maintain_horizon_samples(recorder.context);
   const Micros until_rules = keep_rules_current(recorder.context);
   const Micros until_history = keep_history();
   maintain_prepared(recorder.context, has_read_history());

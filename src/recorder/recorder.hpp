@@ -27,6 +27,9 @@ void report_recorder_error(const ErrorData* error);
 // As report_recorder_error(), for an error while pgleak.rules was read.
 void report_rules_error(const ErrorData* error);
 
+// As report_recorder_error(), for an error while pgleak.horizon_samples was written.
+void report_samples_error(const ErrorData* error);
+
 // Logs how many rules are in force, after a change.
 void report_rules(int count);
 
@@ -60,6 +63,12 @@ std::int64_t read_role_members(RuleSet* set);
 // changed verdicts. The caller resets `context`. Errors, such as a locked catalog, are logged at DEBUG1 only:
 // the known values stay in force, and the next turn tries again.
 void maintain_pools(MemoryContext context);
+
+// --- horizon_samples.cpp: the samples behind the curve of pgleak.report() ---
+
+// Takes a sample once a minute and at the start of this process, and prunes old ones. Does nothing on a
+// standby. The caller resets `context`. Errors are logged, and leave a gap.
+void maintain_horizon_samples(MemoryContext context);
 
 // --- prepared.cpp: what the scanner cannot learn about prepared transactions by itself ---
 

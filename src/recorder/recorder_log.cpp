@@ -113,6 +113,13 @@ void report_rules_error(const ErrorData* error) {
     log_error(error, "read pgleak.rules", "The previous rules stay in force until the table can be read.");
 }
 
+void report_samples_error(const ErrorData* error) {
+  static Logged logged{};
+  if (note_error(error->message != nullptr ? error->message : "", &logged))
+    log_error(error, "write pgleak.horizon_samples",
+              "Events are recorded all the same. The curve of pgleak.report() has a gap.");
+}
+
 void report_rules(int count) {
   ereport(LOG, (errmsg_plural("pgleak recorder: %d rule of pgleak.rules is in force",
                               "pgleak recorder: %d rules of pgleak.rules are in force",

@@ -22,7 +22,7 @@ my $granted_setting = 'pgleak.idle_leak_after';
 
 my %may_select = (
 	(map { $_ => $everybody } qw(leaks top pools waits horizon)),
-	(map { $_ => 'monitor' } qw(history offenders stats
+	(map { $_ => 'monitor' } qw(history horizon_samples offenders stats
 		metrics_sessions metrics_routes metrics_pools metrics_horizon metrics_slots metrics_outcomes metrics_workers)),
 	rules => 'monitor writer',
 	rules_id_seq => '');

@@ -1,0 +1,101 @@
+// Reads what pgleak.report() shows of what holds VACUUM back: the samples of the period, in batches through
+// the table's key, and the holders of this moment.
+
+#include <cstdint>
+
+#include "functions/report_data.hpp"
+#include "functions/report_rows.hpp"
+#include "pg/clock.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+}
+
+namespace pgleak {
+
+namespace {
+
+constexpr long kBatchSize = 1000;  // samples that are fetched at a time
+
+// One from shortly before the period may still stand for its beginning.
+constexpr char kReadSamples[] = R"(
+SELECT taken_at, age_transactions FROM pgleak.horizon_samples
+WHERE taken_at > $1 - interval '2 minutes' AND taken_at < $2 ORDER BY taken_at)";
+
+constexpr char kReadWorst[] = R"(
+SELECT taken_at, age_transactions, make_interval(secs => oldest_seconds), kind, holder FROM pgleak.horizon_samples
+WHERE taken_at >= $1 AND taken_at < $2 AND age_transactions > 0
+ORDER BY age_transactions DESC, oldest_seconds DESC NULLS LAST, taken_at DESC LIMIT 1)";
+
+constexpr char kReadHolders[] = R"(
+SELECT kind, NULLIF(COALESCE(gid, slot_name, application_name), ''), pid::bigint, role, database, holds,
+    age_transactions, age, retained_bytes, is_oldest, remedy
+FROM pgleak.horizon WHERE is_oldest OR age_transactions > 0 OR retained_bytes > 0
+ORDER BY is_oldest DESC, age_transactions DESC NULLS LAST, retained_bytes DESC NULLS LAST LIMIT 20)";
+static_assert(kMostTableRows == 20, "the query reads as many rows as the table has");
+
+struct PeriodArguments {
+  Oid types[2];
+  Datum values[2];
+};
+
+PeriodArguments arguments_of(const ReportPeriod& period) {
+  return PeriodArguments{
+      {TIMESTAMPTZOID, TIMESTAMPTZOID},
+      {TimestampTzGetDatum(to_timestamp(period.since)), TimestampTzGetDatum(to_timestamp(period.upto))}};
+}
+
+void fill_curve(const ReportPeriod& period, HorizonCurve* curve) {
+  PeriodArguments arguments = arguments_of(period);
+  Portal portal = SPI_cursor_open_with_args(nullptr, kReadSamples, 2, arguments.types, arguments.values,
+                                            nullptr, true, 0);
+  for (;;) {
+    SPI_cursor_fetch(portal, true, kBatchSize);
+    if (SPI_processed == 0) break;
+    for (std::uint64_t i = 0; i < SPI_processed; i++) {
+      const ResultRow row = result_row(i);
+      curve->add(period, row.time(1, period.since), row.number(2, 0));
+    }
+    SPI_freetuptable(SPI_tuptable);
+  }
+  SPI_cursor_close(portal);
+  curve->finish(period);
+}
+
+void fill_worst(const ReportPeriod& period, WorstMoment* worst) {
+  PeriodArguments arguments = arguments_of(period);
+  expect(SPI_execute_with_args(kReadWorst, 2, arguments.types, arguments.values, nullptr, true, 1),
+         SPI_OK_SELECT);
+  if (SPI_processed == 0) return;
+  const ResultRow row = result_row(0);
+  *worst = WorstMoment{row.time(1, WallTime::none()), row.number(2, 0), row.duration(3, Micros{kNoNumber}),
+                       row.string(4), row.string(5)};
+}
+
+void fill_holders(TableRows<HolderRow>* holders) {
+  fill_table(holders, kReadHolders, [](const ResultRow& row, HolderRow* holder) {
+    *holder = HolderRow{row.name(1),
+                        row.string(2),
+                        row.number(3, kNoNumber),
+                        row.string(4),
+                        row.string(5),
+                        row.name(6),
+                        row.number(7, kNoNumber),
+                        row.duration(8, Micros{kNoNumber}),
+                        row.number(9, kNoNumber),
+                        row.flag(10),
+                        row.string(11)};
+  });
+}
+
+}  // namespace
+
+void read_report_horizon(const ReportPeriod& period, HorizonSection* section) {
+  fill_curve(period, &section->curve);
+  fill_worst(period, &section->worst);
+  fill_holders(&section->holders);
+}
+
+}  // namespace pgleak

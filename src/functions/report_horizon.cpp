@@ -25,7 +25,9 @@ SELECT taken_at, age_transactions FROM pgleak.horizon_samples
 WHERE taken_at > $1 - interval '2 minutes' AND taken_at < $2 ORDER BY taken_at)";
 
 constexpr char kReadWorst[] = R"(
-SELECT taken_at, age_transactions, make_interval(secs => oldest_seconds), kind, holder FROM pgleak.horizon_samples
+SELECT taken_at, age_transactions,
+    CASE WHEN oldest_seconds BETWEEN 0 AND 1000000000 THEN make_interval(secs => oldest_seconds) END, kind, holder
+FROM pgleak.horizon_samples
 WHERE taken_at >= $1 AND taken_at < $2 AND age_transactions > 0
 ORDER BY age_transactions DESC, oldest_seconds DESC NULLS LAST, taken_at DESC LIMIT 1)";
 

@@ -35,10 +35,11 @@ sub burn { my ($count) = @_; return $node->safe_psql('postgres', "CALL burn($cou
 
 sub named { my ($name, %options) = @_; return wire($options{node} // $node, %options, parameters => { application_name => $name }); }
 
+# What the view shows, but for the recorder, which takes a sample once a minute.
 sub horizon
 {
 	my ($columns, %options) = @_;
-	my $where = $options{where} ? " WHERE $options{where}" : '';
+	my $where = " WHERE backend_type IS DISTINCT FROM 'pgleak recorder'" . ($options{where} ? " AND ($options{where})" : '');
 	return ($options{node} // $node)->safe_psql($options{dbname} // 'postgres', "SELECT $columns FROM pgleak.horizon$where",
 		$options{user} ? (extra_params => [ '-U', $options{user} ]) : ());
 }

@@ -32,8 +32,8 @@ bool is_own_timeout() {
   return get_timeout_indicator(STATEMENT_TIMEOUT, false) || get_timeout_indicator(LOCK_TIMEOUT, false);
 }
 
-// What that request asks for, and its reason, copied because the scanner may give the request up before it
-// takes effect.
+// What the accepted request asks for, and its reason, copied because the scanner may give the request up
+// before it takes effect.
 Action accepted_action;
 ActionReason accepted_reason;
 

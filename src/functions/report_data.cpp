@@ -40,6 +40,7 @@ SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
         LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
     h.ended_at, h.outcome, h.idle_for, h.blocked::bigint, h.blocked_for,
+    h.oldest_for, h.xmin_age, h.retained_bytes, h.slot_name, CASE h.kind WHEN 'session' THEN h.application_name ELSE h.gid END AS holder,
     concat_ws(': ', h.last_action, h.last_action_result) AS action,
     CASE WHEN h.last_action IS NOT NULL AND h.last_action_at >= $1 THEN h.last_action_at END AS acted_at
 FROM pgleak.history h WHERE h.ended_at >= $1 OR h.ended_at IS NULL)";

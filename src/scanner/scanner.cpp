@@ -19,6 +19,7 @@
 #include "pg/worker.hpp"
 #include "pgleak.hpp"
 #include "scanner/apply.hpp"
+#include "scanner/effects.hpp"
 #include "scanner/holders.hpp"
 #include "scanner/pools.hpp"
 #include "scanner/prepared.hpp"
@@ -160,6 +161,7 @@ Micros run_scan(Progress* progress) {
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
   scan_prepared(&scan);
+  sample_effects(scan.now.monotonic);
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
@@ -208,6 +210,7 @@ void scanner_main() {
   prepare_session_reader();
   prepare_apply();
   prepare_prepared();
+  prepare_effects();
   prepare_pools();
   run_scanner();
   exit_worker();

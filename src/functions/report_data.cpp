@@ -77,7 +77,7 @@ ORDER BY o.waited DESC NULLS LAST, o.idle DESC NULLS LAST)";
 // Pools in trouble come first, then the fullest; the server as a whole stands above them.
 constexpr char kReadPools[] = R"(
 SELECT scope, application_name, role, database, host(client_addr), connections::bigint,
-    in_use_percent::bigint, leaked::bigint, capacity::bigint, verdict, advice
+    in_use_percent::bigint, leaked::bigint, waiting::bigint, capacity::bigint, verdict, advice
 FROM (
     SELECT *, COALESCE(verdict <> 'ok', false) AS is_in_trouble FROM pgleak.pools WHERE connections > 0
     ORDER BY is_in_trouble DESC, leaked DESC, in_use_percent DESC NULLS LAST, connections DESC LIMIT 20
@@ -240,8 +240,9 @@ void fill_pools(TableRows<PoolRow>* pools) {
                     row.number(7, kNoNumber),
                     row.number(8, 0),
                     row.number(9, kNoNumber),
-                    row.string(10),
-                    row.string(11)};
+                    row.number(10, kNoNumber),
+                    row.string(11),
+                    row.string(12)};
   });
 }
 

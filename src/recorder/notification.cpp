@@ -111,7 +111,7 @@ char* as_json(const VerdictChange& notice) {
   append_text(&json, "was", to_string(notice.before));
   appendStringInfo(&json, ", \"connections\": %d, \"in_use\": %d", notice.counts.connections, notice.used);
   if (notice.capacity > 0) appendStringInfo(&json, ", \"capacity\": %d", notice.capacity);
-  appendStringInfo(&json, ", \"leaked\": %d}", notice.counts.leaked);
+  appendStringInfo(&json, ", \"leaked\": %d, \"waiting\": %d}", notice.counts.leaked, notice.counts.waiting);
   return json.data;
 }
 

@@ -8,6 +8,7 @@
 #include "core/text.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_names.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
@@ -27,16 +28,23 @@ constexpr Micros kSampleInterval = kSecond;
 // Sampling slightly early is better than waiting for the next scan.
 constexpr Micros kTolerance = 10 * kMillisecond;
 
-// Sessions in use in all pools that share the role or the database of `with`.
-std::int32_t used_together(const Pool& with, bool by_role) {
-  std::int32_t used = 0;
+// What all pools that share a role or a database use of its limit.
+struct Together {
+  std::int32_t used;
+  double waiting;
+};
+
+Together used_together(const Pool& with, bool by_role) {
+  Together all{0, 0};
   for (int i = 0; i < kPoolCount; i++) {
     const Pool& pool = pool_entry(i).current();
     const bool is_counted =
         by_role ? pool.who.role_oid == with.who.role_oid : pool.database_oid == with.database_oid;
-    if (pool.is_used && is_counted) used += sampler->collected[i].sample.counts.in_use();
+    if (!pool.is_used || !is_counted) continue;
+    all.used += sampler->collected[i].sample.counts.in_use();
+    all.waiting += sampler->collected[i].sample.waiting;
   }
-  return used;
+  return all;
 }
 
 // Picks the limit with the larger share in use.
@@ -47,13 +55,14 @@ void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   for (const bool by_role : {true, false}) {
     const std::int32_t limit = by_role ? limits.role_limit : limits.database_limit;
     if (limit == 0) continue;
-    const std::int32_t used = used_together(pool, by_role);
+    const Together all = used_together(pool, by_role);
     const bool is_tighter =
-        sample->limit == 0 || static_cast<std::int64_t>(used) * sample->limit >
+        sample->limit == 0 || static_cast<std::int64_t>(all.used) * sample->limit >
                                   static_cast<std::int64_t>(sample->used_of_limit) * limit;
     if (!is_tighter) continue;
     sample->limit = limit;
-    sample->used_of_limit = used;
+    sample->used_of_limit = all.used;
+    sample->waiting_of_limit = all.waiting;
   }
 }
 
@@ -89,6 +98,15 @@ void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
   append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
 }
 
+// What the pool's blocker holds. The scanner is connected to no database, so relations are numbers.
+const char* blocker_lock(const PoolState& state) {
+  static char lock[kLockTextSize];
+  const Blocker& blocker = state.waits.blocker;
+  if (blocker.kind == Blocker::Kind::kNone) return nullptr;
+  write_lock(tag_of(blocker.lock), blocker.mode, nullptr, lock);
+  return lock;
+}
+
 // Logs that the verdict on a pool has changed. The text is advice, so it goes into the DETAIL.
 void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   static char line_buffer[kLineSize];
@@ -104,10 +122,12 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   append_number_pair(&line, "in_use", state.used_of_capacity);
   append_number_pair(&line, "capacity", state.capacity);
   append_number_pair(&line, "leaked", state.counts.leaked);
+  append_number_pair(&line, "waiting", state.counts.waiting);
 
   PoolState told = state;
-  if (!settings.log_query) told.leaks.route[0] = '\0';  // the route is part of a statement
-  write_advice(advice, told, scope);
+  // The route is part of a statement.
+  if (!settings.log_query) told.leaks.route[0] = told.leaks.statement[0] = told.leaks.probe[0] = '\0';
+  write_advice(advice, told, scope, AdviceReader{blocker_lock(told), true});
   ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
                 advice[0] != '\0' ? errdetail("%s.", advice) : 0));
 }
@@ -161,6 +181,7 @@ void judge_pools(const PoolRules& rules, Now now) {
   server.used = server.counts.connections;
   server.limit = compat::ordinary_connection_limit();
   server.used_of_limit = server.used;
+  server.waiting_of_limit = server.waiting;
   judge_entry(kServerPool, server, rules, now);
 }
 
@@ -181,8 +202,10 @@ void prepare_pools() {
   sampler = static_cast<Sampler*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Sampler)));
   sampler->tracks =
       static_cast<SessionTrack*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(SessionTrack)));
-  sampler->routes =
-      static_cast<LeakRoute*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(LeakRoute)));
+  sampler->origins =
+      static_cast<KnownOrigin*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(KnownOrigin)));
+  sampler->trail =
+      static_cast<TrailEntry*>(MemoryContextAllocZero(TopMemoryContext, kMaxTrailSize * sizeof(TrailEntry)));
   sampler->statement = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   for (int i = 0; i < shared->slot_count; i++) {
@@ -195,12 +218,15 @@ void prepare_pools() {
 void sample_pools(const ScanContext& scan) {
   Assert(is_scanner());
   const MonotonicTime now = scan.now.monotonic;
+  note_waits(scan);
   if (now + kTolerance < sampler->next_on) return;
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
 
   for (Collected& collected : sampler->collected) collected = Collected{};
   const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
-  for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
+  collect_ended_episodes();
+  for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, scan.now);
+  collect_waits();
   judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);
   sampler->has_sampled = true;
 }

@@ -157,7 +157,7 @@ Micros run_scan(Progress* progress) {
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
   ScanContext scan = begin_scan(*progress);
   forget_lock_waits(observe_replay(scan));
-  find_holders(scan);
+  find_holders(&scan);
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
   scan_prepared(&scan);

@@ -29,7 +29,7 @@ NO_IDS = "compute_query_id = off"
 TIMEOUT = "idle_in_transaction_session_timeout = '10min'"
 
 LIBRARY = "/pgleak.so"
-PASSED_ON = ("standard_ProcessUtility", "standard_ExecutorStart")
+PASSED_ON = ("standard_ProcessUtility", "standard_ExecutorStart", "standard_ExecutorRun")
 
 # name, settings, the one it is compared with, most that its own may be of that, in percent
 VARIANTS = (

@@ -89,7 +89,10 @@ bool is_login_superuser();
 // time between two.
 
 struct MyIdleTimes {
-  PgStat_Counter counted;  // of the server's sum
+  // The server's sum; while nothing is to be counted, because there is no slot yet or idle times are not
+  // tracked, `counted` itself.
+  const PgStat_Counter* sum;
+  PgStat_Counter counted;  // of the sum
   IdleBank* bank;
   // Where the server has the application_name that `bank` is for; nullptr: unknown. The server allocates each
   // new name, perhaps where an earlier one was, so every SET and RESET sets this to nullptr.
@@ -109,15 +112,13 @@ inline void forget_my_pool() { my_idle_times.name = nullptr; }
 
 // True if there is nothing to count. The server starts from zero after it has reported the sum, which it does
 // outside of transactions only, so that a BEGIN sees it.
-[[gnu::always_inline]] inline bool has_no_idle_time() {
-  return pgStatTransactionIdleTime == my_idle_times.counted;
-}
+[[gnu::always_inline]] inline bool has_no_idle_time() { return *my_idle_times.sum == my_idle_times.counted; }
 
 // Call when a statement starts, also one that begins a transaction, and when a transaction ends. Returns
 // false, and counts nothing, if count_idle_time_with_care() is needed; only that one makes calls. Never
 // ereports.
 [[gnu::always_inline]] inline bool count_idle_time() {
-  const PgStat_Counter sum = pgStatTransactionIdleTime;
+  const PgStat_Counter sum = *my_idle_times.sum;
   const PgStat_Counter idle = sum - my_idle_times.counted;
   if (idle == 0) return true;
   if (idle < 0 || my_idle_times.name != application_name) return false;

@@ -27,15 +27,20 @@ bool find_my_pool() {
 
 }  // namespace
 
-MyIdleTimes my_idle_times{};
+MyIdleTimes my_idle_times{&my_idle_times.counted, 0, nullptr, nullptr, false};
 
-void claim_idle_times(int index) { my_banks = idle_times_of(index); }
+void claim_idle_times(int index) {
+  my_banks = idle_times_of(index);
+  if (my_banks == nullptr) return;
+  my_idle_times.counted = pgStatTransactionIdleTime;
+  my_idle_times.sum = &pgStatTransactionIdleTime;
+}
 
 void count_idle_time_with_care() {
-  const PgStat_Counter sum = pgStatTransactionIdleTime;
+  const PgStat_Counter sum = *my_idle_times.sum;
   const PgStat_Counter idle = sum > my_idle_times.counted ? sum - my_idle_times.counted : sum;
   my_idle_times.counted = sum;
-  if (idle == 0 || my_banks == nullptr || !find_my_pool()) return;
+  if (idle == 0 || !find_my_pool()) return;
   IdleBank* const bank = my_banks->choose(my_label);
   bank->add(Micros{idle});
   // In the bank of no pool, the next time may find one that is free by then.

@@ -107,7 +107,7 @@ EXTENSION = pgleak
 EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)pgleak.control)
 # The extension script, assembled from these parts. Later parts use the objects of earlier ones.
 SCRIPT = sql/pgleak--$(EXTENSION_VERSION).sql
-SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql waits.sql horizon.sql history.sql rules.sql offenders.sql pools.sql stats.sql \
+SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql waits.sql horizon.sql history.sql rules.sql offenders.sql pools.sql idle.sql stats.sql \
   report.sql metrics.sql)
 DATA_built = $(SCRIPT)
 # Upgrade scripts, written by hand.
@@ -115,7 +115,7 @@ DATA = $(call sources,sql/pgleak--*--*.sql)
 PGFILEDESC = "pgleak - finds session leaks from inside the server"
 
 # Both need a server that preloads pgleak, with test/regress.conf; test/run starts one.
-REGRESS = extension settings privileges detection waits prepared horizon history trail tags offenders report metrics rules
+REGRESS = extension settings privileges detection waits prepared horizon history trail tags offenders report idle metrics rules
 REGRESS_OPTS = --use-existing
 ISOLATION = episode blocking recorder
 ISOLATION_OPTS = --use-existing --inputdir=test/isolation

@@ -44,6 +44,13 @@ SELECT database, role, connections >= 4 AS has_connections, in_use = connections
     in_use_ratio BETWEEN 0.01 AND 1 AS has_ratio
 FROM pgleak.metrics_pools WHERE application = 'all';
 
+-- How long its sessions are idle in a transaction, in sum.
+SELECT pg_temp.run('first', 'SELECT 1'), pg_temp.run('second', 'SELECT 1'), pg_temp.run('second', 'SELECT 1');
+CALL pg_temp.wait_for('SELECT count(*) = 1 FROM pgleak.metrics_idle_times WHERE application = ''bank'' AND idle_times >= 3');
+SELECT database, role = current_user AS is_mine, seconds > 0 AS has_sum, p99_seconds <= max_seconds AND max_seconds <= seconds AS is_ordered
+FROM pgleak.metrics_idle_times WHERE application = 'bank';
+SELECT database, role, idle_times >= 3 AS has_times FROM pgleak.metrics_idle_times WHERE application = 'all';
+
 -- Outcomes are all there from the start, counted once each, and zeroed by reset().
 SELECT * FROM pgleak.metrics_outcomes;
 SELECT pg_temp.run('first', 'COMMIT'), pg_temp.run('second', 'ROLLBACK');
@@ -74,12 +81,12 @@ CREATE ROLE regress_pgleak_exporter IN ROLE pg_monitor;
 CREATE ROLE regress_pgleak_reader;
 SET ROLE regress_pgleak_exporter;
 SELECT (SELECT count(*) FROM pgleak.metrics_sessions) AS sessions, (SELECT count(*) FROM pgleak.metrics_routes) AS routes,
-    (SELECT count(*) > 0 FROM pgleak.metrics_pools) AS pools,
+    (SELECT count(*) > 0 FROM pgleak.metrics_pools) AS pools, (SELECT count(*) > 0 FROM pgleak.metrics_idle_times) AS idle_times,
     (SELECT count(*) FROM pgleak.metrics_outcomes) AS outcomes, (SELECT count(*) FROM pgleak.metrics_workers) AS workers,
     (SELECT count(*) FROM pgleak.metrics_horizon) AS horizon, (SELECT count(*) FROM pgleak.metrics_slots) AS slots;
 SET ROLE regress_pgleak_reader;
 SELECT left(pg_temp.error_of('SELECT FROM pgleak.' || name), 5) AS sqlstate
-FROM unnest('{metrics_sessions,metrics_routes,metrics_pools,metrics_outcomes,metrics_workers,metrics_horizon,metrics_slots}'::text[]) AS name;
+FROM unnest('{metrics_sessions,metrics_routes,metrics_pools,metrics_idle_times,metrics_outcomes,metrics_workers,metrics_horizon,metrics_slots}'::text[]) AS name;
 RESET ROLE;
 DROP ROLE regress_pgleak_exporter, regress_pgleak_reader;
 

@@ -98,6 +98,31 @@ COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool of each 
 REVOKE ALL ON pgleak.metrics_pools FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_pools TO pg_monitor;
 
+-- Of several pools with the same labels, the view adds up the numbers and shows the longest times.
+CREATE VIEW pgleak.metrics_idle_times AS
+WITH pool AS (
+    SELECT COALESCE(t.database, 'all') AS database, COALESCE(t.role, 'all') AS role,
+        CASE t.scope WHEN 'server' THEN 'all' ELSE pgleak.metric_label(t.application_name) END AS application,
+        t.count, t.total, t.p99, t.max
+    FROM pgleak.idle_times t
+    WHERE t.scope IN ('pool', 'server') AND t.count > 0
+), common AS (
+    SELECT p.application FROM pool p GROUP BY p.application ORDER BY pg_catalog.sum(p.count) DESC, p.application LIMIT 21
+)
+SELECT
+    p.database,
+    p.role,
+    COALESCE(c.application, 'other') AS application,
+    pg_catalog.sum(p.count)::bigint AS idle_times,
+    EXTRACT(epoch FROM pg_catalog.sum(p.total))::double precision AS seconds,
+    EXTRACT(epoch FROM pg_catalog.max(p.p99))::double precision AS p99_seconds,
+    EXTRACT(epoch FROM pg_catalog.max(p.max))::double precision AS max_seconds
+FROM pool p LEFT JOIN common c USING (application)
+GROUP BY p.database, p.role, COALESCE(c.application, 'other');
+COMMENT ON VIEW pgleak.metrics_idle_times IS 'for Prometheus: idle times in transactions by database, role and application, and of the whole server; the 20 applications with the most, and other';
+REVOKE ALL ON pgleak.metrics_idle_times FROM PUBLIC;
+GRANT SELECT ON pgleak.metrics_idle_times TO pg_monitor;
+
 -- Each kind has its row at any time, so an alert ends when the holder does.
 CREATE VIEW pgleak.metrics_horizon AS
 SELECT

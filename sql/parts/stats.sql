@@ -63,5 +63,5 @@ CREATE FUNCTION pgleak.reset()
 RETURNS void
 AS 'MODULE_PATHNAME', 'pgleak_reset_counters'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION pgleak.reset() IS 'sets the counters of pgleak.stats to zero; keeps history, open leaks and queued events';
+COMMENT ON FUNCTION pgleak.reset() IS 'sets the counters of pgleak.stats to zero and, within a second, forgets the idle times of pgleak.idle_times; keeps history, open leaks and queued events';
 REVOKE ALL ON FUNCTION pgleak.reset() FROM PUBLIC;

@@ -65,6 +65,7 @@ void take_slot() {
   session_slot(index).backend.publish_socket(socket);
   note_transaction_limits(own);
   my_slot = &session_slot(index);
+  claim_idle_times(index);
   my_trail = trail_of(index);
   install_signal_handler();
 }
@@ -80,6 +81,9 @@ void publish_end(TransactionEnd how) {
   // A transaction that ends while the backend exits was not ended by the client: the server rolls the open
   // one back, then runs its own to drop temporary tables.
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
+  // What came before COMMIT, or before a statement that failed before it started.
+  if (!count_idle_time()) count_idle_time_with_care();
+  my_idle_times.follows_rollback = how == TransactionEnd::kRolledBack;
   const XactSeq xact_seq = my_slot->backend.report().ended_count;
   const ActionReason* const cancelled = finish_transaction_end(how == TransactionEnd::kRolledBack);
   if (cancelled != nullptr) {

@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "core/episode.hpp"
+#include "core/idle_times.hpp"
 #include "core/session.hpp"
 #include "core/time.hpp"
 #include "pg/postgres.hpp"
@@ -20,6 +21,8 @@
 
 extern "C" {
 #include "nodes/plannodes.h"
+#include "pgstat.h"
+#include "utils/guc.h"
 }
 
 namespace pgleak {
@@ -77,6 +80,52 @@ void ask_if_listening();
 
 // True if the login role is a superuser. Never ereports.
 bool is_login_superuser();
+
+// --- idle_times.cpp: how long this session is idle in its transaction between two statements ---
+//
+// The server itself measures this time and adds it up, in pgStatTransactionIdleTime, when the client's next
+// message arrives. So this reads no clock: when a statement starts and the sum has grown, it counts the
+// difference, in this backend's own slot. Messages that start no statement, such as Parse, are part of the
+// time between two.
+
+struct MyIdleTimes {
+  // The server's sum; while nothing is to be counted, because there is no slot yet or idle times are not
+  // tracked, `counted` itself.
+  const PgStat_Counter* sum;
+  PgStat_Counter counted;  // of the sum
+  IdleBank* bank;
+  // Where the server has the application_name that `bank` is for; nullptr: unknown. The server allocates each
+  // new name, perhaps where an earlier one was, so every SET and RESET sets this to nullptr.
+  const char* name;
+  bool follows_rollback;  // the last transaction was rolled back, and may have left an aborted block
+};
+[[gnu::visibility("hidden")]] extern MyIdleTimes my_idle_times;
+
+// Call when slot `index` has been claimed. Never ereports.
+void claim_idle_times(int index);
+
+// Call when application_name may change. Never ereports.
+inline void forget_my_pool() { my_idle_times.name = nullptr; }
+
+// Counts what the sum has grown by, in any case. Never ereports.
+[[gnu::noinline]] void count_idle_time_with_care();
+
+// True if there is nothing to count. The server starts from zero after it has reported the sum, which it does
+// outside of transactions only, so that a BEGIN sees it.
+[[gnu::always_inline]] inline bool has_no_idle_time() { return *my_idle_times.sum == my_idle_times.counted; }
+
+// Call when a statement starts, also one that begins a transaction, and when a transaction ends. Returns
+// false, and counts nothing, if count_idle_time_with_care() is needed; only that one makes calls. Never
+// ereports.
+[[gnu::always_inline]] inline bool count_idle_time() {
+  const PgStat_Counter sum = *my_idle_times.sum;
+  const PgStat_Counter idle = sum - my_idle_times.counted;
+  if (idle == 0) return true;
+  if (idle < 0 || my_idle_times.name != application_name) return false;
+  my_idle_times.counted = sum;
+  my_idle_times.bank->add(Micros{idle});
+  return true;
+}
 
 // --- in_place.cpp: the target's side of an action ---
 //

@@ -22,6 +22,7 @@ namespace {
 // The next hook: another module's, or the server's own function.
 ProcessUtility_hook_type next_utility = nullptr;
 ExecutorStart_hook_type next_executor_start = nullptr;
+ExecutorRun_hook_type next_executor_run = nullptr;
 
 // True if the client itself asked for `portal`, by a simple query or by a Bind. DECLARE CURSOR, EXECUTE and
 // functions that open cursors make portals too. Counting the nesting depth, as pg_stat_statements does, would
@@ -142,8 +143,8 @@ bool finishes_prepared(const TransactionStmt* statement) {
   return statement->kind == TRANS_STMT_COMMIT_PREPARED || statement->kind == TRANS_STMT_ROLLBACK_PREPARED;
 }
 
-bool is_two_phase(const TransactionStmt* statement) {
-  return statement->kind == TRANS_STMT_PREPARE || finishes_prepared(statement);
+bool begins_transaction(const TransactionStmt* statement) {
+  return statement->kind == TRANS_STMT_BEGIN || statement->kind == TRANS_STMT_START;
 }
 
 // True if nothing is to be done before or after the statement than to run it: for most that begin or end a
@@ -151,12 +152,12 @@ bool is_two_phase(const TransactionStmt* statement) {
 [[gnu::always_inline]] inline bool is_of_no_interest(const Node* statement) {
   if (has_cancelled_block || needs_attention() || !IsA(statement, TransactionStmt)) return false;
   const TransactionStmt* const transaction = reinterpret_cast<const TransactionStmt*>(statement);
-  if (is_two_phase(transaction)) return false;
-  if (my_trail == nullptr) return true;
-  // After a rollback, only a function of the server can tell which transaction this is.
-  const TransactionReport report = my_slot->backend.report();
-  return ends_transaction(transaction) && report.last_end != TransactionEnd::kRolledBack &&
-         report.ended_count != my_slot->backend.watched();
+  if (!ends_transaction(transaction))
+    return begins_transaction(transaction) && my_trail == nullptr && has_no_idle_time();
+  // The idle time before it is counted when the transaction ends. After a rollback, only a function of the
+  // server can tell which transaction this is, and whether it has ended.
+  if (transaction->kind == TRANS_STMT_PREPARE || my_idle_times.follows_rollback) return false;
+  return my_trail == nullptr || my_slot->backend.report().ended_count != my_slot->backend.watched();
 }
 
 // COMMIT PREPARED and ROLLBACK PREPARED end another transaction within this one, unless they are about to
@@ -169,12 +170,14 @@ void before_transaction_statement(const TransactionStmt* statement) {
 
 // What is to be done before the statement runs; returns what it means.
 [[gnu::noinline]] Meaning before_utility(const PlannedStmt* statement, const char* query, bool is_toplevel) {
+  if (!count_idle_time()) count_idle_time_with_care();
   if (needs_attention()) attend();
   if (is_toplevel && my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
     remember(statement, query);
   if (is_toplevel && has_cancelled_block) guard_commit(statement);
   const Node* const inner = statement->utilityStmt;
   if (my_slot == nullptr) return Meaning::kNothing;
+  if (IsA(inner, VariableSetStmt) || IsA(inner, DiscardStmt)) forget_my_pool();
   if (!IsA(inner, TransactionStmt)) {
     const Meaning meaning = meaning_of(inner, is_toplevel);
     if (meaning == Meaning::kDebris) my_slot->backend.publish_debris(true);
@@ -217,12 +220,30 @@ void executor_start(QueryDesc* query, int flags) {
   next_executor_start(query, flags);
 }
 
+// Not the start, because a client that fetches a result in parts starts its statement once and runs it many
+// times. `rest` differs between versions of the server.
+template <typename... Rest>
+[[gnu::noinline]] void run_after_idle(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
+  count_idle_time_with_care();
+  next_executor_run(query, direction, count, rest...);
+}
+
+template <typename... Rest>
+void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
+  if (!count_idle_time()) return run_after_idle(query, direction, count, rest...);
+  next_executor_run(query, direction, count, rest...);
+}
+
 }  // namespace
 
 void install_statement_hooks() {
   next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
-  // Only the trail needs the executor hook.
+  if (settings.track_idle_times) {
+    next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
+    ExecutorRun_hook = executor_run;
+  }
+  // Only the trail needs this hook.
   if (settings.trail_size == 0) return;
   next_executor_start = ExecutorStart_hook != nullptr ? ExecutorStart_hook : standard_ExecutorStart;
   ExecutorStart_hook = executor_start;

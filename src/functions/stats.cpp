@@ -9,6 +9,7 @@
 #include "pg/compat.hpp"
 #include "pg/row.hpp"
 #include "pg/worker.hpp"
+#include "shmem/idle_memory.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
@@ -130,6 +131,7 @@ Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
   for (std::atomic<std::uint64_t>* counter : all) counter->store(0, std::memory_order_relaxed);
   for (std::atomic<std::uint64_t>& counter : counters.outcomes) counter.store(0, std::memory_order_relaxed);
   event_queue->count_from_now();
+  if (idle_memory != nullptr) idle_memory->resets.fetch_add(1, std::memory_order_relaxed);
   LWLockAcquire(shared->error_lock, LW_EXCLUSIVE);
   shared->last_error = LastError{};
   LWLockRelease(shared->error_lock);

@@ -3,8 +3,9 @@
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
-#include "scanner/tracked_session.hpp"
+#include "scanner/idle_times.hpp"
 #include "scanner/pools.hpp"
+#include "scanner/tracked_session.hpp"
 
 namespace pgleak {
 
@@ -51,6 +52,7 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
     who.encoding = owner.encoding;
     who.client_port = kPortUnknown;
     start_pool(pool, database_oid, who);
+    start_idle_times(pool, make_pool_key(database_oid, who), true);
   }
   if (track->pool != kNoPool && track->pool != pool) note_move(track, pool, now);
   track->pool = pool;

@@ -12,6 +12,7 @@
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
+#include "scanner/idle_times.hpp"
 #include "shmem/pool_memory.hpp"
 #include "shmem/shared_memory.hpp"
 
@@ -191,7 +192,10 @@ void find_known_pools() {
   sampler->table.clear();
   for (int i = 0; i < kPoolCount; i++) {
     const Pool& pool = pool_entry(i).current();
-    if (pool.is_used) sampler->table.restore(i, make_pool_key(pool.database_oid, pool.who));
+    if (!pool.is_used) continue;
+    const PoolKey key = make_pool_key(pool.database_oid, pool.who);
+    sampler->table.restore(i, key);
+    start_idle_times(i, key, false);
   }
 }
 
@@ -213,6 +217,7 @@ void prepare_pools() {
     sampler->tracks[i].version = kNotRead;
   }
   find_known_pools();
+  prepare_idle_times();
 }
 
 void sample_pools(const ScanContext& scan) {
@@ -229,6 +234,7 @@ void sample_pools(const ScanContext& scan) {
   collect_waits();
   judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);
   sampler->has_sampled = true;
+  collect_idle_times(scan);
 }
 
 }  // namespace pgleak

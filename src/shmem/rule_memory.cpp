@@ -55,4 +55,10 @@ bool match_session(const RuleSet& set, int index, const StatusEntry& entry, Wall
   return true;
 }
 
+Match match_pool(const RuleSet& set, const SessionIdentity& who, WallTime now) {
+  const SessionFacts facts{who.database, who.role_oid, who.application_name,
+                           parse_address(who.client_address)};
+  return match_rules(set, facts, now);
+}
+
 }  // namespace pgleak

@@ -36,6 +36,9 @@ bool rules_are_published();
 // slot belongs to another session, or its session has not claimed it yet.
 bool match_session(const RuleSet& set, int index, const StatusEntry& entry, WallTime now, Match* match);
 
+// Matches the rules of `set` with all sessions of one pool.
+Match match_pool(const RuleSet& set, const SessionIdentity& who, WallTime now);
+
 }  // namespace pgleak
 
 #endif

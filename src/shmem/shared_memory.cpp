@@ -6,6 +6,7 @@
 #include "pg/compat.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
+#include "shmem/idle_memory.hpp"
 
 extern "C" {
 #include "storage/ipc.h"
@@ -48,6 +49,7 @@ void request_shared_memory() {
       add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
   RequestAddinShmemSpace(sizeof(SharedRules));
   RequestAddinShmemSpace(prepared_memory_size());
+  RequestAddinShmemSpace(idle_memory_size());
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -99,6 +101,7 @@ void start_shared_memory() {
   }
   create_trails();
   create_prepared_memory();
+  create_idle_memory();
   if (!found_rules) new (shared_rules) SharedRules();  // all zero
   LWLockRelease(AddinShmemInitLock);
 }

@@ -29,13 +29,15 @@ NO_IDS = "compute_query_id = off"
 TIMEOUT = "idle_in_transaction_session_timeout = '10min'"
 
 LIBRARY = "/pgleak.so"
-PASSED_ON = ("standard_ProcessUtility", "standard_ExecutorStart")
+PASSED_ON = ("standard_ProcessUtility", "standard_ExecutorStart", "standard_ExecutorRun")
 
 # name, settings, the one it is compared with, most that its own may be of that, in percent
 VARIANTS = (
     ("server alone", [NO_IDS], None, None),
     ("idle_in_transaction_session_timeout", [NO_IDS, TIMEOUT], "server alone", None),
     ("pgleak, trail 0", [NO_IDS, LOADED, "pgleak.trail_size = 0"], "server alone", 0.3),
+    ("pgleak, trail 0, no idle times", [NO_IDS, LOADED, "pgleak.trail_size = 0", "pgleak.track_idle_times = off"],
+     "server alone", 0.3),
     ("pgleak, trail 8", [NO_IDS, LOADED, "pgleak.trail_size = 8"], "server alone", 1.0),
     ("query ids", ["compute_query_id = on"], "server alone", None),
     ("query ids and pgleak, trail 0", ["compute_query_id = on", LOADED, "pgleak.trail_size = 0"], "query ids", 0.3),

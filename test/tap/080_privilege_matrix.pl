@@ -21,17 +21,17 @@ my $everybody = join ' ', sort keys %roles;
 my $granted_setting = 'pgleak.idle_leak_after';
 
 my %may_select = (
-	(map { $_ => $everybody } qw(leaks top pools waits horizon)),
+	(map { $_ => $everybody } qw(leaks top pools idle_times waits horizon)),
 	(map { $_ => 'monitor' } qw(history horizon_samples offenders stats
-		metrics_sessions metrics_routes metrics_pools metrics_horizon metrics_slots metrics_outcomes metrics_workers)),
+		metrics_sessions metrics_routes metrics_pools metrics_idle_times metrics_horizon metrics_slots metrics_outcomes metrics_workers)),
 	rules => 'monitor writer',
 	rules_id_seq => '');
 
 my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => 'writer', LOCK => 'writer' });
 
 my %may_execute = (
-	(map { $_ => $everybody } qw(read_leaks read_pools read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of)),
-	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report)),
+	(map { $_ => $everybody } qw(read_leaks read_pools read_idle_times read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of)),
+	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report choose_limits)),
 	(map { $_ => '' } qw(reset note_rule_change)));
 
 # 1: a superuser may change it in a session; 0: nobody may, it is the server's.
@@ -40,7 +40,7 @@ my %is_for_sessions = (
 		transaction_leak_after transaction_cancel_after transaction_terminate_after
 		blocking_leak_after blocking_cancel_after blocking_terminate_after prepared_leak_after action_min_impact)),
 	(map { ("pgleak.$_" => 0) } qw(database scan_interval dry_run max_actions_per_minute act_on_superusers act_on_declared log_query notify
-		retention history_max_rows queue_size trail_size pool_busy_percent pool_busy_after)));
+		retention history_max_rows queue_size trail_size track_idle_times pool_busy_percent pool_busy_after)));
 
 my $node = new_node('matrix', streaming => 1, conf => "log_line_prefix = '%m [%p] %b: '\npgleak.idle_leak_after = '1h'");
 

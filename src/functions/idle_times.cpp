@@ -1,0 +1,199 @@
+// The C functions behind the view pgleak.idle_times and pgleak.choose_limits().
+//
+// Any session may call the first one, which checks permissions beyond GRANT itself; the other one is for
+// those who may see all pools. They read shared memory and take no lock.
+
+#include <cstdint>
+#include <optional>
+
+#include "core/idle_times.hpp"
+#include "core/limit_advice.hpp"
+#include "core/rules.hpp"
+#include "functions/functions.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/postgres.hpp"
+#include "pg/row.hpp"
+#include "pg/settings.hpp"
+#include "shmem/idle_memory.hpp"
+#include "shmem/shared_memory.hpp"
+
+extern "C" {
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+
+PG_FUNCTION_INFO_V1(pgleak_read_idle_times);
+PG_FUNCTION_INFO_V1(pgleak_choose_limits);
+}
+
+namespace pgleak {
+
+namespace {
+
+// A pool and its idle times. An entry that has just been given to another pool has none.
+bool read_entry(int index, Pool* pool, PoolIdleTimes* idle) {
+  if (idle_memory == nullptr) return false;
+  return shared->pools.pools[index].read(pool) && pool->is_used && idle_memory->pools[index].read(idle);
+}
+
+void add_who(Row* row, const Pool& pool, bool is_pool, bool is_visible) {
+  if (!is_pool) {
+    row->add_nulls(4);
+    return;
+  }
+  row->add_foreign_text(pool.who.database, pool.who.encoding);
+  row->add_foreign_text(pool.who.role, pool.who.encoding);
+  row->add_foreign_text(pool.who.application_name, pool.who.encoding);
+  row->add_text(is_visible && pool.who.client_address[0] != '\0' ? pool.who.client_address : nullptr);
+}
+
+bool is_visible_to_caller(const Pool& pool, PoolScope scope) {
+  return may_see_details(scope == PoolScope::kPool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
+}
+
+// The columns of pgleak.read_idle_times(), in its order.
+void add_idle_times(Row* row, const Pool& pool, const PoolIdleTimes& idle, PoolScope scope) {
+  const bool is_visible = is_visible_to_caller(pool, scope);
+  const IdleTimes& times = idle.times;
+  const std::uint64_t count = times.count();
+
+  add_who(row, pool, scope == PoolScope::kPool, is_visible);
+  if (is_visible) {
+    row->add_int64(static_cast<std::int64_t>(count));
+    row->add_duration(count > 0 ? std::optional(times.total) : std::nullopt);
+    for (const double rank : {0.5, 0.95, 0.99}) row->add_duration(times.quantile(rank));
+    row->add_duration(count > 0 ? std::optional(times.longest) : std::nullopt);
+    idle.used > 0 ? row->add_double(static_cast<double>(idle.idle) / static_cast<double>(idle.used))
+                  : row->add_null();
+    row->add_time(idle.since);
+  } else {
+    row->add_nulls(8);
+  }
+  row->add_text(to_string(scope));
+}
+
+// What choose_limits() works with; too large for the stack.
+struct Workspace {
+  RuleSet rules;
+  int count;
+  Pool pools[kPoolEntryCount];
+  PoolLabel labels[kPoolEntryCount];
+  PoolIdleness idleness[kPoolEntryCount];
+};
+
+void add_pool(Workspace* space, int index) {
+  PoolIdleTimes idle;
+  const int place = space->count;
+  Pool* const pool = &space->pools[place];
+  if (!read_entry(index, pool, &idle) || idle.times.count() == 0) return;
+  space->labels[place] = pool_label(make_pool_key(pool->database_oid, pool->who));
+  space->idleness[place] =
+      describe_idleness(index == kOtherPool ? "other" : pool->who.application_name, idle.times);
+  space->count++;
+}
+
+// A rule that needs an impact leaves the server's limits in force below it.
+void note_rules(Workspace* space) {
+  const WallTime now = wall_now();
+  if (!read_rules(&space->rules)) return;
+  for (int i = 0; i < space->count; i++) {
+    const Match match = match_pool(space->rules, space->pools[i].who, now);
+    for (int rule = match.rules.next(0); rule < kMaxRules; rule = match.rules.next(rule + 1))
+      if (space->rules.rules[rule].min_impact == Impact::kNone)
+        note_exemption(&space->idleness[i], space->rules.rules[rule].limits.limits);
+  }
+}
+
+// The settings of a role, a database or a session, as far as a session of the pool is there.
+void note_own_limits(Workspace* space) {
+  for (int slot = 0; slot < shared->slot_count; slot++) {
+    StatusEntry entry{};
+    BackendOwner owner;
+    SessionIdentity who{};
+    if (read_status(slot, &entry) != StatusRead::kDone || !entry.is_client_backend) continue;
+    if (!session_slot(slot).backend.read_owner(entry.id, &owner)) continue;
+    if (!read_status_strings(slot, entry.id, &who, nullptr, 0, nullptr)) continue;
+    const PoolLabel label = pool_label(make_pool_key(entry.database_oid, who));
+    for (int i = 0; i < space->count; i++)
+      if (space->labels[i] == label)
+        note_exemption(&space->idleness[i], session_slot(slot).backend.own_limits());
+  }
+}
+
+IdlenessFacts read_facts(Workspace* space) {
+  for (int i = 0; i < kPoolEntryCount; i++)
+    if (i != kServerPool) add_pool(space, i);
+  note_rules(space);
+  note_own_limits(space);
+  IdlenessFacts facts{space->idleness, space->count, Micros{0}};
+  PoolIdleTimes server;
+  if (idle_memory->pools[kServerPool].read(&server))
+    facts.watched_for = time_since(server.since, wall_now()).value_or(Micros{0});
+  return facts;
+}
+
+constexpr std::size_t kReasonTextSize = 512;
+
+void add_limit(Row* row, std::optional<Micros> limit) {
+  char buffer[32];
+  TextBuffer text(buffer, sizeof(buffer));
+  if (limit) append_limit(&text, *limit);
+  row->add_text(limit ? buffer : nullptr);
+}
+
+}  // namespace
+
+void read_idle_times(ReturnSetInfo* result) {
+  for (int i = 0; i < kPoolEntryCount; i++) {
+    Pool pool;
+    PoolIdleTimes idle;
+    const PoolScope scope = pool_scope(i);
+    if (!read_entry(i, &pool, &idle)) continue;
+    if (scope == PoolScope::kOther && idle.times.count() == 0) continue;
+    Row row(result);
+    add_idle_times(&row, pool, idle, scope);
+    row.finish();
+  }
+}
+
+void choose_limits(ReturnSetInfo* result) {
+  Workspace* const space = static_cast<Workspace*>(palloc0(sizeof(Workspace)));
+  const bool is_tracked = idle_memory != nullptr;
+  const IdlenessFacts facts = is_tracked ? read_facts(space) : IdlenessFacts{};
+  LimitValues current{};
+  for (int i = 0; i < kLimitCount; i++)
+    current.value[i] = shared->server_limits[i].load(std::memory_order_relaxed);
+
+  for (int i = 0; i < kLimitCount; i++) {
+    char buffer[kReasonTextSize];
+    TextBuffer reason(buffer, sizeof(buffer));
+    std::optional<Micros> suggested;
+    if (is_tracked)
+      suggested = suggest_limit(i, facts, current, &reason);
+    else
+      reason.append("pgleak.track_idle_times is off");
+    Row row(result);
+    row.add_text(limit_setting_name(i));
+    add_limit(&row, current.value[i]);
+    add_limit(&row, suggested);
+    row.add_foreign_text(buffer, PG_SQL_ASCII);
+    row.finish();
+  }
+}
+
+}  // namespace pgleak
+
+Datum pgleak_read_idle_times(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::read_idle_times(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}
+
+Datum pgleak_choose_limits(PG_FUNCTION_ARGS) {
+  pgleak::require_preloading();
+  InitMaterializedSRF(fcinfo, 0);
+  pgleak::choose_limits(reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo));
+  return 0;
+}

@@ -1,0 +1,45 @@
+#include "shmem/idle_memory.hpp"
+
+#include <new>
+
+#include "pg/compat.hpp"
+#include "pg/settings.hpp"
+
+extern "C" {
+#include "storage/shmem.h"
+}
+
+namespace pgleak {
+
+IdleMemory* idle_memory = nullptr;
+
+namespace {
+
+SlotIdleTimes* slots = nullptr;
+
+}  // namespace
+
+Size idle_memory_size() {
+  if (!settings.track_idle_times) return 0;
+  return add_size(sizeof(IdleMemory),
+                  mul_size(static_cast<Size>(compat::status_slot_count()), sizeof(SlotIdleTimes)));
+}
+
+void create_idle_memory() {
+  bool found = false;
+  if (!settings.track_idle_times) return;
+  char* const memory = static_cast<char*>(ShmemInitStruct("pgleak idle times", idle_memory_size(), &found));
+  idle_memory = reinterpret_cast<IdleMemory*>(memory);
+  slots = reinterpret_cast<SlotIdleTimes*>(memory + sizeof(IdleMemory));
+  if (found) return;
+  new (idle_memory) IdleMemory();  // all zero
+  for (int i = 0; i < compat::status_slot_count(); i++) new (&slots[i]) SlotIdleTimes();
+}
+
+SlotIdleTimes* idle_times_of(int index) {
+  if (slots == nullptr) return nullptr;
+  Assert(index >= 0 && index < compat::status_slot_count());
+  return &slots[index];
+}
+
+}  // namespace pgleak

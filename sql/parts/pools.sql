@@ -66,7 +66,7 @@ COMMENT ON COLUMN pgleak.pools.leaks_per_hour IS 'leaks that began minus leaks t
 COMMENT ON COLUMN pgleak.pools.exhausted_at IS 'when the pool will be exhausted at that rate, or since when it has been and nobody has got a connection; NULL if that is not in sight, or with less than three leaks in the first five minutes';
 COMMENT ON COLUMN pgleak.pools.verdict IS 'ok; leak: something leaks and there is room left; leaking: leaks hold a quarter of what is in use, or the pool is busy too; undersized: busy with work for pgleak.pool_busy_after and leaks do not explain it; blocked: at least half of what is in use waits for locks';
 COMMENT ON COLUMN pgleak.pools.advice IS 'what to do, in one sentence; NULL if nothing';
-COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that the pool keeps passing over, perhaps checked out and forgotten outside of a transaction; a guess';
+COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that the pool keeps passing over, or all of a pool that has fallen silent all of a sudden: perhaps checked out and forgotten outside of a transaction; a guess';
 COMMENT ON COLUMN pgleak.pools.oldest_suspect_idle IS 'longest idle time of a suspect';
 COMMENT ON COLUMN pgleak.pools.scope IS 'pool; server: all sessions; other: all sessions beyond the first 256 pools';
 GRANT SELECT ON pgleak.pools TO PUBLIC;

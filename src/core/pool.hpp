@@ -42,10 +42,12 @@ struct PoolCounts {
   std::int32_t in_use() const { return active + idle_in_transaction; }
 };
 
-// Sessions that may be checked out though they look free; see core/suspects.hpp.
+// Sessions that may be checked out though they look free; see core/suspects.hpp and core/silence.hpp.
 struct SuspectSummary {
   std::int32_t count;
   Micros longest_idle;
+  WallTime silent_since;     // all of them, if the pool has fallen silent; none: it has not
+  std::int32_t rate_before;  // transactions a second before that
 };
 
 // The sessions that are idle in a transaction without being leaks.
@@ -69,6 +71,7 @@ struct PoolSample {
   std::int32_t limit;          // a configured capacity; 0: none
   std::int32_t used_of_limit;  // by this pool and all others that share the limit
   double waiting_of_limit;     // of those
+  std::int64_t transactions;   // ended since the last sample
   std::int32_t turnover;  // sessions that ended a transaction since the last sample; server: new sessions
   bool has_restarted;     // no session of the last sample is left
 };

@@ -188,6 +188,18 @@ void append_suspects(TextBuffer* text, const SuspectSummary& suspects) {
   text->append(" may be checked out and forgotten outside of a transaction (a guess, not a leak)");
 }
 
+void append_silence(TextBuffer* text, const SuspectSummary& suspects, const AdviceTimes& times) {
+  append_part(text, suspects.count, suspects.count);
+  text->append(" connections idle since ");
+  text->append(times.silent_since);
+  text->append(", before that ");
+  text->append_number(suspects.rate_before);
+  text->append(suspects.rate_before == 1 ? " transaction" : " transactions");
+  text->append(
+      " a second: all of them may be checked out and forgotten outside of a transaction (a guess, not a "
+      "leak)");
+}
+
 }  // namespace
 
 void append_part(TextBuffer* text, std::int32_t part, std::int32_t whole) {
@@ -218,7 +230,10 @@ void append_advice(TextBuffer* text, const PoolState& state, PoolScope scope, co
   }
   if (state.suspects.count == 0) return;
   separate();
-  append_suspects(text, state.suspects);
+  if (state.suspects.silent_since.is_set())
+    append_silence(text, state.suspects, facts.times);
+  else
+    append_suspects(text, state.suspects);
 }
 
 }  // namespace pgleak

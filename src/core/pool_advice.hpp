@@ -17,6 +17,7 @@ struct AdviceTimes {
   char working_since[kClockTextSize];
   char exhausted_at[kClockTextSize];
   char terminated_at[kClockTextSize];
+  char silent_since[kClockTextSize];
 };
 
 // What only the server can say about PoolState::waits.blocker. Strings may be nullptr: not known.

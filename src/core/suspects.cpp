@@ -13,10 +13,6 @@ std::int32_t least_recent_size(const PoolActivity& pool) {
   return least;
 }
 
-bool is_shared(const PoolActivity& pool, MonotonicTime now) {
-  return pool.shared_on.is_set() && now - pool.shared_on < kSharedFor;
-}
-
 Micros longest_quiet(Micros suspect_after) {
   return suspect_after < kLongestQuiet ? suspect_after : kLongestQuiet;
 }

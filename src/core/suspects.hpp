@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "core/silence.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
@@ -54,7 +55,13 @@ struct PoolActivity {
   MonotonicTime newest_used_on;  // when the youngest session that was used was first seen
   MonotonicTime reused_on;       // when a session older than that was last used
   MonotonicTime shared_on;       // when a session last moved to or from another pool
+  PoolSilence silence;
 };
+
+// True if its sessions also belong to another pool.
+inline bool is_shared(const PoolActivity& pool, MonotonicTime now) {
+  return pool.shared_on.is_set() && now - pool.shared_on < kSharedFor;
+}
 
 // What one sample collects about a pool's sessions. Zero-initialize it first.
 struct PoolObservation {

@@ -64,14 +64,14 @@ Activity compare(const SessionTrack& track, const StatusEntry& entry) {
   const bool has_run = entry.state_start != track.state_start;
   const bool has_ended = track.xact_start.is_set() ? entry.xact_start != track.xact_start
                                                    : has_run && entry.state == SessionState::kIdle;
-  return Activity{has_run, has_ended};
+  return Activity{has_run, has_ended, 0};
 }
 
 // Reads the entry of slot `index` if it has changed since the last scan. Returns what the session has done
 // since; nothing if the slot has no client.
 std::optional<Activity> refresh_session(int index, MonotonicTime now) {
   SessionTrack& track = sampler->tracks[index];
-  const Activity nothing_done{false, false};
+  const Activity nothing_done{false, false, 0};
   const std::optional<Activity> unchanged = track.id.pid != 0 ? std::optional(nothing_done) : std::nullopt;
   const std::uint32_t version = status_version(index);
   const bool may_find_entry = track.pool == kOtherPool && track.vacancies != sampler->table.vacancies();
@@ -86,6 +86,7 @@ std::optional<Activity> refresh_session(int index, MonotonicTime now) {
     track.version = version;
     return std::nullopt;
   }
+  const XactSeq ended_count = session_slot(index).backend.report().ended_count;
   Activity activity = nothing_done;
   if (entry.id != track.id) {
     track = SessionTrack{};
@@ -94,7 +95,9 @@ std::optional<Activity> refresh_session(int index, MonotonicTime now) {
     track.activity.seen_on = now;
   } else {
     activity = compare(track, entry);
+    activity.transactions = static_cast<std::int64_t>(ended_count - track.ended_count);
   }
+  track.ended_count = ended_count;
   track.state = entry.state;
   track.state_start = entry.state_start;
   track.xact_start = entry.xact_start;
@@ -148,6 +151,7 @@ void collect_session(int index, Micros suspect_after, Now now) {
   count_state(&collected->sample.counts, track.state);
   if (!leaks) count_idle(track, now.wall, &collected->sample);
   collected->sample.turnover += activity->has_ended_transaction;
+  collected->sample.transactions += activity->transactions;
   if (!is_new) collected->survivors++;
   if (track.pool < kPoolCount) count_suspect(&track, *activity, suspect_after, now.monotonic, collected);
 }

@@ -70,10 +70,9 @@ void apply_limits(int index, const Pool& pool, PoolSample* sample) {
 // True if no session of the previous sample is left and they were at least half of the pool's peak: the
 // application was restarted.
 bool has_restarted(int index, const PoolState& state, MonotonicTime now) {
-  const PoolActivity& activity = sampler->activities[index];
-  const bool is_shared = activity.shared_on.is_set() && now - activity.shared_on < kSharedFor;
-  return sampler->has_sampled && !is_shared && sampler->collected[index].survivors == 0 &&
-         state.counts.connections >= 2 && state.counts.connections * 2 >= state.peak;
+  return sampler->has_sampled && !is_shared(sampler->activities[index], now) &&
+         sampler->collected[index].survivors == 0 && state.counts.connections >= 2 &&
+         state.counts.connections * 2 >= state.peak;
 }
 
 // Bytes; room for every key even if each byte of each name takes four bytes when escaped.
@@ -154,7 +153,20 @@ void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, No
   if (before) report_verdict(index, *before);
 }
 
-void judge_pool(int index, const PoolRules& rules, Now now) {
+// All connections of a pool that has fallen silent are suspects.
+void watch_silence(PoolActivity* activity, PoolSample* sample, Micros suspect_after, Now now) {
+  const PoolCounts& counts = sample->counts;
+  PoolSilence& silence = activity->silence;
+  if (is_shared(*activity, now.monotonic)) silence = PoolSilence{};
+  observe_silence(&silence, PoolTurnover{counts.connections, counts.idle, sample->transactions},
+                  suspect_after, now);
+  if (!silence.has_fallen_silent) return;
+  sample->suspects =
+      SuspectSummary{counts.connections, now.monotonic - silence.silent_on, silence.silent_since,
+                     Max(static_cast<std::int32_t>(silence.rate + 0.5), 1)};
+}
+
+void judge_pool(int index, const PoolRules& rules, Micros suspect_after, Now now) {
   const Pool& pool = pool_entry(index).current();
   Collected& collected = sampler->collected[index];
   PoolSample& sample = collected.sample;
@@ -162,15 +174,16 @@ void judge_pool(int index, const PoolRules& rules, Now now) {
   sample.has_restarted = has_restarted(index, pool.state, now.monotonic);
   if (sample.has_restarted) sampler->activities[index] = PoolActivity{};
   apply_limits(index, pool, &sample);
+  watch_silence(&sampler->activities[index], &sample, suspect_after, now);
   judge_entry(index, sample, rules, now);
   observe_activity(&sampler->activities[index], collected.observation, now.monotonic);
   if (!sampler->table.keep(index, sample.counts.connections, now.monotonic))
     pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
 }
 
-void judge_pools(const PoolRules& rules, Now now) {
+void judge_pools(const PoolRules& rules, Micros suspect_after, Now now) {
   for (int i = 0; i < kPoolCount; i++)
-    if (pool_entry(i).current().is_used) judge_pool(i, rules, now);
+    if (pool_entry(i).current().is_used) judge_pool(i, rules, suspect_after, now);
 
   PoolSample& other = sampler->collected[kOtherPool].sample;
   other.used = other.counts.in_use();
@@ -232,7 +245,8 @@ void sample_pools(const ScanContext& scan) {
   collect_ended_episodes();
   for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, scan.now);
   collect_waits();
-  judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);
+  judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)},
+              suspect_after, scan.now);
   sampler->has_sampled = true;
   collect_idle_times(scan);
 }

@@ -41,6 +41,7 @@ struct SessionTrack {
   SessionState state;
   WallTime state_start;
   WallTime xact_start;
+  XactSeq ended_count;  // of its transactions
   SessionActivity activity;
 };
 
@@ -64,6 +65,7 @@ struct SeenWaits {
 struct Activity {
   bool has_run;
   bool has_ended_transaction;
+  std::int64_t transactions;  // that have ended
 };
 
 // What one sample collects about one pool.

@@ -45,6 +45,7 @@ void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope
   AdviceFacts facts{};
   facts.now = wall_now();
   write_clock_time(facts.times.leaking_since, state.leaks.since, facts.now);
+  write_clock_time(facts.times.silent_since, state.suspects.silent_since, facts.now);
   write_clock_time(facts.times.working_since, state.working_since, facts.now);
   write_clock_time(facts.times.exhausted_at, state.exhausted_at, facts.now);
   write_clock_time(facts.times.terminated_at, state.terminated.at, facts.now);

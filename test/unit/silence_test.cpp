@@ -37,8 +37,8 @@ TEST_P(LostPoolTest, FallsSilentAtOnce) {
   lose_all(&play, 0_us);
   play.run(2 * kMinute, 20, kSecond / 5);
   EXPECT_TRUE(play.has_fallen_silent());
-  EXPECT_GT(play.silence_.rate, 5);
-  EXPECT_EQ(play.silence_.silent_size, 10);
+  EXPECT_GT(play.pool_.silence.rate, 5);
+  EXPECT_EQ(play.pool_.silence.silent_size, 10);
 }
 
 TEST_P(LostPoolTest, LosesThemOneByOne) {

@@ -76,14 +76,13 @@ class Play {
     connections_.remove_if([which](const Connection& c) { return &c == which; });
   }
 
-  bool has_fallen_silent() const { return silence_.has_fallen_silent; }
+  bool has_fallen_silent() const { return pool_.silence.has_fallen_silent; }
   int silent_samples() const { return silent_samples_; }
   int suspects() const { return suspects_; }
   int most_suspects() const { return most_suspects_; }
   std::size_t size() const { return connections_.size(); }
   FakeTime time_;
   PoolActivity pool_{};
-  PoolSilence silence_{};
   Micros suspect_after_ = kSuspectAfter;
 
  private:
@@ -176,9 +175,9 @@ class Play {
       c.has_run = !is_idle;  // it keeps running, and has run something when it stops
     }
     observe_activity(&pool_, observation, time_.monotonic());
-    observe_silence(&silence_, PoolTurnover{static_cast<int>(connections_.size()), idle, transactions_},
+    observe_silence(&pool_.silence, PoolTurnover{static_cast<int>(connections_.size()), idle, transactions_},
                     suspect_after_, time_.now());
-    silent_samples_ += silence_.has_fallen_silent;
+    silent_samples_ += pool_.silence.has_fallen_silent;
     transactions_ = 0;
     if (suspects_ > most_suspects_) most_suspects_ = suspects_;
     for (Connection* connection : closing_) close(connection);

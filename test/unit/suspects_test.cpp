@@ -111,7 +111,7 @@ bool is_suspect(const PoolActivity& pool, Micros suspect_after = kSuspectAfter) 
 
 PoolActivity pool(std::int32_t size_before, Micros newest_used, Micros reused, Micros shared) {
   return PoolActivity{
-      {5, 5, size_before}, monotonic_at(newest_used), monotonic_at(reused), monotonic_at(shared)};
+      {5, 5, size_before}, monotonic_at(newest_used), monotonic_at(reused), monotonic_at(shared), {}};
 }
 
 TEST(SuspectsTest, NeedAllTheSigns) {

@@ -31,6 +31,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT impact text,
     OUT held jsonb,
     OUT waiting jsonb,
+    OUT autovacuum_skipped boolean,
     OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
@@ -82,6 +83,7 @@ SELECT
     l.impact,
     l.held,
     l.waiting,
+    l.autovacuum_skipped,
     l.client_gone,
     l.next_action,
     l.next_action_at,
@@ -105,6 +107,7 @@ COMMENT ON COLUMN pgleak.leaks.remedy IS 'what to type, in its database, to roll
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.leaks.autovacuum_skipped IS 'whether autovacuum probably skips a table because of it: a guess, from a lock on a table, SHARE UPDATE EXCLUSIVE or stronger, seen for longer than autovacuum_naptime; NULL if the lock is in another database than yours';
 COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;

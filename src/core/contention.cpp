@@ -10,6 +10,24 @@ bool comes_before(const HeldLock& a, const HeldLock& b) {
   return a.waiters != b.waiters ? a.waiters > b.waiters : a.mode > b.mode;
 }
 
+bool are_same(const LockId& a, const LockId& b) {
+  return a.field1 == b.field1 && a.field2 == b.field2 && a.field3 == b.field3 && a.field4 == b.field4 &&
+         a.type == b.type && a.method == b.method;
+}
+
+MonotonicTime seen_since(const HeldLocks& before, const HeldLock& lock, MonotonicTime now) {
+  for (int i = 0; i < before.count; i++)
+    if (are_same(before.locks[i].lock, lock.lock) && before.locks[i].mode >= lock.mode)
+      return before.locks[i].seen_since;
+  return now;
+}
+
+// Of what is held now.
+HeldLocks with_times(HeldLocks held, const HeldLocks& before, MonotonicTime now) {
+  for (int i = 0; i < held.count; i++) held.locks[i].seen_since = seen_since(before, held.locks[i], now);
+  return held;
+}
+
 }  // namespace
 
 void add_lock(HeldLocks* held, const HeldLock& lock) {
@@ -38,12 +56,12 @@ void note_reading(Contention* known, std::int64_t leak_id, const ContentionReadi
     known->leak_id = leak_id;
   }
   known->read_at = reading.at;
-  known->held = reading.held;
+  known->held = with_times(reading.held, known->held, reading.at);
   if (reading.blocked < known->most_blocked) return;
   if (reading.blocked == 0 && reading.locks < known->most_locks) return;
   known->most_blocked = reading.blocked;
   known->most_locks = reading.locks;
-  known->worst_held = reading.held;
+  known->worst_held = known->held;
   if (reading.blocked > 0) known->waiting = reading.waiting;
 }
 

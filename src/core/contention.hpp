@@ -28,6 +28,7 @@ struct HeldLock {
   LockId lock;
   std::int32_t waiters;  // processes in its queue that wait for this holder, directly or behind one that does
   std::uint8_t mode;     // the strongest one held
+  MonotonicTime seen_since;  // when the leak was first seen with it, in a mode as strong
 };
 
 inline constexpr int kKeptLocks = 8;

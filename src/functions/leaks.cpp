@@ -9,6 +9,7 @@
 #include "core/session.hpp"
 #include "functions/functions.hpp"
 #include "functions/prepared_leaks.hpp"
+#include "pg/autovacuum.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -197,6 +198,15 @@ void add_impact(Row* row, const ImpactSample& impact) {
   row->add_text(to_string(impact.impact));
 }
 
+void add_autovacuum_skipped(Row* row, const Contention& contention) {
+  const std::optional<bool> is_skipped =
+      contention.leak_id == 0 ? std::nullopt : skipped_by_autovacuum(contention.held, monotonic_now());
+  if (is_skipped)
+    row->add_bool(*is_skipped);
+  else
+    row->add_null();
+}
+
 namespace {
 
 void add_source(Row* row, const ActionState& action) {
@@ -234,7 +244,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(33);
+    row->add_nulls(34);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -259,6 +269,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_impact(row, leak.record.impact);
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
+  add_autovacuum_skipped(row, leak.contention);
   if (episode.progress.client_gone)
     row->add_bool(*episode.progress.client_gone);
   else

@@ -2,6 +2,7 @@
 #ifndef PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 #define PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 
+#include "core/contention.hpp"
 #include "core/impact.hpp"
 #include "pg/row.hpp"
 
@@ -18,6 +19,8 @@ void add_prepared_leaks(ReturnSetInfo* result, const LivePrepared* first);
 
 // leaks.cpp: the seven columns from holds_xid to impact.
 void add_impact(Row* row, const ImpactSample& impact);
+// leaks.cpp: the column of this name.
+void add_autovacuum_skipped(Row* row, const Contention& contention);
 
 }  // namespace pgleak
 

@@ -2,9 +2,9 @@
 
 namespace pgleak {
 
-bool keeps_autovacuum_out(const HeldLock& lock, MonotonicTime now, Micros naptime) {
+bool keeps_autovacuum_out(const HeldLock& lock, MonotonicTime since, MonotonicTime now, Micros naptime) {
   if (lock.lock.type != kRelationLock || lock.mode < kVacuumMode) return false;
-  return lock.seen_since.is_set() && now - lock.seen_since > naptime;
+  return since.is_set() && now - since > naptime;
 }
 
 }  // namespace pgleak

@@ -17,9 +17,9 @@ inline constexpr std::uint8_t kVacuumMode = 4;
 // The type of a lock on a relation in the server's numbering.
 inline constexpr std::uint8_t kRelationLock = 0;
 
-// True if autovacuum, which comes along every `naptime`, has probably met this lock, provided that it is on a
-// table.
-bool keeps_autovacuum_out(const HeldLock& lock, MonotonicTime now, Micros naptime);
+// True if autovacuum, which comes along every `naptime`, has probably met this lock, seen first at `since`,
+// provided that it is on a table.
+bool keeps_autovacuum_out(const HeldLock& lock, MonotonicTime since, MonotonicTime now, Micros naptime);
 
 }  // namespace pgleak
 

@@ -15,17 +15,19 @@ bool are_same(const LockId& a, const LockId& b) {
          a.type == b.type && a.method == b.method;
 }
 
-MonotonicTime seen_since(const HeldLocks& before, const HeldLock& lock, MonotonicTime now) {
-  for (int i = 0; i < before.count; i++)
-    if (are_same(before.locks[i].lock, lock.lock) && before.locks[i].mode >= lock.mode)
-      return before.locks[i].seen_since;
+MonotonicTime since_when(const Contention& known, const HeldLock& lock, MonotonicTime now) {
+  for (int i = 0; i < known.held.count; i++) {
+    const HeldLock& before = known.held.locks[i];
+    if (are_same(before.lock, lock.lock) && before.mode >= lock.mode) return known.held_since[i];
+  }
   return now;
 }
 
-// Of what is held now.
-HeldLocks with_times(HeldLocks held, const HeldLocks& before, MonotonicTime now) {
-  for (int i = 0; i < held.count; i++) held.locks[i].seen_since = seen_since(before, held.locks[i], now);
-  return held;
+void note_held(Contention* known, const HeldLocks& held, MonotonicTime now) {
+  MonotonicTime since[kKeptLocks]{};
+  for (int i = 0; i < held.count; i++) since[i] = since_when(*known, held.locks[i], now);
+  for (int i = 0; i < kKeptLocks; i++) known->held_since[i] = since[i];
+  known->held = held;
 }
 
 }  // namespace
@@ -56,12 +58,12 @@ void note_reading(Contention* known, std::int64_t leak_id, const ContentionReadi
     known->leak_id = leak_id;
   }
   known->read_at = reading.at;
-  known->held = with_times(reading.held, known->held, reading.at);
+  note_held(known, reading.held, reading.at);
   if (reading.blocked < known->most_blocked) return;
   if (reading.blocked == 0 && reading.locks < known->most_locks) return;
   known->most_blocked = reading.blocked;
   known->most_locks = reading.locks;
-  known->worst_held = known->held;
+  known->worst_held = reading.held;
   if (reading.blocked > 0) known->waiting = reading.waiting;
 }
 

@@ -28,7 +28,6 @@ struct HeldLock {
   LockId lock;
   std::int32_t waiters;  // processes in its queue that wait for this holder, directly or behind one that does
   std::uint8_t mode;     // the strongest one held
-  MonotonicTime seen_since;  // when the leak was first seen with it, in a mode as strong
 };
 
 inline constexpr int kKeptLocks = 8;
@@ -78,6 +77,7 @@ struct Contention {
   std::int64_t leak_id;   // 0: of none yet
   MonotonicTime read_at;  // when `held` was
   HeldLocks held;
+  MonotonicTime held_since[kKeptLocks];  // when each of these was first seen, in a mode as strong
   // At the worst moment so far: with the most sessions blocked or, where nobody is, with the most locks.
   std::int32_t most_blocked;
   std::int32_t most_locks;

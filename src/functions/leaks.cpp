@@ -200,7 +200,7 @@ void add_impact(Row* row, const ImpactSample& impact) {
 
 void add_autovacuum_skipped(Row* row, const Contention& contention) {
   const std::optional<bool> is_skipped =
-      contention.leak_id == 0 ? std::nullopt : skipped_by_autovacuum(contention.held, monotonic_now());
+      contention.leak_id == 0 ? std::nullopt : skipped_by_autovacuum(contention, monotonic_now());
   if (is_skipped)
     row->add_bool(*is_skipped);
   else

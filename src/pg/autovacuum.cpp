@@ -34,12 +34,13 @@ std::optional<bool> is_for_autovacuum(const LockId& lock) {
 
 }  // namespace
 
-std::optional<bool> skipped_by_autovacuum(const HeldLocks& held, MonotonicTime now) {
+std::optional<bool> skipped_by_autovacuum(const Contention& known, MonotonicTime now) {
+  const HeldLocks& held = known.held;
   const Micros naptime = autovacuum_naptime * kSecond;
   std::optional<bool> is_skipped = false;
   if (!AutoVacuumingActive()) return is_skipped;
   for (int i = 0; i < held.count; i++) {
-    if (!keeps_autovacuum_out(held.locks[i], now, naptime)) continue;
+    if (!keeps_autovacuum_out(held.locks[i], known.held_since[i], now, naptime)) continue;
     const std::optional<bool> is_table = is_for_autovacuum(held.locks[i].lock);
     if (is_table.value_or(false)) return true;
     if (!is_table) is_skipped.reset();

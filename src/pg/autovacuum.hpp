@@ -13,7 +13,7 @@ namespace pgleak {
 
 // True if autovacuum probably skips one of the tables because of these locks: a guess. Nothing if it cannot
 // be told, because they are in a database other than this process's.
-std::optional<bool> skipped_by_autovacuum(const HeldLocks& held, MonotonicTime now);
+std::optional<bool> skipped_by_autovacuum(const Contention& known, MonotonicTime now);
 
 }  // namespace pgleak
 

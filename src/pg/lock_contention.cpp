@@ -49,7 +49,7 @@ void add_fast_path_locks(const PGPROC* proc, HeldLocks* held) {
   compat::for_each_fast_path_lock(proc, [proc, held](Oid relation, LOCKMASK modes) {
     LOCKTAG tag;
     SET_LOCKTAG_RELATION(tag, proc->databaseId, relation);
-    add_lock(held, HeldLock{lock_id(tag), 0, strongest_of(modes), {}});
+    add_lock(held, HeldLock{lock_id(tag), 0, strongest_of(modes)});
   });
 }
 
@@ -87,7 +87,7 @@ void read_held_locks(int proc_index, HeldLocks* held) {
       const LOCKTAG& tag = lock->tag.myLock->tag;
       const std::int32_t waiters = count_waiters(lock->tag.myLock, lock->holdMask);
       if (waiters == 0 && is_own_id(tag)) return;
-      add_lock(held, HeldLock{lock_id(tag), waiters, strongest_of(lock->holdMask), {}});
+      add_lock(held, HeldLock{lock_id(tag), waiters, strongest_of(lock->holdMask)});
     });
     LWLockRelease(partition_lock);
   }

@@ -11,12 +11,12 @@ namespace {
 constexpr std::uint8_t kTransactionLock = 4;
 
 HeldLock lock_of(int mode, std::uint8_t type = kRelationLock) {
-  return HeldLock{LockId{5, 16384, 0, 0, type, 1}, 0, static_cast<std::uint8_t>(mode),
-                  monotonic_at(10 * kSecond)};
+  return HeldLock{LockId{5, 16384, 0, 0, type, 1}, 0, static_cast<std::uint8_t>(mode)};
 }
 
 bool keeps_out(const HeldLock& lock, Micros after) {
-  return keeps_autovacuum_out(lock, monotonic_at(10 * kSecond) + after, kMinute);
+  const MonotonicTime since = monotonic_at(10 * kSecond);
+  return keeps_autovacuum_out(lock, since, since + after, kMinute);
 }
 
 TEST(AutovacuumGuessTest, ALockThatVacuumWaitsForKeepsItOut) {
@@ -34,9 +34,7 @@ TEST(AutovacuumGuessTest, OnlyLocksOnRelationsMatter) {
 }
 
 TEST(AutovacuumGuessTest, NothingIsSaidOfALockThatWasNeverSeen) {
-  HeldLock lock = lock_of(8);
-  lock.seen_since = MonotonicTime::none();
-  EXPECT_FALSE(keeps_out(lock, kHour));
+  EXPECT_FALSE(keeps_autovacuum_out(lock_of(8), MonotonicTime::none(), monotonic_at(kHour), kMinute));
 }
 
 }  // namespace

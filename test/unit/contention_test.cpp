@@ -13,7 +13,7 @@ namespace pgleak {
 namespace {
 
 HeldLock lock_of(std::uint32_t relation, int waiters, int mode) {
-  return HeldLock{LockId{5, relation, 0, 0, 0, 1}, waiters, static_cast<std::uint8_t>(mode), {}};
+  return HeldLock{LockId{5, relation, 0, 0, 0, 1}, waiters, static_cast<std::uint8_t>(mode)};
 }
 
 std::vector<std::uint32_t> relations(const HeldLocks& held) {
@@ -112,7 +112,7 @@ TEST(ContentionTest, WaitersAreReadAtTheWorstMomentsOnly) {
 }
 
 TEST(ContentionTest, ALockIsKnownSinceItWasFirstSeen) {
-  const auto seen_since = [](const Contention& known) { return known.held.locks[0].seen_since; };
+  const auto held_since = [](const Contention& known) { return known.held_since[0]; };
   const auto reading = [](int mode, Micros at) {
     ContentionReading result{};
     result.at = monotonic_at(at);
@@ -123,15 +123,14 @@ TEST(ContentionTest, ALockIsKnownSinceItWasFirstSeen) {
   Contention known{};
   note_reading(&known, kLeak, reading(4, 1 * kSecond));
   note_reading(&known, kLeak, reading(4, 2 * kSecond));
-  EXPECT_EQ(seen_since(known), monotonic_at(1 * kSecond));
-  EXPECT_EQ(known.worst_held.locks[0].seen_since, monotonic_at(1 * kSecond));
+  EXPECT_EQ(held_since(known), monotonic_at(1 * kSecond));
   note_reading(&known, kLeak, reading(8, 3 * kSecond));
-  EXPECT_EQ(seen_since(known), monotonic_at(3 * kSecond)) << "it was a weaker one before";
+  EXPECT_EQ(held_since(known), monotonic_at(3 * kSecond)) << "it was a weaker one before";
   note_reading(&known, kLeak, reading_of(2, 1, 0, 4 * kSecond));
   note_reading(&known, kLeak, reading(8, 5 * kSecond));
-  EXPECT_EQ(seen_since(known), monotonic_at(5 * kSecond)) << "it was gone in between";
+  EXPECT_EQ(held_since(known), monotonic_at(5 * kSecond)) << "it was gone in between";
   note_reading(&known, kLeak + 1, reading(8, 6 * kSecond));
-  EXPECT_EQ(seen_since(known), monotonic_at(6 * kSecond)) << "that of another leak";
+  EXPECT_EQ(held_since(known), monotonic_at(6 * kSecond)) << "that of another leak";
 }
 
 HeldResources held_of(int locks, int blocked) {

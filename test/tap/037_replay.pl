@@ -127,7 +127,8 @@ sub test_blocking_clock
 sub test_lock
 {
 	my $reader = reader('BEGIN', 'SELECT FROM other');
-	# Without a snapshot: catalogs may be pruned after the ALTER TABLE, and replay would wait for that.
+	# Without a snapshot: a page of the catalogs may be pruned after the ALTER TABLE, and then replay really waits for it: the
+	# server logs a conflict on the snapshot.
 	my $bystander = reader('BEGIN', 'SELECT FROM item');
 	$node->safe_psql('postgres', 'ALTER TABLE other ADD COLUMN name text');
 	eventually_leaks($reader, 'impact, blocked', 'blocking|1', 'lock: it is blocking');

@@ -61,6 +61,10 @@ assert:
 sanitize:
 	test/versions/sanitize
 
+# Needs root: pg_upgrade with prepared transactions, from 18 to 19.
+upgrade:
+	test/versions/upgrade
+
 # Needs root: TAP tests on a server under valgrind.
 valgrind:
 	test/versions/valgrind

@@ -36,6 +36,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT slot_name text,
     OUT notify_queue_usage double precision,
     OUT subxact_overflow boolean,
+    OUT autovacuum_skipped boolean,
     OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
@@ -92,6 +93,7 @@ SELECT
     l.slot_name,
     l.notify_queue_usage,
     l.subxact_overflow,
+    l.autovacuum_skipped,
     l.client_gone,
     l.next_action,
     l.next_action_at,
@@ -120,6 +122,7 @@ COMMENT ON COLUMN pgleak.leaks.retained_bytes IS 'most WAL that a logical replic
 COMMENT ON COLUMN pgleak.leaks.slot_name IS 'the slot that keeps it';
 COMMENT ON COLUMN pgleak.leaks.notify_queue_usage IS 'highest share of the notification queue in use (0 to 1) while it LISTENs and does not read; NULL if it does not LISTEN, or that is not known yet';
 COMMENT ON COLUMN pgleak.leaks.subxact_overflow IS 'whether the transaction has had more than 64 subtransactions at a time, which makes the snapshots of all sessions slower; NULL until its first sample';
+COMMENT ON COLUMN pgleak.leaks.autovacuum_skipped IS 'whether autovacuum probably skips a table because of it: a guess, from a lock on a table, SHARE UPDATE EXCLUSIVE or stronger, seen for longer than autovacuum_naptime; NULL if the lock is in another database than yours';
 COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;

@@ -132,6 +132,9 @@ void describe_hold(const ActionHold& hold, char (&text)[kHoldSize]) {
       out.append(hold.root_pid != 0 ? "waits behind pid " : "waits behind a prepared transaction");
       if (hold.root_pid != 0) out.append_number(hold.root_pid);
       break;
+    case HoldReason::kGuess:
+      out.append("holder is a guess");
+      break;
     case HoldReason::kRulesNotLoaded:
       out.append("rules not loaded");
       break;

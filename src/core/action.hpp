@@ -103,6 +103,7 @@ enum class HoldReason : std::uint8_t {
   kStandby,      // it waits for a synchronous standby
   kDebris,       // a cancel would leave an invalid index or partition behind
   kWaitsBehind,  // it waits for a lock itself: a victim
+  kGuess,        // that others wait behind it is a guess, and nothing else demands the action
   kRulesNotLoaded,
   kImpact,  // less than the action needs
   kDryRun,

@@ -24,6 +24,11 @@ ActionHold hold_of_rate_limit(const Budgets& budgets, Now now) {
                     now.wall + (budgets.rate.closed_until - now.monotonic)};
 }
 
+// The impact as far as actions may go by it.
+Impact certain_impact(const SessionSnapshot& snapshot, const Ages& ages) {
+  return ages.certain_blocking ? Impact::kBlocking : certain_grade(*snapshot.held);
+}
+
 // Returns what keeps limits from acting on the session, the most lasting reason first.
 ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, Budgets* budgets,
                      Decision* decision) {
@@ -47,6 +52,8 @@ ActionHold find_hold(const SessionSnapshot& snapshot, const ScanInputs& inputs, 
   } else if (decision->impact.impact < needed) {
     hold.reason = HoldReason::kImpact;
     hold.min_impact = needed;
+  } else if (certain_impact(snapshot, decision->ages) < needed) {
+    hold.reason = HoldReason::kGuess;
   } else if (inputs.dry_run) {
     hold.reason = HoldReason::kDryRun;
   } else if (budgets->rate.is_closed(inputs.max_actions_per_minute, snapshot.now.monotonic)) {
@@ -109,14 +116,34 @@ void begin(const SessionSnapshot& snapshot, Action action, const ActionReason& r
   if (!is_dry) decision->next_due_in = sooner(decision->next_due_in, kActionPollInterval);
 }
 
+bool demands_something(const Plan& plan) { return plan.due != Action::kNone || plan.next != Action::kNone; }
+
+// True if limits would demand an action if the guess about those who wait were right.
+bool may_be_demanded(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
+                     const Decision& decision) {
+  const bool has_guess = decision.ages.blocking != decision.ages.certain_blocking;
+  if (!has_guess && !snapshot.held->blocks_by_guess) return false;
+  Micros ignored = kForever;
+  const std::optional<Limits> limits = find_limits(snapshot, inputs, decision.ages, &ignored);
+  return limits &&
+         demands_something(plan_action(decision.ages, *limits, snapshot.status, episode.is_session_level));
+}
+
+// No limit acts because of a guess, neither one of the blocking clock nor one of a rule that is for sessions
+// that block others: it may be wrong about who is to blame. Where some wait for certain, the clock counts
+// only these.
 void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, const ScanInputs& inputs,
                    Budgets* budgets, Decision* decision) {
   if (!snapshot.limits) return;
-  const std::optional<Limits> limits = find_limits(snapshot, inputs, decision->ages, &decision->next_due_in);
+  const Ages ages = decision->ages.without_guesses();
+  const std::optional<Limits> limits = find_certain_limits(snapshot, inputs, ages, &decision->next_due_in);
   if (!limits) return;
-  const Plan plan = plan_action(decision->ages, *limits, snapshot.status, episode.is_session_level);
-  const bool has_plan = plan.due != Action::kNone || plan.next != Action::kNone;
-  const ActionHold hold = has_plan ? find_hold(snapshot, inputs, budgets, decision) : ActionHold{};
+  const Plan plan = plan_action(ages, *limits, snapshot.status, episode.is_session_level);
+  ActionHold hold{};
+  if (demands_something(plan))
+    hold = find_hold(snapshot, inputs, budgets, decision);
+  else if (may_be_demanded(snapshot, episode, inputs, *decision))
+    hold.reason = HoldReason::kGuess;
   show_plan(plan, hold, snapshot.now, decision);
   decision->spares_exported = !inputs.act_on_declared;
   decision->next_due_in = sooner(decision->next_due_in, plan.next_due_in);
@@ -140,7 +167,7 @@ void act_by_limits(const SessionSnapshot& snapshot, const Episode& episode, cons
       return;
     }
   }
-  begin(snapshot, plan.due, reason_for(episode, decision->ages, *limits, plan.due), inputs.dry_run, decision);
+  begin(snapshot, plan.due, reason_for(episode, ages, *limits, plan.due), inputs.dry_run, decision);
 }
 
 void act_by_hand(const SessionSnapshot& snapshot, const Episode& episode, Decision* decision) {

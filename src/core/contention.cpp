@@ -10,6 +10,26 @@ bool comes_before(const HeldLock& a, const HeldLock& b) {
   return a.waiters != b.waiters ? a.waiters > b.waiters : a.mode > b.mode;
 }
 
+bool are_same(const LockId& a, const LockId& b) {
+  return a.field1 == b.field1 && a.field2 == b.field2 && a.field3 == b.field3 && a.field4 == b.field4 &&
+         a.type == b.type && a.method == b.method;
+}
+
+MonotonicTime since_when(const Contention& known, const HeldLock& lock, MonotonicTime now) {
+  for (int i = 0; i < known.held.count; i++) {
+    const HeldLock& before = known.held.locks[i];
+    if (are_same(before.lock, lock.lock) && before.mode >= lock.mode) return known.held_since[i];
+  }
+  return now;
+}
+
+void note_held(Contention* known, const HeldLocks& held, MonotonicTime now) {
+  MonotonicTime since[kKeptLocks]{};
+  for (int i = 0; i < held.count; i++) since[i] = since_when(*known, held.locks[i], now);
+  for (int i = 0; i < kKeptLocks; i++) known->held_since[i] = since[i];
+  known->held = held;
+}
+
 }  // namespace
 
 void add_lock(HeldLocks* held, const HeldLock& lock) {
@@ -38,7 +58,7 @@ void note_reading(Contention* known, std::int64_t leak_id, const ContentionReadi
     known->leak_id = leak_id;
   }
   known->read_at = reading.at;
-  known->held = reading.held;
+  note_held(known, reading.held, reading.at);
   if (reading.blocked < known->most_blocked) return;
   if (reading.blocked == 0 && reading.locks < known->most_locks) return;
   known->most_blocked = reading.blocked;

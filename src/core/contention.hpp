@@ -77,6 +77,7 @@ struct Contention {
   std::int64_t leak_id;   // 0: of none yet
   MonotonicTime read_at;  // when `held` was
   HeldLocks held;
+  MonotonicTime held_since[kKeptLocks];  // when each of these was first seen, in a mode as strong
   // At the worst moment so far: with the most sessions blocked or, where nobody is, with the most locks.
   std::int32_t most_blocked;
   std::int32_t most_locks;

@@ -17,7 +17,7 @@ Decision nothing_to_do() {
 SessionClocks observed_clocks(const SessionSnapshot& snapshot, const TransactionBlock& block) {
   SessionClocks clocks = snapshot.clocks;
   if (snapshot.is_present)
-    observe_session(&clocks, snapshot.status, block, snapshot.blocks_others, snapshot.evidence,
+    observe_session(&clocks, snapshot.status, block, snapshot.waiters, snapshot.evidence,
                     waits_for_client(snapshot), snapshot.now.monotonic);
   return clocks;
 }
@@ -122,7 +122,7 @@ Decision follow_action(const SessionSnapshot& snapshot, const Episode& episode, 
   const TransactionBlock block = current_block(snapshot.status);
   SessionClocks& clocks = decision.clocks.emplace(snapshot.clocks);
   if (snapshot.is_present)
-    observe_waiters(&clocks, snapshot.status, block, snapshot.blocks_others, snapshot.now.monotonic);
+    observe_waiters(&clocks, snapshot.status, block, snapshot.waiters, snapshot.now.monotonic);
   ActionResult result = check_action(snapshot, &decision.step);
   // It has accepted the action, but the transaction that was judged is over: SIGTERM might hit the next one.
   // Unless the session is exiting already, the action came too late.

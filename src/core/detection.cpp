@@ -24,21 +24,22 @@ void read_idle_holder(Micros idle, Ages* ages) {
 }  // namespace
 
 void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
-                     std::optional<bool> blocks_others, MonotonicTime now) {
+                     std::optional<Waiters> waiters, MonotonicTime now) {
   reset_for(status.id, clocks);
   const TransactionBlock holding = holding_transaction(status, block);
   // A session that runs something in no visible transaction is between two states: what others wait for
   // belongs to a transaction that is just ending.
   const bool shows_holder = holding.exists || status.state == SessionState::kIdle ||
                             (block.exists && is_idle_in_transaction(status.state));
-  if (blocks_others && (shows_holder || !*blocks_others))
-    clocks->blocking.observe(*blocks_others, holding, now);
+  if (!waiters || (!shows_holder && *waiters != Waiters::kNone)) return;
+  clocks->blocking.observe(*waiters != Waiters::kNone, holding, now);
+  clocks->certain.observe(*waiters == Waiters::kCertain, holding, now);
 }
 
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
-                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
+                     std::optional<Waiters> waiters, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now) {
-  observe_waiters(clocks, status, block, blocks_others, now);
+  observe_waiters(clocks, status, block, waiters, now);
   if (!block.exists || is_idle_in_transaction(status.state))
     clocks->stall.stop();
   else if (!waits_for_client)
@@ -56,6 +57,9 @@ Ages measure_ages(SessionClocks* clocks, const SessionStatus& status, const Tran
   ages.blocking = clocks->blocking.age(holding_transaction(status, block), now.monotonic);
   if (ages.blocking)
     ages.blocking_check = LastCheck{now.monotonic - clocks->blocking.last_seen, kWaiterPollInterval};
+  ages.certain_blocking = clocks->certain.age(holding_transaction(status, block), now.monotonic);
+  if (ages.certain_blocking)
+    ages.certain_check = LastCheck{now.monotonic - clocks->certain.last_seen, kWaiterPollInterval};
   if (is_idle_in_transaction(status.state))
     ages.idle = clocks->idle.observe(status.state_start, now, previous.at_idle);
   else if (block.exists)

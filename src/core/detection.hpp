@@ -23,6 +23,7 @@ struct SessionClocks {
   XactSeq xact_seq;  // of the transaction that the second one measures
   StallWatch stall;  // the idle clock of a session that is not idle in a transaction
   BlockingWatch blocking;
+  BlockingWatch certain;  // the same without those who wait behind it by a guess
 };
 
 // An age that is known only up to the last check of what it measures.
@@ -36,8 +37,10 @@ struct Ages {
   std::optional<Micros> idle;
   std::optional<Micros> transaction;
   std::optional<Micros> blocking;
+  std::optional<Micros> certain_blocking{};  // without those who wait behind it by a guess
   LastCheck idle_check{};
   LastCheck blocking_check{};
+  LastCheck certain_check{};
 
   // Time until `clock`, which shows `age`, may show `after`, and a scan can notice that.
   Micros due_in(Clock clock, Micros age, Micros after) const {
@@ -61,6 +64,14 @@ struct Ages {
     }
     return std::nullopt;
   }
+
+  // What actions may go by: a guess may be wrong about who is to blame.
+  Ages without_guesses() const {
+    Ages ages = *this;
+    ages.blocking = certain_blocking;
+    ages.blocking_check = certain_check;
+    return ages;
+  }
 };
 static_assert(std::is_trivially_copyable_v<Ages> && std::is_trivially_destructible_v<Ages>,
               "an ERROR may pass over it");
@@ -76,15 +87,22 @@ inline TransactionBlock holding_transaction(const SessionStatus& status, const T
   return status.xact_start.is_set() ? block : TransactionBlock{};
 }
 
+// Whether others wait behind a session.
+enum class Waiters : std::uint8_t {
+  kNone,
+  kGuessed,  // all of them wait behind somebody, and that it is this session is a guess
+  kCertain,
+};
+
 // Notes whether others wait behind the session in `status`; nothing if the scan has not looked for that.
 // Resets the clocks if they belonged to another session.
 void observe_waiters(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
-                     std::optional<bool> blocks_others, MonotonicTime now);
+                     std::optional<Waiters> waiters, MonotonicTime now);
 
 // Feeds the clocks of the session in `status` with what was just seen. Resets them if they belonged to
-// another session. `blocks_others` and `evidence` are nothing if the scan has not looked for that.
+// another session. `waiters` and `evidence` are nothing if the scan has not looked for that.
 void observe_session(SessionClocks* clocks, const SessionStatus& status, const TransactionBlock& block,
-                     std::optional<bool> blocks_others, const std::optional<ProgressEvidence>& evidence,
+                     std::optional<Waiters> waiters, const std::optional<ProgressEvidence>& evidence,
                      bool waits_for_client, MonotonicTime now);
 
 // Reads the clocks of the session in `status`, whose block is `block`. Resets `clocks` if they belonged to

@@ -29,13 +29,20 @@ struct HeldResources {
   bool waits;              // for a lock of another session
   // The session at the end of the chain, which waits for no other; 0: a prepared transaction, or unknown.
   std::int32_t root_pid;
-  bool listens;  // it keeps the notification queue from being cleaned up
+  bool listens;                  // it keeps the notification queue from being cleaned up
+  bool blocks_by_guess = false;  // that those blocked wait behind it is a guess
 };
 
 inline Impact grade(const HeldResources& held) {
   if (held.blocked > 0) return Impact::kBlocking;
   if (held.xid != 0 || held.xmin != 0 || held.listens) return Impact::kHorizon;
   return held.locks > 0 ? Impact::kLocks : Impact::kNone;
+}
+
+// Who waits behind it by a guess does not count.
+inline Impact certain_grade(HeldResources held) {
+  if (held.blocks_by_guess) held.blocked = 0;
+  return grade(held);
 }
 
 // The impact of a leak. Lives in shared memory; the columns of pgleak.leaks and pgleak.history.

@@ -24,7 +24,7 @@ inline constexpr int kGidSize = 200;  // GIDSIZE of the server; includes the ter
 // Copies an identifier, with its NUL.
 inline void copy_gid(char (&to)[kGidSize], const char* gid) {
   int length = 0;
-  for (; gid[length] != '\0' && length < kGidSize - 1; length++) to[length] = gid[length];
+  for (; length < kGidSize - 1 && gid[length] != '\0'; length++) to[length] = gid[length];
   to[length] = '\0';
 }
 

@@ -59,15 +59,15 @@ struct SessionSnapshot {
   // From the backend status array and the backend's slot. With an open episode: is this still its session?
   bool is_present;
   bool is_client_backend;
-  SessionStatus status;        // only if present
-  std::uint64_t query_id;      // of its statement; 0: unknown
-  SessionState last_state;     // also of a session that has gone
-  TransactionEnd watched_end;  // how the transaction of the open episode ended
-  bool is_declared;            // idle in its transaction on purpose: see BackendSlot::publish_declared()
-  bool is_superuser;           // the login role is; only with an open episode
-  bool leaves_debris;          // see BackendSlot::publish_debris()
-  WallTime aborted_at;         // see ActionSlot::aborted_at
-  std::optional<bool> blocks_others;         // nothing if this scan has not looked for that
+  SessionStatus status;            // only if present
+  std::uint64_t query_id;          // of its statement; 0: unknown
+  SessionState last_state;         // also of a session that has gone
+  TransactionEnd watched_end;      // how the transaction of the open episode ended
+  bool is_declared;                // idle in its transaction on purpose: see BackendSlot::publish_declared()
+  bool is_superuser;               // the login role is; only with an open episode
+  bool leaves_debris;              // see BackendSlot::publish_debris()
+  WallTime aborted_at;             // see ActionSlot::aborted_at
+  std::optional<Waiters> waiters;  // nothing if this scan has not looked for that
   std::optional<ProgressEvidence> evidence;  // nothing if it was read a moment ago, or costs in vain
   std::optional<LimitFacts> limits;          // nothing if the session cannot be identified now
 
@@ -108,6 +108,10 @@ inline Clock clock_of(SessionState state) { return is_active(state) ? Clock::kTr
 // have that yet. Lowers `*next_due_in` to the time until another rule may match.
 std::optional<Limits> find_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs, const Ages& ages,
                                   Micros* next_due_in);
+
+// The same for actions, which go by no guess; `ages` are those without guesses.
+std::optional<Limits> find_certain_limits(const SessionSnapshot& snapshot, const ScanInputs& inputs,
+                                          const Ages& ages, Micros* next_due_in);
 
 }  // namespace pgleak
 

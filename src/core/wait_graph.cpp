@@ -43,16 +43,18 @@ void WaitGraph::clear() {
   found_count_ = 0;
   question_ = 0;
   is_complete_ = true;
+  has_guesses_ = false;
 }
 
-int WaitGraph::begin_lock() {
+int WaitGraph::begin_lock(bool is_guess) {
   current_lock_ = kNone;
   if (lock_count_ == node_count_) {
     is_complete_ = false;
     return kNone;
   }
   current_lock_ = lock_count_++;
-  locks_[current_lock_] = Lock{wait_count_, wait_count_, hold_count_, hold_count_, 0, {}};
+  locks_[current_lock_] = Lock{wait_count_, wait_count_, hold_count_, hold_count_, 0, is_guess, {}};
+  has_guesses_ |= is_guess;
   return current_lock_;
 }
 
@@ -102,10 +104,8 @@ void WaitGraph::sweep(std::int32_t lock_number, std::int32_t from, LockModes mod
   }
 }
 
-Blocked WaitGraph::blocked_behind(int node) {
-  Blocked blocked{0, WallTime::none()};
-  if (nodes_[node].first_hold == kNone || nodes_[node].first_wait != kNone) return blocked;
-
+Blocked WaitGraph::search_behind(int node, bool with_guesses) {
+  Blocked blocked{0, WallTime::none(), false};
   question_++;
   found_count_ = 0;
   see(node, kNone, 0);
@@ -113,7 +113,8 @@ Blocked WaitGraph::blocked_behind(int node) {
     const Node& found = nodes_[found_[i]];
     const std::int32_t depth = found.depth + 1;
     for (std::int32_t h = found.first_hold; h != kNone; h = holds_[h].next_of_node)
-      sweep(holds_[h].lock, locks_[holds_[h].lock].first_wait, holds_[h].modes, depth);
+      if (with_guesses || !locks_[holds_[h].lock].is_guess)
+        sweep(holds_[h].lock, locks_[holds_[h].lock].first_wait, holds_[h].modes, depth);
     for (std::int32_t w = found.first_wait; w != kNone; w = waits_[w].next_of_node) {
       const Wait& wait = waits_[w];
       sweep(wait.lock, w + 1, LockModes{1} << wait.mode, depth);
@@ -122,6 +123,17 @@ Blocked WaitGraph::blocked_behind(int node) {
     }
   }
   blocked.sessions = found_count_ - 1;
+  return blocked;
+}
+
+// Who waits behind one that is behind it only by a guess is there by a guess, too. Those of the search with
+// the guesses are the ones that nth_behind() shows.
+Blocked WaitGraph::blocked_behind(int node) {
+  if (nodes_[node].first_hold == kNone || nodes_[node].first_wait != kNone)
+    return Blocked{0, WallTime::none(), false};
+  const bool is_certain = !has_guesses_ || search_behind(node, false).sessions > 0;
+  Blocked blocked = search_behind(node, true);
+  blocked.is_guess = blocked.sessions > 0 && !is_certain;
   return blocked;
 }
 

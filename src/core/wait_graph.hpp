@@ -19,6 +19,7 @@ inline constexpr int kLockModes = 10;  // modes are numbered from 0 to this, exc
 struct Blocked {
   std::int32_t sessions;  // directly or through others
   WallTime since;         // start of the longest of these waits; none: no wait, or not known yet
+  bool is_guess;          // none of them is behind it for certain
 };
 
 // One session that waits, and the wait through which it is behind a root.
@@ -48,8 +49,9 @@ class WaitGraph {
 
   // --- building: one contended lock after the other ---
 
-  // Returns the number of the lock, counted from 0; -1 if it does not fit.
-  int begin_lock();
+  // Returns the number of the lock, counted from 0; -1 if it does not fit. `is_guess`: who holds it, and so
+  // who waits for whom, is a guess.
+  int begin_lock(bool is_guess = false);
 
   // Appends a waiter to the queue of the current lock; `since` none: not known yet.
   void add_waiter(int node, int mode, LockModes conflicting, WallTime since);
@@ -59,6 +61,8 @@ class WaitGraph {
 
   // False if there were more holders than fit; then the results are lower bounds.
   bool is_complete() const { return is_complete_; }
+
+  bool has_guesses() const { return has_guesses_; }
 
   // --- querying ---
 
@@ -124,11 +128,13 @@ class WaitGraph {
     std::int32_t first_hold;  // its holders are holds_[first_hold .. end_hold)
     std::int32_t end_hold;
     std::uint32_t seen_by;
+    bool is_guess;
     std::int32_t swept_from[kLockModes];  // from here to the end, the queue was searched for that mode
   };
 
   static int hold_capacity(int node_count);
 
+  Blocked search_behind(int node, bool with_guesses);
   void see(std::int32_t node, std::int32_t through, std::int32_t depth);
   void sweep(std::int32_t lock_number, std::int32_t from, LockModes modes, std::int32_t depth);
   Behind describe(std::int32_t wait, std::int32_t depth) const;
@@ -146,6 +152,7 @@ class WaitGraph {
   std::int32_t found_count_;
   std::uint32_t question_;
   bool is_complete_;
+  bool has_guesses_;  // one of the locks is a guess
 };
 
 }  // namespace pgleak

@@ -9,6 +9,7 @@
 #include "core/session.hpp"
 #include "functions/functions.hpp"
 #include "functions/prepared_leaks.hpp"
+#include "pg/autovacuum.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -210,6 +211,15 @@ void add_effects(Row* row, const LeakEffects& effects) {
   effects.sampled_at.is_set() ? row->add_bool(effects.has_subxact_overflow) : row->add_null();
 }
 
+void add_autovacuum_skipped(Row* row, const Contention& contention) {
+  const std::optional<bool> is_skipped =
+      contention.leak_id == 0 ? std::nullopt : skipped_by_autovacuum(contention, monotonic_now());
+  if (is_skipped)
+    row->add_bool(*is_skipped);
+  else
+    row->add_null();
+}
+
 namespace {
 
 void add_source(Row* row, const ActionState& action) {
@@ -247,7 +257,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(38);
+    row->add_nulls(39);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -273,6 +283,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
   add_effects(row, episode.progress.effects);
+  add_autovacuum_skipped(row, leak.contention);
   if (episode.progress.client_gone)
     row->add_bool(*episode.progress.client_gone);
   else

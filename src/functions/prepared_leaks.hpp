@@ -2,6 +2,7 @@
 #ifndef PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 #define PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 
+#include "core/contention.hpp"
 #include "core/effects.hpp"
 #include "core/impact.hpp"
 #include "pg/row.hpp"
@@ -19,9 +20,10 @@ void add_prepared_leaks(ReturnSetInfo* result, const LivePrepared* first);
 
 // leaks.cpp: the seven columns from holds_xid to impact.
 void add_impact(Row* row, const ImpactSample& impact);
-
-// Adds the columns oldest_for to subxact_overflow of pgleak.read_leaks().
+// The columns from oldest_for to subxact_overflow.
 void add_effects(Row* row, const LeakEffects& effects);
+// The column of this name.
+void add_autovacuum_skipped(Row* row, const Contention& contention);
 
 }  // namespace pgleak
 

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kNoProc = -1;
 
-constexpr Blocked kNobodyBlocked{0, WallTime::none()};
+constexpr Blocked kNobodyBlocked{0, WallTime::none(), false};
 
 LockWaits waits_now;
 bool is_current = false;
@@ -108,7 +108,7 @@ bool read_held_resources(int proc_index, int pid, HeldResources* held) {
                         locks.count,   blocked.sessions,
                         blocked.since, compat::next_transaction_id(),
                         waits,         waits ? root_pid_of(proc) : 0,
-                        false};
+                        false,         blocked.is_guess};
   // The process id is set first and cleared last: if it is unchanged, the rest was the session's.
   return proc->pid == pid;
 }

@@ -112,7 +112,7 @@ void LockWaits::add_replay(const ReplayWait& replay) {
   const WaitingReplay waiting = find_waiting_replay();
   if (waiting.conflict == ReplayConflict::kNone || waiting.conflict != replay.conflict) return;
   const LockModes all = LockModes{1} << NoLock;
-  const int number = graph_.begin_lock();
+  const int number = graph_.begin_lock(replay.conflict == ReplayConflict::kSnapshot);
   if (number >= 0) tags_[number] = replay_tag(replay.conflict);
   graph_.add_waiter(add_process(&ProcGlobal->allProcs[waiting.proc_index]), NoLock, all, replay.since);
   for (int i = 0; i < MaxBackends; i++)

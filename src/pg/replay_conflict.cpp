@@ -41,7 +41,7 @@ bool is_in_transaction(const PGPROC* proc) {
 
 // Replay waits for the transactions that existed when it began to wait.
 bool has_begun_before(int proc_index, WallTime time) {
-  StatusEntry entry;
+  StatusEntry entry{};
   const std::optional<int> index = find_status(proc_index, process_id_of(&ProcGlobal->allProcs[proc_index]));
   if (!index || read_status(*index, &entry) != StatusRead::kDone) return false;
   return entry.xact_start.is_set() && entry.xact_start <= time;

@@ -9,6 +9,7 @@
 #define PGLEAK_RECORDER_HISTORY_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/prepared.hpp"
 #include "core/time.hpp"
@@ -94,9 +95,9 @@ void write_events(std::uint64_t count, bool are_new, bool notifies);
 // the running server. Prepared transactions outlive the server, so their rows stay open.
 void complete_open_rows(WallTime ended_at);
 
-// Completes the rows of prepared transactions that are gone, with the outcome that the commit log has. Call
-// it once after the server's start.
-void complete_prepared_rows(WallTime ended_at);
+// Completes the rows of prepared transactions that are gone, with the outcome that the commit log has: all,
+// or that of one episode. Call it only where the scanner follows none of them.
+void complete_prepared_rows(WallTime ended_at, std::optional<std::int64_t> leak_id);
 
 // The episode of a prepared transaction in a row that is open.
 struct OpenPrepared {

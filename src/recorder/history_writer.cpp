@@ -58,8 +58,8 @@ constexpr char kCompleteOpenRows[] =
     " duration = greatest($2, detected_at) - detected_at, outcome = 'server stopped'"
     " WHERE ended_at IS NULL AND system_identifier = $1 AND kind = 'session'";
 
-// $3: the next transaction id, from which the whole id of an older one follows. Nobody was there when they
-// ended: the server was down, or pgleak was not loaded.
+// $3: the next transaction id, from which the whole id of an older one follows. $4: NULL for all. Nobody was
+// there when they ended: the server was down, or pgleak was not loaded.
 constexpr char kCompletePreparedRows[] =
     "UPDATE pgleak.history h SET ended_at = greatest($2, detected_at),"
     " duration = greatest($2, detected_at) - detected_at,"
@@ -68,7 +68,7 @@ constexpr char kCompletePreparedRows[] =
     " FROM (SELECT leak_id,"
     " greatest($3 - (($3 - holds_xid::text::bigint) & 4294967295), 0) AS full_id"
     " FROM pgleak.history WHERE ended_at IS NULL AND system_identifier = $1"
-    " AND kind = 'prepared transaction') x"
+    " AND kind = 'prepared transaction' AND leak_id = coalesce($4, leak_id)) x"
     " WHERE h.system_identifier = $1 AND h.leak_id = x.leak_id AND NOT EXISTS ("
     "SELECT FROM pg_catalog.pg_prepared_xact() p"
     " WHERE p.transaction = h.holds_xid AND p.prepared = coalesce(h.prepared_at, p.prepared))";
@@ -222,15 +222,16 @@ void complete_open_rows(WallTime ended_at) {
   });
 }
 
-void complete_prepared_rows(WallTime ended_at) {
-  with_spi([ended_at] {
+void complete_prepared_rows(WallTime ended_at, std::optional<std::int64_t> leak_id) {
+  with_spi([ended_at, leak_id] {
     static SPIPlanPtr plan = nullptr;
-    const Oid types[] = {INT8OID, TIMESTAMPTZOID, INT8OID};
+    const Oid types[] = {INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID};
+    const char nulls[] = {' ', ' ', ' ', leak_id ? ' ' : 'n'};
     const std::uint64_t next = U64FromFullTransactionId(ReadNextFullTransactionId());
     Datum values[] = {Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())),
                       TimestampTzGetDatum(to_timestamp(ended_at)),
-                      Int64GetDatum(static_cast<std::int64_t>(next))};
-    execute(kept_plan(&plan, kCompletePreparedRows, 3, types), values, nullptr, SPI_OK_UPDATE);
+                      Int64GetDatum(static_cast<std::int64_t>(next)), Int64GetDatum(leak_id.value_or(0))};
+    execute(kept_plan(&plan, kCompletePreparedRows, 4, types), values, nulls, SPI_OK_UPDATE);
   });
 }
 

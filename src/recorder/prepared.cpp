@@ -161,7 +161,41 @@ void prepare_places() {
       TopMemoryContext, static_cast<Size>(prepared_place_count()) * sizeof(TransactionId)));
 }
 
+bool is_there(TransactionId xid) {
+  for (int i = 0; i < prepared_place_count(); i++)
+    if (prepared_xid(i) == xid) return true;
+  return false;
+}
+
+// True if the scanner will queue the end of the episode, or may just be changing its record.
+bool is_followed(std::int64_t leak_id) {
+  for (int i = 0; i < prepared_place_count(); i++) {
+    PreparedRecord record;
+    if (!prepared_slot(i).scanner.read(&record)) return true;
+    const bool is_open = record.is_open || record.pending_end.outcome != Outcome::kNone;
+    if (is_open && record.episode.leak_id == leak_id) return true;
+  }
+  return false;
+}
+
 }  // namespace
+
+std::optional<std::int64_t> find_left_prepared() {
+  static MonotonicTime due_at{};
+  const MonotonicTime now = monotonic_now();
+  Assert(is_recorder());
+  if (known_count == 0 || now < due_at) return std::nullopt;
+  due_at = now + kSecond;
+  // In this order: an episode does not begin once its transaction is gone.
+  for (int i = 0; i < known_count; i++)
+    if (!is_there(known[i].xid) && !is_followed(known[i].episode.leak_id)) return known[i].episode.leak_id;
+  return std::nullopt;
+}
+
+void forget_left_prepared(std::int64_t leak_id) {
+  for (int i = 0; i < known_count; i++)
+    if (known[i].episode.leak_id == leak_id) known[i--] = known[--known_count];
+}
 
 void remember_open_prepared() {
   if (prepared_place_count() == 0) return;

@@ -142,10 +142,10 @@ void start_history() {
       [is_first] {
         if (is_first) {
           complete_open_rows(shared->started_at);
-          complete_prepared_rows(shared->started_at);
-          remember_open_prepared();
+          complete_prepared_rows(shared->started_at, std::nullopt);
           raise_leak_id(largest_leak_id());
         }
+        remember_open_prepared();
         recorder.rows = count_history();
       },
       [] {
@@ -200,6 +200,17 @@ void prune() {
       });
 }
 
+// A prepared transaction may end before the scanner has taken up its episode again, or without becoming a
+// leak again, because its limit was raised. Then no event will complete its row.
+void complete_left_row() {
+  const std::optional<std::int64_t> leak_id = find_left_prepared();
+  // The end of an episode that the scanner has followed is in the queue, until it is in the row.
+  if (!leak_id || event_queue->waiting() > 0) return;
+  with_history(
+      kTimeoutMs, [leak_id] { complete_prepared_rows(wall_now(), leak_id); },
+      [leak_id] { forget_left_prepared(*leak_id); });
+}
+
 // Writes and prunes what is due. Returns the time until that is needed again.
 Micros keep_history() {
   if (RecoveryInProgress()) {
@@ -211,6 +222,7 @@ Micros keep_history() {
   if (!recorder.has_started || recorder.access != HistoryAccess::kReady) start_history();
   if (recorder.has_started && recorder.access == HistoryAccess::kReady) {
     write_batch(kTimeoutMs);
+    if (recorder.backoff == Micros{0}) complete_left_row();
     if (recorder.backoff == Micros{0}) prune();
   }
   if (recorder.backoff > Micros{0}) return recorder.backoff;
@@ -244,7 +256,12 @@ void record_shutdown() {
   }
   if (event_queue->waiting() > 0) return;
   with_history(
-      kShutdownTimeoutMs, [] { complete_open_rows(wall_now()); }, [] {});
+      kShutdownTimeoutMs,
+      [] {
+        complete_open_rows(wall_now());
+        complete_prepared_rows(wall_now(), std::nullopt);
+      },
+      [] {});
 }
 
 void run_recorder() {

@@ -7,6 +7,7 @@
 #define PGLEAK_RECORDER_RECORDER_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "core/rules.hpp"
 #include "core/time.hpp"
@@ -83,8 +84,14 @@ void maintain_queue_usage(MemoryContext context);
 // a few loads if nothing is prepared. The caller resets `context`. Errors are logged.
 void maintain_prepared(MemoryContext context, bool is_history_read);
 
-// Reads which episodes an earlier run of the server has left open. Call it where the history may be read.
+// Reads which episodes an earlier run of the server, or of this process, has left open. Call it where the
+// history may be read.
 void remember_open_prepared();
+
+// An episode among these whose transaction is gone, and which the scanner does not follow; looks for one once
+// a second.
+std::optional<std::int64_t> find_left_prepared();
+void forget_left_prepared(std::int64_t leak_id);
 
 // --- database_connection.cpp ---
 

@@ -40,7 +40,8 @@ void mark_roots() {
       continue;
     }
     const int index = compat::status_index_of(&ProcGlobal->allProcs[i]);
-    if (index >= 0 && index < shared->slot_count) mark_root(index);
+    if (index < 0 || index >= shared->slot_count) continue;
+    mark_root(index, graph.has_guesses() && graph.blocked_behind(i).is_guess);
   }
 }
 

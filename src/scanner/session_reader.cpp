@@ -206,7 +206,7 @@ void read_holding(TrackedSession session, const StatusEntry& entry, const Episod
                   SessionSnapshot* snapshot) {
   const std::uint8_t marks = session_marks()[session.index()];
   if (marks == 0) return;
-  snapshot->blocks_others = session.blocks_others(entry.change_count);
+  snapshot->waiters = session.waiters(entry.change_count);
   BackendOwner owner;
   if (open == nullptr && has_mark(marks, Mark::kStalled) && session.backend().read_owner(entry.id, &owner))
     snapshot->wait = read_wait(owner.proc_index);

@@ -134,17 +134,21 @@ void forget_roots() { has_marked_roots = false; }
 void begin_marking_roots(bool may_mark) {
   has_marked_roots = true;
   clear_marks(Mark::kRoot);
+  clear_marks(Mark::kGuess);
   if (!may_mark) return;
   for (int i = 0; i < shared->slot_count; i++) seen_versions[i] = status_version(i);
 }
 
-void mark_root(int index) { mark_session(index, Mark::kRoot); }
+void mark_root(int index, bool is_guess) {
+  mark_session(index, Mark::kRoot);
+  if (is_guess) mark_session(index, Mark::kGuess);
+}
 
-std::optional<bool> TrackedSession::blocks_others(std::uint32_t version) const {
+std::optional<Waiters> TrackedSession::waiters(std::uint32_t version) const {
   if (!has_marked_roots) return std::nullopt;
-  if (!has_mark(marks[index_], Mark::kRoot)) return false;
+  if (!has_mark(marks[index_], Mark::kRoot)) return Waiters::kNone;
   if (seen_versions[index_] != version) return std::nullopt;
-  return true;
+  return has_mark(marks[index_], Mark::kGuess) ? Waiters::kGuessed : Waiters::kCertain;
 }
 
 void prefetch_next_episode(int from) {

@@ -26,7 +26,7 @@ class TrackedSession {
 
   // Whether others wait behind the session, whose status entry is at `version`; nothing if this scan has not
   // looked for waiters, or if the session has changed since.
-  std::optional<bool> blocks_others(std::uint32_t version) const;
+  std::optional<Waiters> waiters(std::uint32_t version) const;
 
   // Marks the manual request with this id as taken. Returns false if its caller has withdrawn it, even if
   // another request has taken its place.
@@ -81,6 +81,7 @@ enum class Mark : std::uint8_t {
   kEpisode = 1,  // it has an open episode
   kRoot = 2,     // others wait behind it
   kStalled = 4,  // it waits for its client in the middle of something
+  kGuess = 8,    // with kRoot: that they wait behind it is a guess
 };
 inline bool has_mark(std::uint8_t marks, Mark mark) { return (marks & static_cast<std::uint8_t>(mark)) != 0; }
 
@@ -95,7 +96,7 @@ void clear_marks(Mark mark);
 // `may_mark` false: nobody waits, so there will be no roots.
 void forget_roots();
 void begin_marking_roots(bool may_mark);
-void mark_root(int index);
+void mark_root(int index, bool is_guess);
 
 // Prefetches what a scan reads of the first open episode at or after slot `from`.
 void prefetch_next_episode(int from);

@@ -1,5 +1,6 @@
 # Tests: a session on a standby that holds replay back, by its snapshot, by its lock or by being in a transaction, is a
-# blocking leak; the startup process waits behind it; nobody else is blamed, neither then nor after it has been cancelled.
+# blocking leak; the startup process waits behind it; nobody else is blamed, neither then nor after it has been cancelled. Where
+# the holder is a guess, no limit acts on it.
 
 use strict;
 use warnings FATAL => 'all';
@@ -10,6 +11,7 @@ use PgleakTest;
 use PgleakActions;
 
 use JSON::PP ();
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = new_node('main', streaming => 1, conf => <<'END');
@@ -18,6 +20,11 @@ pgleak.blocking_leak_after = '1s'
 END
 $node->safe_psql('postgres', 'CREATE TABLE item AS SELECT i AS id FROM generate_series(1, 1000) AS i');
 $node->safe_psql('postgres', 'CREATE TABLE other (id integer)');
+$node->safe_psql('postgres', q{
+	CREATE ROLE limited LOGIN;
+	ALTER ROLE limited SET pgleak.blocking_cancel_after = '2s';
+	ALTER ROLE limited SET pgleak.blocking_terminate_after = '3s';
+	GRANT SELECT ON item, other TO limited});
 $node->backup('copy');
 my $standby = empty_node('standby');
 $standby->init_from_backup($node, 'copy', has_streaming => 1);
@@ -120,7 +127,8 @@ sub test_blocking_clock
 sub test_lock
 {
 	my $reader = reader('BEGIN', 'SELECT FROM other');
-	# Without a snapshot: catalogs may be pruned after the ALTER TABLE, and replay would wait for that.
+	# Without a snapshot: a page of the catalogs may be pruned after the ALTER TABLE, and then replay really waits for it: the
+	# server logs a conflict on the snapshot.
 	my $bystander = reader('BEGIN', 'SELECT FROM item');
 	$node->safe_psql('postgres', 'ALTER TABLE other ADD COLUMN name text');
 	eventually_leaks($reader, 'impact, blocked', 'blocking|1', 'lock: it is blocking');
@@ -142,9 +150,42 @@ sub test_tablespace
 	goes_on($reader, 'tablespace', $late);
 }
 
+# Limits -----------------------------------------------------------------------------------------------------------------
+
+sub limited_reader
+{
+	my (@statements) = @_;
+	my $session = wire($standby, user => 'limited');
+	$session->do(@statements);
+	return $session;
+}
+
+# The server does not show whose snapshot replay waits for, so limits leave the sessions that pgleak names alone.
+sub test_limits_leave_a_guess_alone
+{
+	my $reader = limited_reader($repeatable_read, 'SELECT FROM item');
+	$node->safe_psql('postgres', 'DELETE FROM item WHERE id <= 800');
+	$node->safe_psql('postgres', 'VACUUM item');
+	eventually_leaks($reader, q(blocked_for > '6s', action_held_by, next_action IS NULL), 't|holder is a guess|t', 'guess: the view says why');
+	is(leaks($reader, 'state, last_action IS NULL'), 'idle in transaction|t', 'guess: no limit acts on it');
+	unlike(slurp_file($standby->logfile), qr{pgleak: will \w+: .*pid=$reader->{pid} }, 'guess: nor was that tried');
+	goes_on($reader, 'guess');
+}
+
+sub test_limits_act_on_a_lock
+{
+	my $reader = limited_reader('BEGIN', 'SELECT FROM other');
+	$node->safe_psql('postgres', 'ALTER TABLE other ADD COLUMN number integer');
+	wait_for_replay();
+	eventually_leaks($reader, 'state, last_action, last_action_result', 'idle in transaction (aborted)|cancel|done', 'limit: it acts on who holds the lock');
+	$reader->close;
+}
+
 test_snapshot();
 test_blocking_clock();
 test_lock();
 test_tablespace();
+test_limits_leave_a_guess_alone();
+test_limits_act_on_a_lock();
 
 done_testing();

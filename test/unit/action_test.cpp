@@ -192,6 +192,7 @@ TEST(ActionHoldTest, IsNamedAsInTheView) {
       {{HoldReason::kStandby, Impact::kNone, 0, {}}, "synchronous standby"},
       {{HoldReason::kWaitsBehind, Impact::kNone, 4711, {}}, "waits behind pid 4711"},
       {{HoldReason::kWaitsBehind, Impact::kNone, 0, {}}, "waits behind a prepared transaction"},
+      {{HoldReason::kGuess, Impact::kNone, 0, {}}, "holder is a guess"},
       {{HoldReason::kRulesNotLoaded, Impact::kNone, 0, {}}, "rules not loaded"},
       {{HoldReason::kImpact, Impact::kBlocking, 0, {}}, "impact below blocking"},
       {{HoldReason::kDryRun, Impact::kNone, 0, {}}, "dry run"},

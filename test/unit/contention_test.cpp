@@ -111,6 +111,28 @@ TEST(ContentionTest, WaitersAreReadAtTheWorstMomentsOnly) {
   EXPECT_TRUE(wants_waiting(known, kLeak, 3)) << "others may have taken their places";
 }
 
+TEST(ContentionTest, ALockIsKnownSinceItWasFirstSeen) {
+  const auto held_since = [](const Contention& known) { return known.held_since[0]; };
+  const auto reading = [](int mode, Micros at) {
+    ContentionReading result{};
+    result.at = monotonic_at(at);
+    result.locks = 1;
+    add_lock(&result.held, lock_of(1, 0, mode));
+    return result;
+  };
+  Contention known{};
+  note_reading(&known, kLeak, reading(4, 1 * kSecond));
+  note_reading(&known, kLeak, reading(4, 2 * kSecond));
+  EXPECT_EQ(held_since(known), monotonic_at(1 * kSecond));
+  note_reading(&known, kLeak, reading(8, 3 * kSecond));
+  EXPECT_EQ(held_since(known), monotonic_at(3 * kSecond)) << "it was a weaker one before";
+  note_reading(&known, kLeak, reading_of(2, 1, 0, 4 * kSecond));
+  note_reading(&known, kLeak, reading(8, 5 * kSecond));
+  EXPECT_EQ(held_since(known), monotonic_at(5 * kSecond)) << "it was gone in between";
+  note_reading(&known, kLeak + 1, reading(8, 6 * kSecond));
+  EXPECT_EQ(held_since(known), monotonic_at(6 * kSecond)) << "that of another leak";
+}
+
 HeldResources held_of(int locks, int blocked) {
   HeldResources held{};
   held.locks = locks;

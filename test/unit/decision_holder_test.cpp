@@ -14,7 +14,7 @@ class DecisionHolderTest : public DecisionTest {
   }
   // Others wait for `duration`, and the scanner looks every second.
   void keep_others_waiting(Micros duration) {
-    snapshot_.blocks_others = true;
+    snapshot_.waiters = Waiters::kCertain;
     snapshot_.held = kBlocking;
     consider_and_store();
     for (Micros passed{0}; passed < duration; passed += kSecond) {
@@ -24,7 +24,7 @@ class DecisionHolderTest : public DecisionTest {
   }
   // They have gone.
   void let_go() {
-    snapshot_.blocks_others = false;
+    snapshot_.waiters = Waiters::kNone;
     snapshot_.held = kLocking;
   }
   // An open episode on a session-level lock, which others have been waiting for since `duration`.
@@ -138,7 +138,7 @@ TEST_F(DecisionHolderTest, ASessionThatExitsDoesNotLeakAgain) {
   SampleOf exiting = idle_in_transaction(time_.wall() - kMinute, time_.wall() - kMinute, kSeq + 1);
   exiting.last_end = TransactionEnd::kDisconnected;
   be(exiting);
-  snapshot_.blocks_others.reset();
+  snapshot_.waiters.reset();
   EXPECT_EQ(consider().episode, EpisodeStep::kNone);
 }
 
@@ -149,7 +149,7 @@ TEST_F(DecisionHolderTest, AWaiterIsDueWhenTheNextLimitIs) {
   keep_others_waiting(20 * kSecond);
   EXPECT_EQ(consider().next_due_in, 10 * kSecond);
   // This scan has not looked for waiters.
-  snapshot_.blocks_others.reset();
+  snapshot_.waiters.reset();
   pass(300 * kMillisecond);
   EXPECT_EQ(consider().next_due_in, 10 * kSecond - 300 * kMillisecond);
   pass(9'699 * kMillisecond);
@@ -211,7 +211,7 @@ TEST_F(DecisionHolderTest, BetweenTwoWaitersItBlocksAllTheSame) {
   EXPECT_EQ(decision.impact.impact, Impact::kBlocking);
   EXPECT_EQ(decision.impact.blocked, 0);
   EXPECT_EQ(decision.hold.reason, HoldReason::kNone);
-  snapshot_.blocks_others = true;
+  snapshot_.waiters = Waiters::kCertain;
   pass(5 * kSecond);
   EXPECT_EQ(follow().step, ActionStep::kBegin);
 }
@@ -292,7 +292,7 @@ TEST_F(DecisionHolderTest, OthersAreSeenWaitingWhileATerminateIsUnderWay) {
     follow_and_store();
   }
   snapshot_.action.action = Action::kNone;
-  snapshot_.blocks_others.reset();  // the next scan does not look
+  snapshot_.waiters.reset();  // the next scan does not look
   pass(kSecond);
   EXPECT_EQ(follow().episode, EpisodeStep::kKeep);
   EXPECT_EQ(follow().ages.blocking, 41 * kSecond);

@@ -32,14 +32,14 @@ class HolderClocksTest : public testing::Test {
  protected:
   Ages look(const SessionStatus& status) {
     const TransactionBlock block = current_block(status);
-    observe_session(&clocks_, status, block, blocks_others_, evidence_, waits_for_client_, time_.monotonic());
+    observe_session(&clocks_, status, block, waiters_, evidence_, waits_for_client_, time_.monotonic());
     const Ages ages = measure_ages(&clocks_, status, block, time_.now(), previous_);
     previous_ = PreviousScan{time_.monotonic(), time_.monotonic()};
     return ages;
   }
   // Looks at `status` until others have waited for `duration`.
   Ages block_others(const SessionStatus& status, Micros duration) {
-    blocks_others_ = true;
+    waiters_ = Waiters::kCertain;
     Ages ages = look(status);
     for (Micros passed{0}; passed < duration; passed += kSecond) {
       time_.pass(kSecond);
@@ -51,7 +51,7 @@ class HolderClocksTest : public testing::Test {
   FakeTime time_;
   SessionClocks clocks_{};
   PreviousScan previous_{};
-  std::optional<bool> blocks_others_;
+  std::optional<Waiters> waiters_;
   std::optional<ProgressEvidence> evidence_;
   bool waits_for_client_ = false;
 };
@@ -104,7 +104,7 @@ TEST_F(HolderClocksTest, ClocksRunByStateBlockWaitersAndProgress) {
           time_ = FakeTime{};
           clocks_ = SessionClocks{};
           previous_ = PreviousScan{};
-          blocks_others_ = blocks;
+          waiters_ = blocks ? Waiters::kCertain : Waiters::kNone;
           waits_for_client_ = waits;
           evidence_ = is_known ? kEvidence : ProgressEvidence{};
           Ages ages{};
@@ -201,12 +201,12 @@ TEST_F(HolderClocksTest, AnIdleHolderIsNotIdleForLongerThanOthersWait) {
 }
 
 TEST_F(HolderClocksTest, WithoutWaitersAnIdleSessionHasNoAge) {
-  blocks_others_ = false;
+  waiters_ = Waiters::kNone;
   const WallTime begun = time_.wall();
   time_.pass(kHour);
   EXPECT_EQ(look(idle_outside(begun)).idle, kNoAge);
   block_others(idle_outside(begun), kMinute);
-  blocks_others_ = false;
+  waiters_ = Waiters::kNone;
   time_.pass(kBlockingGap + 1_us);
   const Ages ages = look(idle_outside(begun));
   EXPECT_EQ(ages.idle, kNoAge);
@@ -254,7 +254,7 @@ TEST_F(HolderClocksTest, WhatOthersAreSeenWaitingForWhileACommitEndsIsNotTheSess
   ending.last_end_start = begun;
   EXPECT_EQ(look(ending).blocking, kNoAge);
   EXPECT_FALSE(clocks_.blocking.is_session_level);
-  blocks_others_ = false;
+  waiters_ = Waiters::kNone;
   EXPECT_EQ(look(idle_outside(time_.wall(), 6)).blocking, kNoAge);
 }
 
@@ -271,9 +271,9 @@ TEST_F(HolderClocksTest, WhatAnExitingSessionHeldInItsTransactionIsNotTheSession
 TEST_F(HolderClocksTest, AnErrorEndsTheClockOfItsTransaction) {
   const WallTime begun = time_.wall();
   block_others(idle_in_transaction(begun, begun, 5), kMinute);
-  blocks_others_.reset();
+  waiters_.reset();
   EXPECT_EQ(look(plain_aborted(begun, time_.wall(), 5)).blocking, kNoAge);
-  blocks_others_ = true;
+  waiters_ = Waiters::kCertain;
   EXPECT_EQ(look(plain_aborted(begun, time_.wall(), 5)).blocking, kMinute);
   EXPECT_TRUE(clocks_.blocking.is_session_level) << "others wait for what a rollback does not free";
 }
@@ -281,12 +281,12 @@ TEST_F(HolderClocksTest, AnErrorEndsTheClockOfItsTransaction) {
 TEST_F(HolderClocksTest, ALookThatWasNotTakenChangesNothing) {
   const WallTime begun = time_.wall();
   block_others(idle_in_transaction(begun, begun, 5), kMinute);
-  blocks_others_.reset();
+  waiters_.reset();
   time_.pass(5 * kSecond);
   const Ages ages = look(idle_in_transaction(begun, begun, 5));
   EXPECT_EQ(ages.blocking, kMinute);
   EXPECT_EQ(ages.blocking_check.ago, 5 * kSecond);
-  blocks_others_ = true;
+  waiters_ = Waiters::kCertain;
   EXPECT_EQ(look(idle_in_transaction(begun, begun, 5)).blocking, kMinute + 5 * kSecond);
 }
 

@@ -30,8 +30,8 @@ void Witness::note_sighting(Books* books, const SessionSnapshot& snapshot, const
   const bool is_outside =
       state == SessionState::kIdle || (block.exists && state == SessionState::kIdleInTransactionAborted);
   const bool shows_holder = is_in_transaction || is_outside;
-  if (!decision.clocks || !snapshot.is_present || !snapshot.blocks_others.value_or(false) || !shows_holder)
-    return;
+  const bool blocks_others = snapshot.waiters.value_or(Waiters::kNone) != Waiters::kNone;
+  if (!decision.clocks || !snapshot.is_present || !blocks_others || !shows_holder) return;
   books->sightings.push_back(
       Sighting{snapshot.now.monotonic, snapshot.status.id, !is_in_transaction, block.xact_seq});
 }

@@ -204,9 +204,9 @@ void SimulatedScanner::read_holding(int slot, SessionSnapshot* snapshot) {
   const Record& known = record(slot);
   if (!known.is_open && !known.is_root && !known.is_stalled) return;
   if (has_looked_for_waiters_ && !known.is_root)
-    snapshot->blocks_others = false;
+    snapshot->waiters = Waiters::kNone;
   else if (has_looked_for_waiters_ && known.root_version == snapshot_version_)
-    snapshot->blocks_others = true;
+    snapshot->waiters = Waiters::kCertain;
   BackendOwner owner;
   const bool is_owned = target.backend.read_owner(snapshot->status.id, &owner);
   if (!known.is_open && known.is_stalled && is_owned) snapshot->wait = target.wait();

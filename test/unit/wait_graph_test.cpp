@@ -51,12 +51,17 @@ class Graph : public WaitGraph {
     attach(memory_.data(), nodes);
   }
 
-  Graph& lock(std::initializer_list<Request> holders, std::initializer_list<Request> queue) {
-    begin_lock();
+  Graph& lock(std::initializer_list<Request> holders, std::initializer_list<Request> queue,
+              bool is_guess = false) {
+    begin_lock(is_guess);
     for (const Request& request : queue)
       add_waiter(request.node, request.mode, conflicting_with(request.mode), WallTime{request.since});
     for (const Request& request : holders) add_holder(request.node, bit(request.mode));
     return *this;
+  }
+
+  Graph& guess(std::initializer_list<Request> holders, std::initializer_list<Request> queue) {
+    return lock(holders, queue, true);
   }
 
   int behind(int node) { return blocked_behind(node).sessions; }
@@ -444,6 +449,44 @@ TEST(WaitGraphTest, AnswersAsTheEdgesDo) {
     }
     ASSERT_EQ(roots_of(graph), edges.roots(kNodes)) << "round " << round;
   }
+}
+
+// --- guesses ---
+
+TEST(WaitGraphTest, WhoIsBlamedByAGuessKeepsNobodyWaitingForCertain) {
+  Graph graph;
+  graph.guess({{0, kAll}, {1, kAll}}, {{2, kAll}});
+  EXPECT_TRUE(graph.has_guesses());
+  EXPECT_EQ(graph.behind(0), 1);
+  EXPECT_TRUE(graph.blocked_behind(0).is_guess);
+  EXPECT_TRUE(graph.blocked_behind(1).is_guess);
+  EXPECT_FALSE(graph.blocked_behind(3).is_guess) << "nobody waits behind it";
+  graph.clear();
+  EXPECT_FALSE(graph.has_guesses());
+}
+
+// Replay holds a lock while it waits for a snapshot.
+TEST(WaitGraphTest, WhoWaitsBehindAGuessIsThereByAGuess) {
+  Graph graph;
+  graph.guess({{0, kAll}}, {{1, kAll}}).lock({{1, kAll}}, {{2, kShareRead}, {3, kAll}});
+  EXPECT_EQ(graph.behind(0), 3);
+  EXPECT_TRUE(graph.blocked_behind(0).is_guess);
+}
+
+TEST(WaitGraphTest, OneWhoWaitsForCertainMakesTheRootCertain) {
+  Graph graph;
+  graph.guess({{0, kAll}}, {{1, kAll}}).lock({{0, kExclusive}}, {{2, kExclusive}});
+  const Blocked blocked = graph.blocked_behind(0);
+  EXPECT_EQ(blocked.sessions, 2);
+  EXPECT_FALSE(blocked.is_guess);
+  EXPECT_EQ(graph.nth_behind(0).node + graph.nth_behind(1).node, 3) << "both are shown";
+}
+
+TEST(WaitGraphTest, OneRootCanBeCertainAndAnotherAGuess) {
+  Graph graph;
+  graph.guess({{0, kAll}}, {{1, kAll}}).lock({{2, kExclusive}}, {{3, kExclusive}});
+  EXPECT_TRUE(graph.blocked_behind(0).is_guess);
+  EXPECT_FALSE(graph.blocked_behind(2).is_guess);
 }
 
 }  // namespace

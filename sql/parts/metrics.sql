@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION pgleak.metric_label(text) TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_sessions AS
 WITH leak AS (
-    SELECT l.kind, l.database, l.role, pgleak.metric_label(l.application_name) AS application, l.clock,
+    SELECT l.kind, l.database, l.role, pgleak.metric_label(pgleak.normalize_application_name(l.application_name)) AS application, l.clock,
         GREATEST(l.idle_for, l.transaction_age) AS age, l.blocked
     FROM pgleak.leaks l
 ), common AS (
@@ -43,7 +43,7 @@ GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_routes AS
 WITH leak AS (
-    SELECT pgleak.metric_label(l.application_name) AS application,
+    SELECT pgleak.metric_label(pgleak.normalize_application_name(l.application_name)) AS application,
         pgleak.metric_label(pgleak.route_of(l.tags)) AS route
     FROM pgleak.leaks l
     WHERE l.kind = 'session'

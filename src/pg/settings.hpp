@@ -26,6 +26,7 @@ struct Settings {
   int history_max_rows;     // 0: no cap
   int queue_size;           // events
   int trail_size;           // statements; 0: no trail
+  int max_pools;
   int pool_busy_percent;
   int pool_busy_after;  // ms
 };

@@ -1,6 +1,7 @@
 #include <initializer_list>
 #include <optional>
 
+#include "core/application_name.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
@@ -25,15 +26,27 @@ void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& wh
     pool->database_oid = database_oid;
     pool->who = who;
   });
+  shared->pools.end.store(sampler->table.end(), std::memory_order_release);
   shared->pools.begun.fetch_add(1, std::memory_order_release);
+}
+
+// FNV-1a. The client's address belongs to the pool as well, but a session keeps it.
+std::uint64_t hash_of(std::uint32_t database_oid, const SessionIdentity& who) {
+  constexpr std::uint64_t kFactor = 1099511628211U;
+  std::uint64_t hash = 14695981039346656037U;
+  hash = (hash ^ database_oid) * kFactor;
+  hash = (hash ^ who.role_oid) * kFactor;
+  for (const char* c = who.application_name; *c != '\0'; c++)
+    hash = (hash ^ static_cast<unsigned char>(*c)) * kFactor;
+  return hash;
 }
 
 void note_move(SessionTrack* track, int pool, MonotonicTime now) {
   const int from = track->pool;
   track->activity = SessionActivity{track->activity.seen_on, MonotonicTime::none(), 0, false, false};
   if (now - track->activity.seen_on < kSetUpTime) return;
-  if (from >= 0 && from < kPoolCount) sampler->activities[from].shared_on = now;
-  if (pool < kPoolCount) sampler->activities[pool].shared_on = now;
+  if (from >= 0 && from < pool_count()) sampler->activities[from].shared_on = now;
+  if (pool < pool_count()) sampler->activities[pool].shared_on = now;
 }
 
 // Returns false if the session has gone or is not set up yet.
@@ -43,6 +56,13 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
   if (!session_slot(index).backend.read_owner(track->id, &owner)) return false;
   if (!read_status_strings(index, track->id, &who, nullptr, 0, nullptr)) return false;
 
+  // A session that has not changed its name stays in its pool, whose entry is not given away under it.
+  const std::uint64_t who_hash = hash_of(database_oid, who);
+  const bool has_pool = track->pool >= 0 && track->pool < pool_count();
+  if (has_pool && track->who_hash == who_hash) return true;
+  track->who_hash = who_hash;
+
+  normalize_application_name(who.application_name);
   bool is_new = false;
   const int pool = sampler->table.acquire(make_pool_key(database_oid, who), &is_new);
   if (is_new) {
@@ -72,7 +92,7 @@ std::optional<Activity> refresh_session(int index, MonotonicTime now) {
   const Activity nothing_done{false, false};
   const std::optional<Activity> unchanged = track.id.pid != 0 ? std::optional(nothing_done) : std::nullopt;
   const std::uint32_t version = status_version(index);
-  const bool may_find_entry = track.pool == kOtherPool && track.vacancies != sampler->table.vacancies();
+  const bool may_find_entry = track.pool == other_pool() && track.vacancies != sampler->table.vacancies();
   if (version == track.version && !may_find_entry) return unchanged;
 
   StatusEntry entry{};
@@ -166,7 +186,7 @@ void collect_session(int index, Micros suspect_after, MonotonicTime now) {
   if (!activity) return;
   SessionTrack& track = sampler->tracks[index];
   Collected* const collected = track.pool != kNoPool ? &sampler->collected[track.pool] : nullptr;
-  PoolSample& server = sampler->collected[kServerPool].sample;
+  PoolSample& server = sampler->collected[server_pool()].sample;
 
   count_state(&server.counts, track.state);
   count_leak(index, track.id, collected != nullptr ? &collected->sample : nullptr, &server);
@@ -174,7 +194,7 @@ void collect_session(int index, Micros suspect_after, MonotonicTime now) {
   count_state(&collected->sample.counts, track.state);
   collected->sample.turnover += activity->has_ended_transaction;
   if (track.activity.seen_on != now) collected->survivors++;
-  if (track.pool < kPoolCount) count_suspect(&track, *activity, suspect_after, now, collected);
+  if (track.pool < pool_count()) count_suspect(&track, *activity, suspect_after, now, collected);
 }
 
 }  // namespace pgleak

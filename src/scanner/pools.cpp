@@ -27,27 +27,29 @@ constexpr Micros kSampleInterval = kSecond;
 // Sampling slightly early is better than waiting for the next scan.
 constexpr Micros kTolerance = 10 * kMillisecond;
 
-// Sessions in use in all pools that share the role or the database of `with`.
-std::int32_t used_together(const Pool& with, bool by_role) {
-  std::int32_t used = 0;
-  for (int i = 0; i < kPoolCount; i++) {
+// Adds up what all pools of a role, or of a database, use of its limit.
+void add_up_usage() {
+  sampler->used_by_role.clear();
+  sampler->used_by_database.clear();
+  for (int i = 0; i < sampler->table.end(); i++) {
     const Pool& pool = pool_entry(i).current();
-    const bool is_counted =
-        by_role ? pool.who.role_oid == with.who.role_oid : pool.database_oid == with.database_oid;
-    if (pool.is_used && is_counted) used += sampler->collected[i].sample.counts.in_use();
+    const std::int32_t used = sampler->collected[i].sample.counts.in_use();
+    if (!pool.is_used || used == 0) continue;
+    sampler->used_by_role.at(pool.who.role_oid) += used;
+    sampler->used_by_database.at(pool.database_oid) += used;
   }
-  return used;
 }
 
 // Picks the limit with the larger share in use.
 void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   PoolLimits limits;
-  if (!shared->pools.limits[index].read(&limits)) return;
+  if (!pool_limits(index).read(&limits)) return;
   if (limits.database_oid != pool.database_oid || limits.role_oid != pool.who.role_oid) return;
   for (const bool by_role : {true, false}) {
     const std::int32_t limit = by_role ? limits.role_limit : limits.database_limit;
     if (limit == 0) continue;
-    const std::int32_t used = used_together(pool, by_role);
+    const std::int32_t used = by_role ? sampler->used_by_role.at(pool.who.role_oid)
+                                      : sampler->used_by_database.at(pool.database_oid);
     const bool is_tighter =
         sample->limit == 0 || static_cast<std::int64_t>(used) * sample->limit >
                                   static_cast<std::int64_t>(sample->used_of_limit) * limit;
@@ -148,27 +150,36 @@ void judge_pool(int index, const PoolRules& rules, Now now) {
 }
 
 void judge_pools(const PoolRules& rules, Now now) {
-  for (int i = 0; i < kPoolCount; i++)
+  add_up_usage();
+  for (int i = 0; i < sampler->table.end(); i++)
     if (pool_entry(i).current().is_used) judge_pool(i, rules, now);
 
-  PoolSample& other = sampler->collected[kOtherPool].sample;
+  PoolSample& other = sampler->collected[other_pool()].sample;
   other.used = other.counts.in_use();
   other.scope = PoolScope::kOther;
-  judge_entry(kOtherPool, other, rules, now);
+  judge_entry(other_pool(), other, rules, now);
 
-  PoolSample& server = sampler->collected[kServerPool].sample;
+  PoolSample& server = sampler->collected[server_pool()].sample;
   server.scope = PoolScope::kServer;
   server.used = server.counts.connections;
   server.limit = compat::ordinary_connection_limit();
   server.used_of_limit = server.used;
-  judge_entry(kServerPool, server, rules, now);
+  judge_entry(server_pool(), server, rules, now);
+}
+
+void* allocate_bytes(Size size) {
+  return MemoryContextAllocExtended(TopMemoryContext, size, MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
+}
+
+template <typename Element>
+Element* allocate(int count) {
+  return static_cast<Element*>(allocate_bytes(static_cast<Size>(count) * sizeof(Element)));
 }
 
 // The pools in shared memory are either none, in the first scanner since the server started, or those of an
 // earlier scanner.
 void find_known_pools() {
-  sampler->table.clear();
-  for (int i = 0; i < kPoolCount; i++) {
+  for (int i = 0; i < shared->pools.end.load(std::memory_order_relaxed); i++) {
     const Pool& pool = pool_entry(i).current();
     if (pool.is_used) sampler->table.restore(i, make_pool_key(pool.database_oid, pool.who));
   }
@@ -177,12 +188,15 @@ void find_known_pools() {
 }  // namespace
 
 void prepare_pools() {
-  const Size slots = static_cast<Size>(shared->slot_count);
-  sampler = static_cast<Sampler*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Sampler)));
-  sampler->tracks =
-      static_cast<SessionTrack*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(SessionTrack)));
-  sampler->routes =
-      static_cast<LeakRoute*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(LeakRoute)));
+  const int pools = pool_count();
+  sampler = allocate<Sampler>(1);
+  sampler->tracks = allocate<SessionTrack>(shared->slot_count);
+  sampler->routes = allocate<LeakRoute>(shared->slot_count);
+  sampler->activities = allocate<PoolActivity>(pools);
+  sampler->collected = allocate<Collected>(pool_entry_count());
+  sampler->table.initialize(allocate_bytes(PoolTable::size_in_memory(pools)), pools);
+  for (OidTable<std::int32_t>* usage : {&sampler->used_by_role, &sampler->used_by_database})
+    usage->initialize(allocate_bytes(usage->size_in_memory(pools)), pools);
   sampler->statement = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   for (int i = 0; i < shared->slot_count; i++) {
@@ -198,7 +212,8 @@ void sample_pools(const ScanContext& scan) {
   if (now + kTolerance < sampler->next_on) return;
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
 
-  for (Collected& collected : sampler->collected) collected = Collected{};
+  for (int i = 0; i < sampler->table.end(); i++) sampler->collected[i] = Collected{};
+  for (const int i : {other_pool(), server_pool()}) sampler->collected[i] = Collected{};
   const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
   for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
   judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);

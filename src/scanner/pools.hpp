@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "core/oid_table.hpp"
 #include "core/pool.hpp"
 #include "core/pool_table.hpp"
 #include "core/suspects.hpp"
@@ -34,8 +35,9 @@ inline constexpr std::uint32_t kNotRead = UINT32_MAX;  // odd, so it equals no s
 // The scanner's memory of the session in one slot. It reduces the cost of an unchanged session to one
 // comparison.
 struct SessionTrack {
-  SessionId id;           // pid 0: no client
-  std::uint32_t version;  // of the entry when it was read
+  SessionId id;            // pid 0: no client
+  std::uint32_t version;   // of the entry when it was read
+  std::uint64_t who_hash;  // of what its pool depends on
   int pool;
   std::uint32_t vacancies;  // of the table when it had no entry for this session
   SessionState state;
@@ -69,15 +71,15 @@ struct Sampler {
   char* statement;
   Tags tags;
   PoolTable table;
-  PoolActivity activities[kPoolCount];
-  Collected collected[kPoolEntryCount];
+  PoolActivity* activities;             // one per pool
+  Collected* collected;                 // one per entry
+  OidTable<std::int32_t> used_by_role;  // sessions in use in all pools of a role
+  OidTable<std::int32_t> used_by_database;
   MonotonicTime next_on;
   bool has_sampled;  // false before the first sample: what happened before it is unknown
 };
 
 extern Sampler* sampler;
-
-inline SeqLock<Pool>& pool_entry(int index) { return shared->pools.pools[index]; }
 
 // Counts the session of slot `index`, if it has a client, in its pool and in the server's row. Never
 // ereports.

@@ -48,6 +48,7 @@ void request_shared_memory() {
       add_size(add_size(sizeof(SharedState), slots_size()), add_size(trails_size(), queue_size())));
   RequestAddinShmemSpace(sizeof(SharedRules));
   RequestAddinShmemSpace(prepared_memory_size());
+  RequestAddinShmemSpace(pool_memory_size());
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -99,6 +100,7 @@ void start_shared_memory() {
   }
   create_trails();
   create_prepared_memory();
+  create_pool_memory();
   if (!found_rules) new (shared_rules) SharedRules();  // all zero
   LWLockRelease(AddinShmemInitLock);
 }

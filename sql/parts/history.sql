@@ -32,6 +32,11 @@ CREATE TABLE pgleak.history (
     impact text,
     held jsonb,
     waiting jsonb,
+    oldest_for interval,
+    retained_bytes bigint,
+    slot_name text,
+    notify_queue_usage double precision,
+    subxact_overflow boolean,
     client_gone boolean,
     last_action text,
     last_action_at timestamp with time zone,
@@ -81,6 +86,11 @@ COMMENT ON COLUMN pgleak.history.blocked_for IS 'longest time that one of these 
 COMMENT ON COLUMN pgleak.history.impact IS 'worst impact: none, locks, horizon (VACUUM) or blocking';
 COMMENT ON COLUMN pgleak.history.held IS 'at its worst moment, when it blocked most or else held most locks: at most 8 of its locks, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.history.waiting IS 'at most 8 of those who waited behind it at that moment, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.history.oldest_for IS 'for how long, as far as samples each second could tell, nothing older held back VACUUM in its database (on a standby: in the server); NULL if something older did';
+COMMENT ON COLUMN pgleak.history.retained_bytes IS 'most WAL that a logical replication slot kept because the transaction was open, although the consumer of the slot had it already';
+COMMENT ON COLUMN pgleak.history.slot_name IS 'the slot that kept it';
+COMMENT ON COLUMN pgleak.history.notify_queue_usage IS 'highest share of the notification queue in use (0 to 1) while it LISTENed and did not read; NULL if it did not LISTEN, or that is not known';
+COMMENT ON COLUMN pgleak.history.subxact_overflow IS 'whether the transaction had more than 64 subtransactions at a time, which made the snapshots of all sessions slower; NULL without a sample';
 COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';

@@ -31,6 +31,11 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT impact text,
     OUT held jsonb,
     OUT waiting jsonb,
+    OUT oldest_for interval,
+    OUT retained_bytes bigint,
+    OUT slot_name text,
+    OUT notify_queue_usage double precision,
+    OUT subxact_overflow boolean,
     OUT client_gone boolean,
     OUT next_action text,
     OUT next_action_at timestamp with time zone,
@@ -82,6 +87,11 @@ SELECT
     l.impact,
     l.held,
     l.waiting,
+    l.oldest_for,
+    l.retained_bytes,
+    l.slot_name,
+    l.notify_queue_usage,
+    l.subxact_overflow,
     l.client_gone,
     l.next_action,
     l.next_action_at,
@@ -107,6 +117,11 @@ COMMENT ON COLUMN pgleak.leaks.remedy IS 'what to type, in its database, to roll
 COMMENT ON COLUMN pgleak.leaks.wait_event IS 'what the session waits for: wait_event of pg_stat_activity, after its type unless that is Client';
 COMMENT ON COLUMN pgleak.leaks.held IS 'at most 8 of the locks that it holds, those with the most waiters first, then the strongest; before them the notification queue if it LISTENs; see doc/evidence.md';
 COMMENT ON COLUMN pgleak.leaks.waiting IS 'at most 8 of those who waited behind it at its worst moment so far, the nearest first; NULL if nobody ever did';
+COMMENT ON COLUMN pgleak.leaks.oldest_for IS 'for how long, as far as samples each second can tell, nothing older has held back VACUUM in its database (on a standby: in the server); NULL if something older does';
+COMMENT ON COLUMN pgleak.leaks.retained_bytes IS 'most WAL that a logical replication slot has kept because this transaction is open, although the consumer of the slot has it already';
+COMMENT ON COLUMN pgleak.leaks.slot_name IS 'the slot that keeps it';
+COMMENT ON COLUMN pgleak.leaks.notify_queue_usage IS 'highest share of the notification queue in use (0 to 1) while it LISTENs and does not read; NULL if it does not LISTEN, or that is not known yet';
+COMMENT ON COLUMN pgleak.leaks.subxact_overflow IS 'whether the transaction has had more than 64 subtransactions at a time, which makes the snapshots of all sessions slower; NULL until its first sample';
 COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;

@@ -67,17 +67,18 @@ WITH pool AS (
     SELECT COALESCE(p.database, 'all') AS database, COALESCE(p.role, 'all') AS role,
         CASE p.scope WHEN 'server' THEN 'all' ELSE pgleak.metric_label(p.application_name) END AS application,
         p.connections,
-        CASE p.scope WHEN 'server' THEN p.connections ELSE p.active + p.idle_in_transaction END AS in_use,
+        CASE p.scope WHEN 'server' THEN p.connections ELSE p.active + p.idle_in_transaction END AS in_use, p.waiting,
         p.capacity, p.in_use_percent, p.exhausted_at, p.verdict,
-        CASE p.verdict WHEN 'leaking' THEN 3 WHEN 'undersized' THEN 2 WHEN 'leak' THEN 1 ELSE 0 END AS severity
+        CASE p.verdict WHEN 'leaking' THEN 4 WHEN 'blocked' THEN 3 WHEN 'undersized' THEN 2 WHEN 'leak' THEN 1 ELSE 0
+        END AS severity
     FROM pgleak.pools p
     WHERE p.scope IN ('pool', 'server') AND p.capacity IS NOT NULL
 ), common AS (
     SELECT p.application FROM pool p
     GROUP BY p.application ORDER BY pg_catalog.sum(p.connections) DESC, p.application LIMIT 21
 ), named AS (
-    SELECT p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.capacity,
-        p.in_use_percent, p.exhausted_at, p.verdict, p.severity
+    SELECT p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.waiting,
+        p.capacity, p.in_use_percent, p.exhausted_at, p.verdict, p.severity
     FROM pool p LEFT JOIN common c USING (application)
 )
 SELECT DISTINCT ON (n.database, n.role, n.application)
@@ -86,6 +87,7 @@ SELECT DISTINCT ON (n.database, n.role, n.application)
     n.application,
     n.connections,
     n.in_use,
+    n.waiting,
     n.capacity,
     n.in_use_percent / 100.0::double precision AS in_use_ratio,
     EXTRACT(epoch FROM n.exhausted_at)::double precision AS exhaustion_timestamp_seconds,

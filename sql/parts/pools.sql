@@ -10,6 +10,7 @@ CREATE FUNCTION pgleak.read_pools(
     OUT idle integer,
     OUT idle_in_transaction integer,
     OUT leaked integer,
+    OUT waiting integer,
     OUT peak integer,
     OUT capacity integer,
     OUT in_use_percent integer,
@@ -37,6 +38,7 @@ SELECT
     p.idle,
     p.idle_in_transaction,
     p.leaked,
+    p.waiting,
     p.peak,
     p.capacity,
     p.in_use_percent,
@@ -49,20 +51,21 @@ SELECT
     p.oldest_suspect_idle,
     p.scope
 FROM pgleak.read_pools() p;
-COMMENT ON VIEW pgleak.pools IS 'whether a pool leaks or is just too small: one row for the sessions that share database, role, application and client_addr, and one for the whole server; read from shared memory, other users'' rows are masked as in pg_stat_activity';
+COMMENT ON VIEW pgleak.pools IS 'whether a pool leaks, waits for somebody else, or is just too small: one row for the sessions that share database, role, application and client_addr, and one for the whole server; read from shared memory, other users'' rows are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.pools.database IS 'database of the sessions; NULL, like role and application_name, unless scope is pool';
 COMMENT ON COLUMN pgleak.pools.application_name IS 'application of the sessions: their application_name as pgleak.normalize_application_name() gives it';
 COMMENT ON COLUMN pgleak.pools.client_addr IS 'address that the connections come from, such as that of PgBouncer; NULL for a Unix socket';
 COMMENT ON COLUMN pgleak.pools.connections IS 'number of sessions';
 COMMENT ON COLUMN pgleak.pools.idle IS 'sessions outside of any transaction: free, as far as the server can see';
 COMMENT ON COLUMN pgleak.pools.leaked IS 'sessions with an open leak, without active ones that only keep others waiting or wait for a lock themselves';
+COMMENT ON COLUMN pgleak.pools.waiting IS 'sessions that wait for locks, averaged over the last second; they are active, and count as such too';
 COMMENT ON COLUMN pgleak.pools.peak IS 'most connections seen at a time in the last 24 hours, or since the application restarted';
 COMMENT ON COLUMN pgleak.pools.capacity IS 'CONNECTION LIMIT of the role or the database if there is one, otherwise peak; for the server max_connections minus reserved connections';
 COMMENT ON COLUMN pgleak.pools.in_use_percent IS 'share of the capacity that is active or idle in a transaction, counting other pools under the same limit; for the server all connections count';
 COMMENT ON COLUMN pgleak.pools.busy_since IS 'since when this share has been at or above pgleak.pool_busy_percent; NULL if it is below';
 COMMENT ON COLUMN pgleak.pools.leaks_per_hour IS 'leaks that began minus leaks that ended, per hour';
-COMMENT ON COLUMN pgleak.pools.exhausted_at IS 'when the pool will be exhausted at that rate, or since when it has been; NULL if that is not in sight';
-COMMENT ON COLUMN pgleak.pools.verdict IS 'ok; leak: something leaks and there is room left; leaking: leaks hold a quarter of what is in use, or the pool is busy too; undersized: busy for pgleak.pool_busy_after and leaks do not explain it';
+COMMENT ON COLUMN pgleak.pools.exhausted_at IS 'when the pool will be exhausted at that rate, or since when it has been and nobody has got a connection; NULL if that is not in sight, or with less than three leaks in the first five minutes';
+COMMENT ON COLUMN pgleak.pools.verdict IS 'ok; leak: something leaks and there is room left; leaking: leaks hold a quarter of what is in use, or the pool is busy too; undersized: busy with work for pgleak.pool_busy_after and leaks do not explain it; blocked: at least half of what is in use waits for locks';
 COMMENT ON COLUMN pgleak.pools.advice IS 'what to do, in one sentence; NULL if nothing';
 COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that the pool keeps passing over, perhaps checked out and forgotten outside of a transaction; a guess';
 COMMENT ON COLUMN pgleak.pools.oldest_suspect_idle IS 'longest idle time of a suspect';

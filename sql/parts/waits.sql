@@ -22,7 +22,8 @@ CREATE FUNCTION pgleak.read_waits(
     OUT root_role text,
     OUT root_idle_for interval,
     OUT root_transaction_age interval,
-    OUT root_tags jsonb)
+    OUT root_route text,
+    OUT place integer)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_waits'
 LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
@@ -51,12 +52,11 @@ SELECT
     coalesce(w.root_role, p.owner::text) AS root_role,
     w.root_idle_for,
     coalesce(w.root_transaction_age, pg_catalog.clock_timestamp() - p.prepared) AS root_transaction_age,
-    pgleak.route_of(coalesce(l.tags, w.root_tags)) AS root_route
+    w.root_route
 FROM pgleak.read_waits() w
 LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = w.root_xid
-LEFT JOIN pgleak.read_leaks() l ON l.pid = w.root_pid
-ORDER BY w.root_pid, p.gid, w.depth, w.since, w.waiter_pid;
-COMMENT ON VIEW pgleak.waits IS 'who waits for a lock now, and behind whom: one row for each waiter and root, read from the lock table, and for replay on a standby that waits for sessions; other users'' sessions are masked as in pg_stat_activity';
+ORDER BY w.place;
+COMMENT ON VIEW pgleak.waits IS 'who waits for a lock now, and behind whom: one row for each waiter and root, the root with the most waiters first, then those nearest to it; read from the lock table, and for replay on a standby that waits for sessions; other users'' sessions are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.waits.waiter_pid IS 'process ID of the process that waits; of the leader in a parallel query';
 COMMENT ON COLUMN pgleak.waits.waiter_database IS 'its database; NULL for a process without one';
 COMMENT ON COLUMN pgleak.waits.waiter_role IS 'its role at login; NULL for a process without one';
@@ -78,5 +78,5 @@ COMMENT ON COLUMN pgleak.waits.root_database IS 'database of the root';
 COMMENT ON COLUMN pgleak.waits.root_role IS 'role of the root at login; owner of a prepared transaction';
 COMMENT ON COLUMN pgleak.waits.root_idle_for IS 'how long the root has been idle, in a transaction or outside; NULL while it is active';
 COMMENT ON COLUMN pgleak.waits.root_transaction_age IS 'age of the root''s transaction; of a prepared transaction, since it was prepared';
-COMMENT ON COLUMN pgleak.waits.root_route IS 'the code that the root''s tags name: see pgleak.route_of()';
+COMMENT ON COLUMN pgleak.waits.root_route IS 'the code that the root''s tags name: route, or else controller#action';
 GRANT SELECT ON pgleak.waits TO PUBLIC;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/action.hpp"
+#include "core/effects.hpp"
 #include "core/impact.hpp"
 #include "core/limits.hpp"
 #include "core/session.hpp"
@@ -46,6 +47,7 @@ struct EpisodeProgress {
   std::optional<Micros> longest_idle;     // longest idle time between two statements so far
   std::optional<Micros> transaction_age;  // at the last scan
   ImpactSample worst;                     // the worst impact so far
+  LeakEffects effects;                    // what it cost so far, beside those who wait
   ActionState action;                     // the last action and its result
   bool is_cancelled;  // rolled back in place and left in its aborted block, or its query was cancelled
   std::optional<bool> client_gone;  // as last seen; nothing: the system does not say

@@ -1,5 +1,5 @@
-// One pool: its leaks and connections over a day, in fixed space, and the verdict on it: ok, too small, or
-// leaking, with a forecast of when it is exhausted.
+// One pool over time, and the verdict on it: ok, too small, kept waiting by somebody else, or leaking, with a
+// forecast of when it is exhausted.
 //
 // The scanner feeds it once a second; pgleak.pools shows it. Lives in shared memory: trivially copyable.
 // Reads no clock, allocates nothing, never ereports.
@@ -9,47 +9,15 @@
 #include <cstdint>
 #include <optional>
 
-#include "core/episode.hpp"
-#include "core/tags.hpp"
+#include "core/leak_pattern.hpp"
+#include "core/pool_trend.hpp"
+#include "core/pool_waits.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
 
-// The numbers at the start of each of the last minutes and hours. Zero-initialized means no record yet:
-// before its first record, a pool had no leaks.
-class PoolTrend {
- public:
-  void record(std::int32_t leaked, std::int32_t connections, MonotonicTime now);
-
-  // Most connections at any sample in the last 24 hours (to the hour).
-  std::int32_t peak() const;
-
-  // Leaks opened minus leaks ended per hour, at least 0, over the shortest of 5 minutes, an hour and a day
-  // that has seen enough of them. So a burst shows soon, and a rate of one an hour shows at all.
-  double leaks_per_hour(MonotonicTime now) const;
-
- private:
-  static constexpr std::int64_t kMinutes = 61;
-  static constexpr std::int64_t kHours = 25;
-
-  struct Growth {
-    std::int32_t count;
-    Micros span;
-  };
-  Growth growth_over_minutes(std::int64_t minutes, MonotonicTime now) const;
-  Growth growth_over_hours(std::int64_t hours, MonotonicTime now) const;
-
-  MonotonicTime since_;  // none: no record yet
-  std::int64_t minute_;  // minutes since `since_`
-  std::int64_t hour_;
-  std::int32_t leaked_;  // as of the last record
-  std::uint16_t leaked_at_minute_[kMinutes];
-  std::uint16_t leaked_at_hour_[kHours];
-  std::uint16_t peak_in_hour_[kHours];
-};
-
-// Ordered by severity, except kLeak: there are leaks, but the pool has room left.
-enum class Verdict : std::uint8_t { kOk, kLeak, kUndersized, kLeaking };
+// Ordered by severity. kLeak: there are leaks, but the pool has room left.
+enum class Verdict : std::uint8_t { kOk, kLeak, kUndersized, kBlocked, kLeaking };
 
 // What is judged: a pool, the whole server, or the unrelated sessions that found no entry in the table of
 // pools.
@@ -68,21 +36,10 @@ struct PoolCounts {
   std::int32_t active;
   std::int32_t idle;
   std::int32_t idle_in_transaction;
-  std::int32_t leaked;  // with an open episode; counted in their state too
+  std::int32_t leaked;   // with an open episode; counted in their state too
+  std::int32_t waiting;  // for locks, on average since the last sample; counted in their state too
 
   std::int32_t in_use() const { return active + idle_in_transaction; }
-};
-
-// What the open leaks of a pool have in common.
-struct LeakSummary {
-  std::int32_t count;
-  std::int32_t idle;       // the leaks that are idle in their transaction
-  WallTime since;          // when the first of them became idle or started its transaction
-  std::uint64_t query_id;  // of their last statement; 0: they differ or it is unknown
-  char route[kRouteSize];  // of their last statement; empty: they differ or it is unknown
-
-  // `its_route` is empty if the statement names none.
-  void add(const Episode& episode, const char* its_route);
 };
 
 // Sessions that may be checked out though they look free; see core/suspects.hpp.
@@ -91,17 +48,29 @@ struct SuspectSummary {
   Micros longest_idle;
 };
 
+// The sessions that are idle in a transaction without being leaks.
+struct IdleInTransaction {
+  std::int32_t count;
+  Micros total;  // time that they have been idle
+};
+
 // What one sample of a pool found.
 struct PoolSample {
   PoolScope scope;
   PoolCounts counts;
   LeakSummary leaks;
+  LeakEnds ends;  // since the last sample
   SuspectSummary suspects;
+  IdleInTransaction idle;
+  double waiting;              // sessions, on average since the last sample
+  const Blocker* blocker;      // who keeps most of them waiting; nullptr: nobody was found
+  std::int32_t behind;         // sessions that wait behind it
   std::int32_t used;           // of a pool: sessions in use; of the server: all connections
   std::int32_t limit;          // a configured capacity; 0: none
   std::int32_t used_of_limit;  // by this pool and all others that share the limit
-  std::int32_t turnover;       // sessions that ended a transaction since the last sample
-  bool has_restarted;          // no session of the last sample is left
+  double waiting_of_limit;     // of those
+  std::int32_t turnover;  // sessions that ended a transaction since the last sample; server: new sessions
+  bool has_restarted;     // no session of the last sample is left
 };
 
 // pgleak.pool_busy_percent and pgleak.pool_busy_after.
@@ -116,6 +85,13 @@ inline constexpr std::int32_t kLeastPeak = 3;
 
 inline constexpr Micros kAnnouncementPause = 60 * kSecond;
 
+// Connections that pgleak has terminated and that the pool has not opened again.
+struct LostToTerminate {
+  WallTime at;  // of the last terminate; none: none is missing
+  std::int32_t before;
+  std::int32_t missing;
+};
+
 struct PoolState {
   // As of the last sample.
   PoolCounts counts;
@@ -129,19 +105,34 @@ struct PoolState {
 
   // Derived from all samples.
   Verdict verdict;
-  WallTime busy_since;    // none: not busy
-  WallTime exhausted_at;  // none: not foreseeable
-  double leaks_per_hour;  // opened minus ended, at least 0
-  Verdict announced;      // the last verdict that was reported
+  LeakPattern pattern;
+  PoolWaits waits;
+  LostToTerminate terminated;
+  WallTime busy_since;     // none: not busy
+  WallTime working_since;  // busy with work: without those that wait for locks; none: not busy
+  WallTime exhausted_at;   // none: not foreseeable
+  double leaks_per_hour;   // opened minus ended, at least 0
+  Verdict announced;       // the last verdict that was reported
   MonotonicTime announced_on;
 
   PoolTrend trend;
+  RecentEnds ends;
+  bool has_returned;          // some leak was given back by its client
   MonotonicTime observed_on;  // none: never
-  MonotonicTime busy_on;      // `busy_since` on the monotonic clock
-  WallTime full_since;        // none: not full
-  std::int64_t turnover;      // while it has been busy
-  double mean_share;          // share of the capacity in use, averaged over a twentieth of pool_busy_after
-  double mean_used;           // number in use, averaged the same way
+  MonotonicTime working_on;   // `working_since` on the monotonic clock
+  WallTime full_since;        // full, and nobody has got a connection since; none: not full
+  MonotonicTime full_on;
+  MonotonicTime moved_on;  // when a session last ended a transaction
+  std::int64_t turnover;   // while it has been busy with work
+  // Averaged over a twentieth of pool_busy_after.
+  double mean_share;       // share of the capacity in use
+  double mean_work_share;  // the same without those that wait for locks
+  double mean_used;        // number in use
+  double mean_idle;        // number idle in a transaction, without leaks
+  double mean_idle_us;     // time that these have been idle
+
+  // Nothing has been free for a while, and nobody has got a connection.
+  bool is_exhausted(MonotonicTime now) const;
 
   // Percentage of the capacity in use; -1: unknown.
   std::int32_t in_use_percent() const {
@@ -153,9 +144,9 @@ struct PoolState {
 // Updates `state` with one sample.
 void observe_pool(PoolState* state, const PoolSample& sample, const PoolRules& rules, Now now);
 
-// Returns the verdict reported before, if the current one is to be reported now: it has become leaking or
-// undersized, or is no longer, and the last report is at least a minute ago. Assumes that the caller reports
-// it.
+// Returns the verdict reported before, if the current one is to be reported now: it has become leaking,
+// blocked or undersized, or is no longer, and the last report is at least a minute ago. Assumes that the
+// caller reports it.
 std::optional<Verdict> take_announcement(PoolState* state, MonotonicTime now);
 
 }  // namespace pgleak

@@ -139,6 +139,46 @@ void write_holders(HtmlWriter* html, const TableRows<HolderRow>& holders) {
   end_table(html);
 }
 
+constexpr Column kLeakColumns[] = {
+    {"Leak", ""},      {"Detected", ""}, {"Oldest for", "number"}, {"Transactions", "number"},
+    {"WAL", "number"}, {"Outcome", ""}};
+
+void write_leak_name(HtmlWriter* html, const OldLeakRow& row) {
+  html->markup("<b>").text(row.name == nullptr ? "" : row.name).markup("</b><br><span class=\"soft\">");
+  html->text(row.role).markup("@").text(row.database);
+  if (row.pid != kNoNumber) html->markup(", pid ").number(row.pid);
+  html->markup("</span>");
+}
+
+void write_leak(HtmlWriter* html, const OldLeakRow& row) {
+  const Column* column = kLeakColumns;
+  html->markup("<tr>");
+  write_cell(html, *column++, [&] { write_leak_name(html, row); });
+  write_cell(html, *column++, [&] { html->time_and_zone(row.detected_at); });
+  write_cell(html, *column++, [&] { write_duration_or_dash(html, row.oldest_for, Micros{0}); });
+  write_cell(html, *column++, [&] {
+    if (row.xmin_age == kNoNumber)
+      html->markup("-");
+    else
+      html->count(row.xmin_age);
+  });
+  write_cell(html, *column++, [&] {
+    write_bytes_or_dash(html, row.retained_bytes);
+    if (row.slot_name != nullptr)
+      html->markup("<br><span class=\"soft\">slot ").text(row.slot_name).markup("</span>");
+  });
+  write_cell(html, *column++, [&] { html->text(row.outcome == nullptr ? "open" : row.outcome); });
+  html->markup("</tr>");
+}
+
+void write_old_leaks(HtmlWriter* html, const TableRows<OldLeakRow>& leaks) {
+  if (leaks.count == 0) return;
+  html->markup("<p>Leaks of this period that held VACUUM back longest, or for which a slot kept WAL:</p>");
+  begin_table(html, kLeakColumns);
+  for (int i = 0; i < leaks.count; i++) write_leak(html, leaks.rows[i]);
+  end_table(html);
+}
+
 }  // namespace
 
 void HorizonCurve::add(const ReportPeriod& period, WallTime taken_at, std::int64_t age) {
@@ -176,6 +216,7 @@ void write_horizon(HtmlWriter* html, const ReportPeriod& period, const HorizonSe
     write_curve(html, period, section.curve);
   }
   write_holders(html, section.holders);
+  write_old_leaks(html, section.leaks);
 }
 
 }  // namespace pgleak

@@ -70,10 +70,25 @@ struct HolderRow {
   const char* remedy;  // or nullptr
 };
 
+// An episode of the period that was the oldest of its database, or for which a slot kept WAL.
+struct OldLeakRow {
+  WallTime detected_at;
+  const char* name;  // application_name or gid; or nullptr
+  const char* role;
+  const char* database;
+  std::int64_t pid;             // or kNoNumber
+  const char* outcome;          // nullptr: it is open
+  Micros oldest_for;            // or kNoNumber
+  std::int64_t xmin_age;        // in transactions, or kNoNumber
+  std::int64_t retained_bytes;  // or kNoNumber
+  const char* slot_name;        // or nullptr
+};
+
 struct HorizonSection {
   HorizonCurve curve;
   WorstMoment worst;
   TableRows<HolderRow> holders;
+  TableRows<OldLeakRow> leaks;  // those that held longest come first
 };
 
 void write_horizon(HtmlWriter* html, const ReportPeriod& period, const HorizonSection& section);

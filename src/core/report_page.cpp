@@ -137,8 +137,8 @@ void write_offenders(HtmlWriter* html, const TableRows<OffenderRow>& offenders) 
 // ------------------------------------------------------------------------------------------------------
 
 constexpr Column kPoolColumns[] = {{"Pool", ""},         {"Connections", "number"}, {"In use", "number"},
-                                   {"Leaked", "number"}, {"Capacity", "number"},    {"Verdict", ""},
-                                   {"Advice", "wide"}};
+                                   {"Leaked", "number"}, {"Waiting", "number"},     {"Capacity", "number"},
+                                   {"Verdict", ""},      {"Advice", "wide"}};
 
 void write_pool_name(HtmlWriter* html, const PoolRow& row) {
   if (row.scope == PoolRow::Scope::kServer) {
@@ -162,6 +162,7 @@ void write_pool(HtmlWriter* html, const PoolRow& row) {
   write_cell(html, *column++, [&] { html->number(row.connections); });
   write_cell(html, *column++, [&] { write_number_or_dash(html, row.in_use_percent, " %"); });
   write_cell(html, *column++, [&] { html->number(row.leaked); });
+  write_cell(html, *column++, [&] { write_number_or_dash(html, row.waiting, ""); });
   write_cell(html, *column++, [&] { write_number_or_dash(html, row.capacity, ""); });
   write_cell(html, *column++, [&] {
     html->markup("<span class=\"verdict ").text(row.verdict).markup("\">").text(or_dash(row.verdict));

@@ -48,6 +48,7 @@ struct PoolRow {
   std::int64_t connections;
   std::int64_t in_use_percent;  // or kNoNumber
   std::int64_t leaked;
+  std::int64_t waiting;   // or kNoNumber
   std::int64_t capacity;  // or kNoNumber
   const char* verdict;    // or nullptr
   const char* advice;     // or nullptr

@@ -242,25 +242,25 @@ void read_tags(const char* statement, std::size_t length, bool is_cut, Tags* tag
   if (is_cut && (!has_token || has_comment || count_before == 0)) tags->is_truncated = true;
 }
 
-const char* find_tag(const Tags& tags, const char* key) {
+const Tag* find_tag(const Tags& tags, const char* key) {
   for (int i = 0; i < tags.count; i++)
-    if (std::strcmp(tags.tags[i].key, key) == 0) return tags.tags[i].value;
+    if (std::strcmp(tags.tags[i].key, key) == 0) return &tags.tags[i];
   return nullptr;
+}
+
+RouteTags find_route(const Tags& tags) {
+  if (const Tag* const route = find_tag(tags, "route")) return RouteTags{route, nullptr};
+  const Tag* const controller = find_tag(tags, "controller");
+  return RouteTags{controller, controller == nullptr ? nullptr : find_tag(tags, "action")};
 }
 
 bool write_route(const Tags& tags, char (&route)[kRouteSize]) {
   TextBuffer text(route, kRouteSize);
-  const char* const tag = find_tag(tags, "route");
-  const char* const controller = find_tag(tags, "controller");
-  const char* const action = find_tag(tags, "action");
-  if (tag != nullptr) {
-    text.append(tag);
-  } else if (controller != nullptr) {
-    text.append(controller);
-    if (action != nullptr) {
-      text.append("#");
-      text.append(action);
-    }
+  const RouteTags found = find_route(tags);
+  if (found.first != nullptr) text.append(found.first->value);
+  if (found.action != nullptr) {
+    text.append("#");
+    text.append(found.action->value);
   }
   return text.length() > 0;
 }

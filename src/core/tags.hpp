@@ -54,15 +54,22 @@ struct Tags {
 // may have had some.
 void read_tags(const char* statement, std::size_t length, bool is_cut, Tags* tags);
 
-// The value of the tag `key`, or nullptr.
-const char* find_tag(const Tags& tags, const char* key);
+// The tag `key`, or nullptr.
+const Tag* find_tag(const Tags& tags, const char* key);
+
+// The tags that name the part of the application to look at: "route" or, as in Rails, "controller" and
+// "action".
+struct RouteTags {
+  const Tag* first;   // nullptr: there is none
+  const Tag* action;  // to be appended to a controller, behind a "#"; or nullptr
+};
+RouteTags find_route(const Tags& tags);
 
 // Bytes for write_route(), including the NUL.
 inline constexpr std::size_t kRouteSize = 129;
 
-// Writes the part of the application to look at into `route`: the tag "route" or, as in Rails,
-// "controller#action". Truncates between UTF-8 characters. Returns false and an empty string if there is
-// none.
+// Writes find_route() into `route`. Truncates between UTF-8 characters. Returns false and an empty string if
+// there is none.
 bool write_route(const Tags& tags, char (&route)[kRouteSize]);
 
 }  // namespace pgleak

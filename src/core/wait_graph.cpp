@@ -147,6 +147,13 @@ Behind WaitGraph::wait_of(int node) const {
   return describe(nodes_[node].first_wait, 0);
 }
 
+LockModes WaitGraph::held_modes(int node, int lock) const {
+  LockModes modes = 0;
+  for (std::int32_t h = nodes_[node].first_hold; h != kNone; h = holds_[h].next_of_node)
+    if (holds_[h].lock == lock) modes |= holds_[h].modes;
+  return modes;
+}
+
 // Breadth first, so that the nearest root is found.
 int WaitGraph::root_of(int node) {
   question_++;

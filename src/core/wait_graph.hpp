@@ -79,6 +79,16 @@ class WaitGraph {
   // A wait of a node that waits.
   Behind wait_of(int node) const;
 
+  // Calls visit(node) once for each node that waits.
+  template <typename Visit>
+  void for_each_waiting(Visit visit) const {
+    for (int i = 0; i < wait_count_; i++)
+      if (nodes_[waits_[i].node].first_wait == i) visit(waits_[i].node);
+  }
+
+  // The modes in which `node` holds the lock; 0: it does not.
+  LockModes held_modes(int node, int lock) const;
+
   // The node at the end of a chain that starts at `node`, which waits: it keeps others waiting and waits for
   // nobody. The nearest one if there are several; -1 if `node` does not wait, or in a deadlock.
   int root_of(int node);

@@ -198,6 +198,19 @@ void add_impact(Row* row, const ImpactSample& impact) {
   row->add_text(to_string(impact.impact));
 }
 
+void add_effects(Row* row, const LeakEffects& effects) {
+  row->add_duration(shown_oldest_for(effects));
+  if (effects.retained_bytes == 0) {
+    row->add_nulls(2);
+  } else {
+    row->add_int64(static_cast<std::int64_t>(effects.retained_bytes));
+    row->add_text(effects.slot_name);
+  }
+  effects.has_queue_usage ? row->add_double(static_cast<double>(effects.notify_queue_usage))
+                          : row->add_null();
+  effects.sampled_at.is_set() ? row->add_bool(effects.has_subxact_overflow) : row->add_null();
+}
+
 namespace {
 
 void add_source(Row* row, const ActionState& action) {
@@ -235,7 +248,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   row->add_foreign_text(episode.who.role, encoding);
   row->add_foreign_text(leak.who.application_name, encoding);
   if (!is_visible) {
-    row->add_nulls(33);
+    row->add_nulls(38);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -261,6 +274,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   add_impact(row, leak.record.impact);
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
+  add_effects(row, episode.progress.effects);
   if (episode.progress.client_gone)
     row->add_bool(*episode.progress.client_gone);
   else

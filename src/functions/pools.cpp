@@ -10,6 +10,7 @@
 #include "functions/functions.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_names.hpp"
 #include "pg/postgres.hpp"
 #include "pg/row.hpp"
 #include "shmem/pool_memory.hpp"
@@ -46,7 +47,13 @@ void add_who(Row* row, const Pool& pool, bool is_pool) {
 
 void add_advice(Row* row, const PoolState& state, PoolScope scope) {
   char advice[kAdviceSize];
-  write_advice(advice, state, scope);
+  char lock[kLockTextSize] = "";
+  const Blocker& blocker = state.waits.blocker;
+  const LOCKTAG tag = tag_of(blocker.lock);
+  if (blocker.kind != Blocker::Kind::kNone)
+    write_lock(tag, blocker.mode, is_relation_lock(tag) ? relation_name(tag) : nullptr, lock);
+  write_advice(advice, state, scope,
+               AdviceReader{lock[0] != '\0' ? lock : nullptr, may_see_details(blocker.role_oid)});
   if (advice[0] == '\0')
     row->add_null();
   else
@@ -69,6 +76,7 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   add_number(row, counts.idle, is_visible);
   add_number(row, counts.idle_in_transaction, is_visible);
   row->add_int32(counts.leaked);
+  add_number(row, counts.waiting, is_visible);
   row->add_int32(state.peak);
   add_number(row, state.capacity, state.capacity > 0);
   if (!is_visible) {

@@ -66,7 +66,7 @@ void add_row(Row* row, const LivePrepared& leak) {
   row->add_foreign_text(episode.who.database, episode.who.encoding);
   row->add_foreign_text(episode.who.role, episode.who.encoding);
   if (!may_see_details(episode.who.role_oid)) {
-    row->add_nulls(34);
+    row->add_nulls(39);
     row->add_text("<insufficient privilege>");
     row->add_nulls(3);
     return;
@@ -82,6 +82,7 @@ void add_row(Row* row, const LivePrepared& leak) {
   add_impact(row, leak.record.impact);
   row->add_jsonb(held_json(leak.contention.held));
   row->add_jsonb(waiting_json(leak.contention.waiting, may_see_details));
+  add_effects(row, episode.progress.effects);
   row->add_nulls(4);  // client_gone to action_held_by
   row->add_text(remedy_for(leak.record));
   row->add_nulls(9);  // declared to trail

@@ -2,6 +2,7 @@
 #ifndef PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 #define PGLEAK_FUNCTIONS_PREPARED_LEAKS_HPP
 
+#include "core/effects.hpp"
 #include "core/impact.hpp"
 #include "pg/row.hpp"
 
@@ -18,6 +19,9 @@ void add_prepared_leaks(ReturnSetInfo* result, const LivePrepared* first);
 
 // leaks.cpp: the seven columns from holds_xid to impact.
 void add_impact(Row* row, const ImpactSample& impact);
+
+// Adds the columns oldest_for to subxact_overflow of pgleak.read_leaks().
+void add_effects(Row* row, const LeakEffects& effects);
 
 }  // namespace pgleak
 

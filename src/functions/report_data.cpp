@@ -41,6 +41,7 @@ SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
         LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
     h.ended_at, h.outcome, h.idle_for, h.blocked::bigint, h.blocked_for,
+    h.oldest_for, h.xmin_age, h.retained_bytes, h.slot_name, CASE h.kind WHEN 'session' THEN h.application_name ELSE h.gid END AS holder,
     concat_ws(': ', h.last_action, h.last_action_result) AS action,
     CASE WHEN h.last_action IS NOT NULL AND h.last_action_at >= $1 THEN h.last_action_at END AS acted_at
 FROM pgleak.history h WHERE h.ended_at >= $1 OR h.ended_at IS NULL)";
@@ -77,7 +78,7 @@ ORDER BY o.waited DESC NULLS LAST, o.idle DESC NULLS LAST)";
 // Pools in trouble come first, then the fullest; the server as a whole stands above them.
 constexpr char kReadPools[] = R"(
 SELECT scope, application_name, role, database, host(client_addr), connections::bigint,
-    in_use_percent::bigint, leaked::bigint, capacity::bigint, verdict, advice
+    in_use_percent::bigint, leaked::bigint, waiting::bigint, capacity::bigint, verdict, advice
 FROM (
     SELECT *, COALESCE(verdict <> 'ok', false) AS is_in_trouble FROM pgleak.pools WHERE connections > 0
     ORDER BY is_in_trouble DESC, leaked DESC, in_use_percent DESC NULLS LAST, connections DESC LIMIT 20
@@ -240,8 +241,9 @@ void fill_pools(TableRows<PoolRow>* pools) {
                     row.number(7, kNoNumber),
                     row.number(8, 0),
                     row.number(9, kNoNumber),
-                    row.string(10),
-                    row.string(11)};
+                    row.number(10, kNoNumber),
+                    row.string(11),
+                    row.string(12)};
   });
 }
 

@@ -38,6 +38,12 @@ FROM pgleak.horizon WHERE is_oldest OR age_transactions > 0 OR retained_bytes > 
 ORDER BY is_oldest DESC, age_transactions DESC NULLS LAST, retained_bytes DESC NULLS LAST LIMIT 20)";
 static_assert(kMostTableRows == 20, "the query reads as many rows as the table has");
 
+// From the rows of the period, as the other tables of the report.
+constexpr char kReadLeaks[] = R"(
+SELECT detected_at, holder, role, database, pid::bigint, outcome, oldest_for, xmin_age, retained_bytes, slot_name
+FROM period WHERE oldest_for > '0' OR retained_bytes > 0
+ORDER BY oldest_for DESC NULLS LAST, retained_bytes DESC NULLS LAST, leak_id LIMIT 10)";
+
 struct PeriodArguments {
   Oid types[2];
   Datum values[2];
@@ -92,12 +98,28 @@ void fill_holders(TableRows<HolderRow>* holders) {
   });
 }
 
+void fill_leaks(TableRows<OldLeakRow>* leaks) {
+  fill_table(leaks, kReadLeaks, [](const ResultRow& row, OldLeakRow* leak) {
+    *leak = OldLeakRow{row.time(1, WallTime::none()),
+                       row.string(2),
+                       row.name(3),
+                       row.name(4),
+                       row.number(5, kNoNumber),
+                       row.string(6),
+                       row.duration(7, Micros{kNoNumber}),
+                       row.number(8, kNoNumber),
+                       row.number(9, kNoNumber),
+                       row.string(10)};
+  });
+}
+
 }  // namespace
 
 void read_report_horizon(const ReportPeriod& period, HorizonSection* section) {
   fill_curve(period, &section->curve);
   fill_worst(period, &section->worst);
   fill_holders(&section->holders);
+  fill_leaks(&section->leaks);
 }
 
 }  // namespace pgleak

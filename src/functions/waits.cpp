@@ -4,6 +4,7 @@
 // Any session may call it. It allocates its memory per call, holds one partition lock of the lock table at a
 // time, shared, and masks what it shows of other users' sessions as pg_stat_activity does.
 
+#include <algorithm>
 #include <optional>
 
 #include "core/session.hpp"
@@ -95,7 +96,7 @@ void add_wait(Row* row, const LOCKTAG& tag, const Behind& wait, WallTime now) {
 }
 
 // A session that is active is not idle, and one that is idle outside of a transaction has none.
-void add_root_session(Row* row, const Participant& root, WallTime now) {
+void add_root_session(Row* row, const Participant& root, const char* route, WallTime now) {
   const StatusEntry& entry = root.entry;
   const bool is_idle = entry.state == SessionState::kIdle || is_idle_in_transaction(entry.state);
   row->add_text(entry.is_client_backend ? "session" : "background process");
@@ -106,13 +107,14 @@ void add_root_session(Row* row, const Participant& root, WallTime now) {
   if (!root.is_visible) return row->add_nulls(3);
   row->add_duration(is_idle ? time_since(entry.state_start, now) : std::nullopt);
   row->add_duration(time_since(entry.xact_start, now));
-  row->add_jsonb(tags_json(root.statement, root.statement_length, root.login.encoding));
+  row->add_text(route);
 }
 
 // The root of a row: a process, a prepared transaction, or nobody in a deadlock.
 struct Root {
   LockProcess process;
   std::optional<Participant> participant;
+  const char* route;  // of its statement; nullptr: none
 };
 
 void add_root(Row* row, const Root* root, WallTime now) {
@@ -126,7 +128,7 @@ void add_root(Row* row, const Root* root, WallTime now) {
   row->add_int32(root->process.pid);
   row->add_null();
   if (!root->participant) return row->add_nulls(8);
-  add_root_session(row, *root->participant, now);
+  add_root_session(row, *root->participant, root->route, now);
 }
 
 // What one call has read, and where its rows go.
@@ -136,6 +138,7 @@ struct Report {
   WallTime now;
   char* statement;  // buffer for that of a waiter
   bool* is_shown;   // by node: it has a row
+  int rows;
 };
 
 // The columns of pgleak.read_waits(), in its order.
@@ -146,6 +149,7 @@ void add_row(Report* report, const Behind& wait, const Root* root) {
   add_wait(&row, report->waits.tag(wait.lock), wait, report->now);
   row.add_int32(wait.depth);
   add_root(&row, root, report->now);
+  row.add_int32(++report->rows);
   row.finish();
   report->is_shown[wait.node] = true;
 }
@@ -153,9 +157,11 @@ void add_row(Report* report, const Behind& wait, const Root* root) {
 void add_all_behind(Report* report, int node) {
   const int sessions = report->waits.graph().blocked_behind(node).sessions;
   if (sessions == 0) return;
-  Root root{report->waits.process(node), std::nullopt};
+  Root root{report->waits.process(node), std::nullopt, nullptr};
   char* const statement = allocate_statement();
   if (root.process.pid != 0) root.participant = read_participant(node, root.process.pid, statement);
+  if (root.participant)
+    root.route = route_text(statement, root.participant->statement_length, root.participant->login.encoding);
   for (int i = 0; i < sessions; i++) {
     CHECK_FOR_INTERRUPTS();
     add_row(report, report->waits.graph().nth_behind(i), &root);
@@ -163,15 +169,38 @@ void add_all_behind(Report* report, int node) {
   pfree(statement);
 }
 
+struct RankedRoot {
+  int node;
+  int sessions;  // behind it
+  LockProcess process;
+};
+
+// The root with the most waiters comes first.
+bool precedes(const RankedRoot& a, const RankedRoot& b) {
+  if (a.sessions != b.sessions) return a.sessions > b.sessions;
+  return a.process.pid != b.process.pid ? a.process.pid < b.process.pid : a.process.xid < b.process.xid;
+}
+
+// `roots` has room for one for each node. Returns their number.
+int rank_roots(LockWaits* waits, RankedRoot* roots) {
+  WaitGraph& graph = waits->graph();
+  int count = 0;
+  for (int node = graph.next_root(0); node >= 0; node = graph.next_root(node + 1))
+    roots[count++] = RankedRoot{node, graph.blocked_behind(node).sessions, waits->process(node)};
+  std::sort(roots, roots + count, precedes);
+  return count;
+}
+
 void read_waits(ReturnSetInfo* result) {
-  Report report{result, {}, wall_now(), allocate_statement(), nullptr};
+  Report report{result, {}, wall_now(), allocate_statement(), nullptr, 0};
   const int nodes = compat::proc_count();
   report.waits.allocate();
   report.is_shown = static_cast<bool*>(palloc0(static_cast<Size>(nodes) * sizeof(bool)));
   report.waits.read(published_replay_wait());
-  WaitGraph& graph = report.waits.graph();
-  for (int root = graph.next_root(0); root >= 0; root = graph.next_root(root + 1))
-    add_all_behind(&report, root);
+  RankedRoot* const roots = static_cast<RankedRoot*>(palloc(static_cast<Size>(nodes) * sizeof(RankedRoot)));
+  const int root_count = rank_roots(&report.waits, roots);
+  for (int i = 0; i < root_count; i++) add_all_behind(&report, roots[i].node);
+  const WaitGraph& graph = report.waits.graph();
   // Who waits in a deadlock, or behind one, has no root.
   for (int node = 0; node < nodes; node++)
     if (graph.waits(node) && !report.is_shown[node]) add_row(&report, graph.wait_of(node), nullptr);

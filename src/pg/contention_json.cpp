@@ -20,10 +20,6 @@ namespace pgleak {
 
 namespace {
 
-LOCKTAG tag_of(const LockId& lock) {
-  return LOCKTAG{lock.field1, lock.field2, lock.field3, lock.field4, lock.type, lock.method};
-}
-
 // As the caller of pg_advisory_lock() gave it: one number, or two.
 void append_advisory_key(StringInfo json, const LOCKTAG& tag) {
   if (tag.locktag_field4 == 1) {

@@ -29,18 +29,25 @@ int encoding_of(const Tag& tag, const char* text, int source_encoding) {
   return pg_encoding_verifymbstr(PG_UTF8, text, whole) == whole ? PG_UTF8 : source_encoding;
 }
 
+const char* text_of(const Tag& tag, const char* text, int source_encoding) {
+  return to_database_encoding(text, static_cast<int>(strlen(text)), encoding_of(tag, text, source_encoding));
+}
+
 void append_text(StringInfo json, const Tag& tag, const char* text, int source_encoding) {
-  const int encoding = encoding_of(tag, text, source_encoding);
-  escape_json(json, to_database_encoding(text, static_cast<int>(strlen(text)), encoding));
+  escape_json(json, text_of(tag, text, source_encoding));
+}
+
+// The server keeps no more of a statement than this, and does not say whether there was more.
+void read_statement_tags(const char* statement, int length, Tags* tags) {
+  const bool is_cut = length >= pgstat_track_activity_query_size - 1;
+  read_tags(statement, static_cast<std::size_t>(length), is_cut, tags);
 }
 
 }  // namespace
 
 char* tags_json(const char* statement, int length, int source_encoding) {
   Tags tags;
-  // The server keeps no more than this and does not say whether there was more.
-  const bool is_cut = length >= pgstat_track_activity_query_size - 1;
-  read_tags(statement, static_cast<std::size_t>(length), is_cut, &tags);
+  read_statement_tags(statement, length, &tags);
   if (tags.count == 0 && !tags.is_truncated) return nullptr;
 
   StringInfoData json;
@@ -76,6 +83,16 @@ void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding)
 }
 
 }  // namespace
+
+char* route_text(const char* statement, int length, int source_encoding) {
+  Tags tags;
+  read_statement_tags(statement, length, &tags);
+  const RouteTags route = find_route(tags);
+  if (route.first == nullptr) return nullptr;
+  const char* const first = text_of(*route.first, route.first->value, source_encoding);
+  if (route.action == nullptr) return pstrdup(first);
+  return psprintf("%s#%s", first, text_of(*route.action, route.action->value, source_encoding));
+}
 
 char* trail_json(const TrailEntry* entries, int count, int source_encoding) {
   if (count == 0) return nullptr;

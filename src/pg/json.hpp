@@ -13,6 +13,10 @@ namespace pgleak {
 // object of strings, with "truncated": true if there may have been more. Returns nullptr if there are none.
 char* tags_json(const char* statement, int length, int source_encoding);
 
+// Returns the route that the tags of `statement` name (find_route()), in the database's encoding; nullptr:
+// none.
+char* route_text(const char* statement, int length, int source_encoding);
+
 // Returns the trail as a JSON array of {"at", "query_id", "query"}. The texts are in `source_encoding`.
 // Returns nullptr if `count` is 0.
 char* trail_json(const TrailEntry* entries, int count, int source_encoding);

@@ -2,6 +2,7 @@
 
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_names.hpp"
 #include "pg/lock_table.hpp"
 #include "pg/lock_waits.hpp"
 #include "pg/postgres.hpp"
@@ -14,17 +15,6 @@ extern "C" {
 namespace pgleak {
 
 namespace {
-
-LockId lock_id(const LOCKTAG& tag) {
-  return LockId{tag.locktag_field1, tag.locktag_field2, tag.locktag_field3,
-                tag.locktag_field4, tag.locktag_type,   tag.locktag_lockmethodid};
-}
-
-std::uint8_t strongest_of(LOCKMASK modes) {
-  int mode = 0;
-  while (modes >> (mode + 1) != 0) mode++;
-  return static_cast<std::uint8_t>(mode);
-}
 
 // The processes in the queue that wait for who holds the lock in these modes, or for one ahead that does.
 std::int32_t count_waiters(LOCK* lock, LOCKMASK held) {

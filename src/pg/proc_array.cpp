@@ -60,4 +60,8 @@ int read_xid_holders(XidHolder* holders, ProcessPlace* places, int place_count) 
   return count;
 }
 
+bool has_subxact_overflow(int proc_index) {
+  return *const_cast<const volatile bool*>(&ProcGlobal->allProcs[proc_index].subxidStatus.overflowed);
+}
+
 }  // namespace pgleak

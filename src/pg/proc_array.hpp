@@ -1,8 +1,8 @@
 // Which processes hold back VACUUM, read from their PGPROCs by the rules of ComputeXidHorizons() in
 // procarray.c.
 //
-// Called by SQL functions. Holds ProcArrayLock, shared, for one pass over all processes: as long as taking a
-// snapshot does. Never ereports.
+// Called by SQL functions and, while a leak is open, by the scanner. Holds ProcArrayLock, shared, for one
+// pass over all processes: as long as taking a snapshot does. Never ereports.
 #ifndef PGLEAK_PG_PROC_ARRAY_HPP
 #define PGLEAK_PG_PROC_ARRAY_HPP
 
@@ -35,6 +35,11 @@ struct ProcessPlace {
 //
 // In the same pass finds the processes of `places`, which it sorts.
 int read_xid_holders(XidHolder* holders, ProcessPlace* places, int place_count);
+
+// True if the transaction of the process has more subtransactions than its PGPROC can list. Every snapshot
+// taken while it is open is incomplete, so visibility checks look up the parents of subtransactions. Reads
+// one byte, without a lock.
+bool has_subxact_overflow(int proc_index);
 
 }  // namespace pgleak
 

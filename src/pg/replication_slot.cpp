@@ -26,6 +26,7 @@ SlotStatus status_of(const ReplicationSlot& slot) {
   status.xmin = slot.effective_xmin;
   status.catalog_xmin = slot.effective_catalog_xmin;
   status.restart_lsn = slot.data.restart_lsn;
+  status.confirmed_flush_lsn = slot.data.confirmed_flush;
   return status;
 }
 

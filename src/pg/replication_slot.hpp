@@ -1,7 +1,7 @@
 // The server's replication slots, each as it was at one moment.
 //
-// Called by SQL functions. Holds ReplicationSlotControlLock, shared, and the mutex of one slot at a time.
-// Never ereports.
+// Called by SQL functions and, while a leak is open, by the scanner. Holds ReplicationSlotControlLock,
+// shared, and the mutex of one slot at a time. Never ereports.
 #ifndef PGLEAK_PG_REPLICATION_SLOT_HPP
 #define PGLEAK_PG_REPLICATION_SLOT_HPP
 
@@ -16,11 +16,12 @@ struct SlotStatus {
   char name[kNameSize];
   bool is_logical;
   bool is_temporary;
-  bool is_synced;              // from the primary of this standby
-  int pid;                     // of the process that uses it; 0: none
-  std::uint32_t xmin;          // 0: none; in effect, which is what the server has to honour
-  std::uint32_t catalog_xmin;  // 0: none
-  std::uint64_t restart_lsn;   // 0: none
+  bool is_synced;                     // from the primary of this standby
+  int pid;                            // of the process that uses it; 0: none
+  std::uint32_t xmin;                 // 0: none; in effect, which is what the server has to honour
+  std::uint32_t catalog_xmin;         // 0: none
+  std::uint64_t restart_lsn;          // 0: none
+  std::uint64_t confirmed_flush_lsn;  // 0: none; of a logical slot
 };
 
 // Number of slots that the server has room for.

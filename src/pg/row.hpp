@@ -36,7 +36,7 @@ class Row {
   void finish();
 
  private:
-  static constexpr int kMaxColumns = 48;
+  static constexpr int kMaxColumns = 56;
 
   void add(Datum value);
 

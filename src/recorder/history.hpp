@@ -56,7 +56,7 @@ void close_rules();
 
 // --- history_row.cpp: the columns of pgleak.history and their values ---
 
-inline constexpr int kHistoryColumnCount = 43;
+inline constexpr int kHistoryColumnCount = 48;
 
 // The types of the columns, in the order in which they are written.
 extern const Oid kHistoryTypes[kHistoryColumnCount];

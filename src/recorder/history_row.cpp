@@ -65,7 +65,12 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "client_gone",
                                                      "kind",
                                                      "gid",
-                                                     "prepared_at"};
+                                                     "prepared_at",
+                                                     "oldest_for",
+                                                     "retained_bytes",
+                                                     "slot_name",
+                                                     "notify_queue_usage",
+                                                     "subxact_overflow"};
 
 // Collects the values of a row, in the order of its columns.
 struct Values {
@@ -92,6 +97,15 @@ struct Values {
   void add_json(const char* json) {
     json == nullptr ? add_null() : add(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
   }
+  void add_effects(const LeakEffects& effects) {
+    add_duration(shown_oldest_for(effects));
+    effects.retained_bytes == 0 ? add_null()
+                                : add(Int64GetDatum(static_cast<std::int64_t>(effects.retained_bytes)));
+    add_text(effects.retained_bytes == 0 ? nullptr : effects.slot_name);
+    effects.has_queue_usage ? add(Float8GetDatum(static_cast<double>(effects.notify_queue_usage)))
+                            : add_null();
+    effects.sampled_at.is_set() ? add(BoolGetDatum(effects.has_subxact_overflow)) : add_null();
+  }
   // Compresses the value, for content that repeats itself. The server compresses only rows of more than 2 kB.
   void add_packed_json(const char* json) {
     if (json == nullptr) return add_null();
@@ -111,7 +125,7 @@ const Oid kHistoryTypes[kHistoryColumnCount] = {
     TIMESTAMPTZOID, TEXTOID,     TEXTOID,        JSONBOID,       XIDOID,      XIDOID,
     INT8OID,        INT4OID,     INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID,
     JSONBOID,       JSONBOID,    TEXTOID,        BOOLOID,        TEXTOID,     TEXTOID,
-    TIMESTAMPTZOID};
+    TIMESTAMPTZOID, INTERVALOID, INT8OID,        TEXTOID,        FLOAT8OID,   BOOLOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -209,6 +223,7 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_text(to_string(episode.kind));
   values.add_text(row->gid);
   values.add_time(episode.prepared_at);
+  values.add_effects(episode.progress.effects);
   Assert(values.count == kHistoryColumnCount);
 }
 

@@ -39,6 +39,13 @@ constexpr char kIfThere[] =
     " ELSE EXCLUDED.held END,"
     " waiting = CASE WHEN EXCLUDED.waiting IS NULL OR h.blocked > EXCLUDED.blocked THEN h.waiting"
     " ELSE EXCLUDED.waiting END,"
+    " oldest_for = greatest(h.oldest_for, EXCLUDED.oldest_for),"
+    " slot_name = CASE WHEN h.retained_bytes > EXCLUDED.retained_bytes THEN h.slot_name"
+    " ELSE coalesce(EXCLUDED.slot_name, h.slot_name) END,"
+    " retained_bytes = greatest(h.retained_bytes, EXCLUDED.retained_bytes),"
+    " notify_queue_usage = greatest(h.notify_queue_usage, EXCLUDED.notify_queue_usage),"
+    " subxact_overflow = coalesce(h.subxact_overflow OR EXCLUDED.subxact_overflow,"
+    " h.subxact_overflow, EXCLUDED.subxact_overflow),"
     " trail = coalesce(EXCLUDED.trail, h.trail),"
     " gid = coalesce(EXCLUDED.gid, h.gid), prepared_at = coalesce(EXCLUDED.prepared_at, h.prepared_at)"
     " WHERE h.ended_at IS NULL";

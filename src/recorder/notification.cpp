@@ -41,6 +41,18 @@ const char* kind_name(EventKind kind) {
   return "";
 }
 
+// What it cost beside those who wait; keys without a value are left out.
+void append_effects(StringInfo json, const LeakEffects& effects) {
+  if (effects.oldest_for > Micros{0}) append_json_seconds(json, "oldest_for", effects.oldest_for);
+  if (effects.retained_bytes > 0) {
+    appendStringInfo(json, ", \"retained_bytes\": " UINT64_FORMAT, effects.retained_bytes);
+    append_json_pair(json, "slot_name", effects.slot_name);
+  }
+  if (effects.has_queue_usage)
+    appendStringInfo(json, ", \"notify_queue_usage\": %.6f", static_cast<double>(effects.notify_queue_usage));
+  if (effects.has_subxact_overflow) appendStringInfoString(json, ", \"subxact_overflow\": true");
+}
+
 }  // namespace
 
 // Contains no statement, so it fits into the 8000 bytes of a notification whatever the names are.
@@ -60,6 +72,7 @@ void notify_event(const Event& event, const HistoryRow& row) {
   append_json_seconds(&json, "leak_after", episode.leak_after);
   append_json_pair(&json, "impact", to_string(episode.progress.worst.impact));
   appendStringInfo(&json, ", \"blocked\": %d", episode.progress.worst.blocked);
+  append_effects(&json, episode.progress.effects);
   if (event.kind == EventKind::kActed) {
     append_json_pair(&json, "action", to_string(episode.progress.action.last));
     append_json_pair(&json, "result", to_string(episode.progress.action.result));
@@ -98,7 +111,7 @@ char* as_json(const VerdictChange& notice) {
   append_text(&json, "was", to_string(notice.before));
   appendStringInfo(&json, ", \"connections\": %d, \"in_use\": %d", notice.counts.connections, notice.used);
   if (notice.capacity > 0) appendStringInfo(&json, ", \"capacity\": %d", notice.capacity);
-  appendStringInfo(&json, ", \"leaked\": %d}", notice.counts.leaked);
+  appendStringInfo(&json, ", \"leaked\": %d, \"waiting\": %d}", notice.counts.leaked, notice.counts.waiting);
   return json.data;
 }
 

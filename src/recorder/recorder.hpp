@@ -70,6 +70,12 @@ void maintain_pools(MemoryContext context);
 // standby. The caller resets `context`. Errors are logged, and leave a gap.
 void maintain_horizon_samples(MemoryContext context);
 
+// --- queue_usage.cpp ---
+
+// Publishes the share of the notification queue that is in use, once a second while the scanner wants it. The
+// caller resets `context`. An error, logged at DEBUG1, leaves it unknown for that second.
+void maintain_queue_usage(MemoryContext context);
+
 // --- prepared.cpp: what the scanner cannot learn about prepared transactions by itself ---
 
 // Lists prepared transactions in shared memory (shmem/prepared_memory.hpp), and answers how those ended that

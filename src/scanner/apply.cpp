@@ -101,7 +101,7 @@ void close_episode(TrackedSession session, Outcome outcome, Now now) {
   if (find_prepared(session, ending, &prepared))
     session.update([&prepared](SessionRecord* record) { record->episode.progress.worst.xid = prepared.xid; });
   const Episode episode = session.record().episode;
-  session.close();
+  session.close(ending);
   shared->counters.outcomes[static_cast<int>(outcome)]++;
   log_episode_ended(episode, prepared.gid, outcome, ending.lasted);
   queue_end(session, ending);

@@ -44,9 +44,11 @@ void mark_roots() {
   }
 }
 
-void look_for_waiters(MonotonicTime now) {
+void look_for_waiters(ScanContext* scan) {
+  const MonotonicTime now = scan->now.monotonic;
   waiters_looked_for_at = now;
   const bool is_any = is_anyone_waiting();
+  scan->has_waiters = is_any;
   begin_marking_roots(is_any);
   begin_marking_prepared_roots();
   if (!is_any) return;
@@ -94,13 +96,13 @@ ReplayWait observe_replay(const ScanContext& scan) {
   return known.wait;
 }
 
-void find_holders(const ScanContext& scan) {
-  const MonotonicTime now = scan.now.monotonic;
+void find_holders(ScanContext* scan) {
+  const MonotonicTime now = scan->now.monotonic;
   forget_roots();
   forget_prepared_roots();
   const Micros interval =
       is_waiting_lately(now) || shared->open_leaks > 0 ? kWaiterPollInterval : kWaiterInterval;
-  if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(now);
+  if (is_due(waiters_looked_for_at, interval, now)) look_for_waiters(scan);
   if (is_due(stalled_looked_for_at, kStalledInterval, now)) mark_stalled(now);
 }
 

@@ -13,8 +13,9 @@ namespace pgleak {
 // Notes whether replay on a standby waits for sessions. Returns the wait, for those who read the lock waits.
 ReplayWait observe_replay(const ScanContext& scan);
 
-// Marks such sessions, so that the scan visits them. Call it before the scan visits any.
-void find_holders(const ScanContext& scan);
+// Marks such sessions, so that the scan visits them, and notes whether somebody waits for a lock. Call it
+// before the scan visits any.
+void find_holders(ScanContext* scan);
 
 // How soon the next scan has to look for waiters again.
 Micros next_poll_for_waiters(const ScanContext& scan);

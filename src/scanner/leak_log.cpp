@@ -121,6 +121,26 @@ void append_impact(TextBuffer* line, const ImpactSample& impact_now) {
   }
 }
 
+// Of an episode that has ended; keys without a value are left out.
+void append_effects(TextBuffer* line, const LeakEffects& effects) {
+  if (effects.oldest_for > Micros{0}) {
+    append_seconds_pair(line, "oldest_for", effects.oldest_for);
+    line->append(" ");
+  }
+  if (effects.retained_bytes > 0) {
+    append_number_pair(line, "retained_bytes", static_cast<std::int64_t>(effects.retained_bytes));
+    line->append(" ");
+    line->append_pair("slot", effects.slot_name);
+    line->append(" ");
+  }
+  if (effects.has_queue_usage && effects.notify_queue_usage > 0) {
+    char pair[40];
+    snprintf(pair, sizeof(pair), "notify_queue_usage=%.3g ", static_cast<double>(effects.notify_queue_usage));
+    line->append(pair);
+  }
+  if (effects.has_subxact_overflow) line->append("subxact_overflow=yes ");
+}
+
 }  // namespace
 
 void prepare_leak_log() {
@@ -166,6 +186,7 @@ void log_episode_ended(const Episode& episode, const char* gid, Outcome outcome,
   append_seconds_pair(&line, "lasted", lasted);
   line.append(" ");
   append_impact(&line, episode.progress.worst);
+  append_effects(&line, episode.progress.effects);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: session leak ended: %s", line.c_str())));
 }
@@ -259,6 +280,7 @@ void log_prepared_ended(const Episode& episode, const char* gid, Outcome outcome
   append_seconds_pair(&line, "lasted", lasted);
   line.append(" ");
   append_impact(&line, episode.progress.worst);
+  append_effects(&line, episode.progress.effects);
   append_number_pair(&line, "leak_id", episode.leak_id);
   ereport(LOG, (errmsg("pgleak: prepared transaction leak ended: %s", line.c_str())));
 }

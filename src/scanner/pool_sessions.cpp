@@ -1,4 +1,3 @@
-#include <initializer_list>
 #include <optional>
 
 #include "core/application_name.hpp"
@@ -20,6 +19,7 @@ constexpr Micros kSetUpTime = 2 * kSecond;
 void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& who) {
   sampler->activities[index] = PoolActivity{};
   sampler->collected[index] = Collected{};
+  sampler->waits[index] = SeenWaits{};
   pool_entry(index).write([database_oid, &who](Pool* pool) {
     *pool = Pool{};
     pool->is_used = true;
@@ -131,41 +131,11 @@ void count_state(PoolCounts* counts, SessionState state) {
     counts->idle++;
 }
 
-// The route in the statement of an open leak; empty if it names none.
-const char* route_of(int index, const Episode& episode) {
-  LeakRoute& known = sampler->routes[index];
-  if (known.leak_id == episode.leak_id) return known.route;
-  int length = 0;
-  known.route[0] = '\0';
-  if (read_status_strings(index, episode.session, nullptr, sampler->statement,
-                          pgstat_track_activity_query_size, &length)) {
-    known.leak_id = episode.leak_id;
-    read_tags(sampler->statement, static_cast<std::size_t>(length),
-              length >= pgstat_track_activity_query_size - 1, &sampler->tags);
-    write_route(sampler->tags, known.route);
-  }
-  return known.route;
-}
-
-// A session is lost to its pool if it waits for its client in a transaction, or if its transaction is too
-// old. One that works, or waits for somebody else, is not, and one that is idle outside of a transaction is
-// free, whatever it holds.
-bool is_lost_to_pool(const SessionRecord& record) {
-  const SessionState state = record.episode.progress.last_state;
-  if (!is_active(state)) return state != SessionState::kIdle;
-  return record.episode.clock != Clock::kBlocking && !record.waits_for_lock;
-}
-
-void count_leak(int index, SessionId session, PoolSample* pool, PoolSample* server) {
-  if (!open_episodes()[index]) return;
-  const Episode& episode = TrackedSession(index).record().episode;
-  if (episode.session != session || !is_lost_to_pool(TrackedSession(index).record())) return;
-  const char* route = route_of(index, episode);
-  for (PoolSample* sample : {pool, server}) {
-    if (sample == nullptr) continue;
-    sample->counts.leaked++;
-    sample->leaks.add(episode, route);
-  }
+// A leak is counted as such, not as work outside of the database.
+void count_idle(const SessionTrack& track, WallTime now, PoolSample* pool) {
+  if (!is_idle_in_transaction(track.state)) return;
+  pool->idle.count++;
+  if (now > track.state_start) pool->idle.total += now - track.state_start;
 }
 
 void count_suspect(SessionTrack* track, const Activity& activity, Micros suspect_after, MonotonicTime now,
@@ -181,20 +151,23 @@ void count_suspect(SessionTrack* track, const Activity& activity, Micros suspect
 
 }  // namespace
 
-void collect_session(int index, Micros suspect_after, MonotonicTime now) {
-  const std::optional<Activity> activity = refresh_session(index, now);
+void collect_session(int index, Micros suspect_after, Now now) {
+  const std::optional<Activity> activity = refresh_session(index, now.monotonic);
   if (!activity) return;
   SessionTrack& track = sampler->tracks[index];
   Collected* const collected = track.pool != kNoPool ? &sampler->collected[track.pool] : nullptr;
   PoolSample& server = sampler->collected[server_pool()].sample;
+  const bool is_new = track.activity.seen_on == now.monotonic;
 
   count_state(&server.counts, track.state);
-  count_leak(index, track.id, collected != nullptr ? &collected->sample : nullptr, &server);
+  server.turnover += is_new;
+  const bool leaks = count_leak(index, track, collected != nullptr ? &collected->sample : nullptr, &server);
   if (collected == nullptr) return;
   count_state(&collected->sample.counts, track.state);
+  if (!leaks) count_idle(track, now.wall, &collected->sample);
   collected->sample.turnover += activity->has_ended_transaction;
-  if (track.activity.seen_on != now) collected->survivors++;
-  if (track.pool < pool_count()) count_suspect(&track, *activity, suspect_after, now, collected);
+  if (!is_new) collected->survivors++;
+  if (track.pool < pool_count()) count_suspect(&track, *activity, suspect_after, now.monotonic, collected);
 }
 
 }  // namespace pgleak

@@ -8,6 +8,7 @@
 #include "core/text.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/lock_names.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
 #include "pg/worker.hpp"
@@ -29,14 +30,16 @@ constexpr Micros kTolerance = 10 * kMillisecond;
 
 // Adds up what all pools of a role, or of a database, use of its limit.
 void add_up_usage() {
-  sampler->used_by_role.clear();
-  sampler->used_by_database.clear();
+  for (OidTable<Together>* table : {&sampler->by_role, &sampler->by_database}) table->clear();
   for (int i = 0; i < sampler->table.end(); i++) {
     const Pool& pool = pool_entry(i).current();
-    const std::int32_t used = sampler->collected[i].sample.counts.in_use();
-    if (!pool.is_used || used == 0) continue;
-    sampler->used_by_role.at(pool.who.role_oid) += used;
-    sampler->used_by_database.at(pool.database_oid) += used;
+    const PoolSample& sample = sampler->collected[i].sample;
+    if (!pool.is_used) continue;
+    for (Together* all :
+         {&sampler->by_role.at(pool.who.role_oid), &sampler->by_database.at(pool.database_oid)}) {
+      all->used += sample.counts.in_use();
+      all->waiting += sample.waiting;
+    }
   }
 }
 
@@ -48,14 +51,15 @@ void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   for (const bool by_role : {true, false}) {
     const std::int32_t limit = by_role ? limits.role_limit : limits.database_limit;
     if (limit == 0) continue;
-    const std::int32_t used = by_role ? sampler->used_by_role.at(pool.who.role_oid)
-                                      : sampler->used_by_database.at(pool.database_oid);
+    const Together& all =
+        by_role ? sampler->by_role.at(pool.who.role_oid) : sampler->by_database.at(pool.database_oid);
     const bool is_tighter =
-        sample->limit == 0 || static_cast<std::int64_t>(used) * sample->limit >
+        sample->limit == 0 || static_cast<std::int64_t>(all.used) * sample->limit >
                                   static_cast<std::int64_t>(sample->used_of_limit) * limit;
     if (!is_tighter) continue;
     sample->limit = limit;
-    sample->used_of_limit = used;
+    sample->used_of_limit = all.used;
+    sample->waiting_of_limit = all.waiting;
   }
 }
 
@@ -91,6 +95,15 @@ void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
   append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
 }
 
+// What the pool's blocker holds. The scanner is connected to no database, so relations are numbers.
+const char* blocker_lock(const PoolState& state) {
+  static char lock[kLockTextSize];
+  const Blocker& blocker = state.waits.blocker;
+  if (blocker.kind == Blocker::Kind::kNone) return nullptr;
+  write_lock(tag_of(blocker.lock), blocker.mode, nullptr, lock);
+  return lock;
+}
+
 // Logs that the verdict on a pool has changed. The text is advice, so it goes into the DETAIL.
 void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   static char line_buffer[kLineSize];
@@ -106,10 +119,12 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   append_number_pair(&line, "in_use", state.used_of_capacity);
   append_number_pair(&line, "capacity", state.capacity);
   append_number_pair(&line, "leaked", state.counts.leaked);
+  append_number_pair(&line, "waiting", state.counts.waiting);
 
   PoolState told = state;
-  if (!settings.log_query) told.leaks.route[0] = '\0';  // the route is part of a statement
-  write_advice(advice, told, scope);
+  // The route is part of a statement.
+  if (!settings.log_query) told.leaks.route[0] = told.leaks.statement[0] = told.leaks.probe[0] = '\0';
+  write_advice(advice, told, scope, AdviceReader{blocker_lock(told), true});
   ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
                 advice[0] != '\0' ? errdetail("%s.", advice) : 0));
 }
@@ -164,6 +179,7 @@ void judge_pools(const PoolRules& rules, Now now) {
   server.used = server.counts.connections;
   server.limit = compat::ordinary_connection_limit();
   server.used_of_limit = server.used;
+  server.waiting_of_limit = server.waiting;
   judge_entry(server_pool(), server, rules, now);
 }
 
@@ -191,12 +207,14 @@ void prepare_pools() {
   const int pools = pool_count();
   sampler = allocate<Sampler>(1);
   sampler->tracks = allocate<SessionTrack>(shared->slot_count);
-  sampler->routes = allocate<LeakRoute>(shared->slot_count);
+  sampler->origins = allocate<KnownOrigin>(shared->slot_count);
+  sampler->trail = allocate<TrailEntry>(kMaxTrailSize);
   sampler->activities = allocate<PoolActivity>(pools);
   sampler->collected = allocate<Collected>(pool_entry_count());
+  sampler->waits = allocate<SeenWaits>(pool_entry_count());
   sampler->table.initialize(allocate_bytes(PoolTable::size_in_memory(pools)), pools);
-  for (OidTable<std::int32_t>* usage : {&sampler->used_by_role, &sampler->used_by_database})
-    usage->initialize(allocate_bytes(usage->size_in_memory(pools)), pools);
+  for (OidTable<Together>* table : {&sampler->by_role, &sampler->by_database})
+    table->initialize(allocate_bytes(OidTable<Together>::size_in_memory(pools)), pools);
   sampler->statement = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   for (int i = 0; i < shared->slot_count; i++) {
@@ -209,13 +227,16 @@ void prepare_pools() {
 void sample_pools(const ScanContext& scan) {
   Assert(is_scanner());
   const MonotonicTime now = scan.now.monotonic;
+  note_waits(scan);
   if (now + kTolerance < sampler->next_on) return;
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
 
   for (int i = 0; i < sampler->table.end(); i++) sampler->collected[i] = Collected{};
   for (const int i : {other_pool(), server_pool()}) sampler->collected[i] = Collected{};
   const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
-  for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, now);
+  collect_ended_episodes();
+  for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, scan.now);
+  collect_waits();
   judge_pools(PoolRules{settings.pool_busy_percent, from_milliseconds(settings.pool_busy_after)}, scan.now);
   sampler->has_sampled = true;
 }

@@ -46,10 +46,20 @@ struct SessionTrack {
   SessionActivity activity;
 };
 
-// The route in the statement of an open leak, read once; empty if it names none.
-struct LeakRoute {
+// Where an open leak comes from, read again when its session has changed.
+struct KnownOrigin {
   std::int64_t leak_id;
-  char route[kRouteSize];
+  std::uint32_t version;  // of the status entry
+  LeakOrigin origin;
+};
+
+// What has been seen of the waits of one pool since the last sample.
+struct SeenWaits {
+  std::int64_t waiting;  // sessions, added up over all looks at the lock table
+  std::int32_t behind;   // sessions of the pool behind `blocker`; 0: none was found
+  Blocker blocker;
+  int counted_root;  // `counted` is about this one
+  std::int32_t counted;
 };
 
 // What a session has done since the last scan.
@@ -65,16 +75,26 @@ struct Collected {
   std::int32_t survivors;  // sessions that were in the previous sample
 };
 
+// What all pools that share a role or a database use of its limit.
+struct Together {
+  std::int32_t used;
+  double waiting;
+};
+
 struct Sampler {
   SessionTrack* tracks;  // one per slot
-  LeakRoute* routes;
+  KnownOrigin* origins;
   char* statement;
+  TrailEntry* trail;
   Tags tags;
   PoolTable table;
-  PoolActivity* activities;             // one per pool
-  Collected* collected;                 // one per entry
-  OidTable<std::int32_t> used_by_role;  // sessions in use in all pools of a role
-  OidTable<std::int32_t> used_by_database;
+  PoolActivity* activities;  // one per pool
+  Collected* collected;      // one per entry
+  SeenWaits* waits;          // one per entry
+  OidTable<Together> by_role;
+  OidTable<Together> by_database;
+  std::int32_t polls;   // looks at who waits since the last sample
+  bool wants_blockers;  // they have not been searched for since the last sample
   MonotonicTime next_on;
   bool has_sampled;  // false before the first sample: what happened before it is unknown
 };
@@ -83,7 +103,26 @@ extern Sampler* sampler;
 
 // Counts the session of slot `index`, if it has a client, in its pool and in the server's row. Never
 // ereports.
-void collect_session(int index, Micros suspect_after, MonotonicTime now);
+void collect_session(int index, Micros suspect_after, Now now);
+
+// --- pool_leaks.cpp: what leaks in a pool, and how leaks of it ended ---
+
+// Counts the leak of slot `index`, if its session has one, in the samples of its pool (or nullptr) and of the
+// server. Returns whether it has. Never ereports.
+bool count_leak(int index, const SessionTrack& track, PoolSample* pool, PoolSample* server);
+
+// Counts the episodes that have ended since the last sample. Call it before sessions are counted, because
+// afterwards nobody knows any more to which pool a session that has gone belonged.
+void collect_ended_episodes();
+
+// --- pool_waits.cpp: who waits for locks, and behind whom ---
+
+// Counts those who wait by pool, if this scan has looked for them. Reads only what it has read of the lock
+// table. Never ereports.
+void note_waits(const ScanContext& scan);
+
+// Moves what was counted into the samples.
+void collect_waits();
 
 }  // namespace pgleak
 

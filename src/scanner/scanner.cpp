@@ -19,6 +19,7 @@
 #include "pg/worker.hpp"
 #include "pgleak.hpp"
 #include "scanner/apply.hpp"
+#include "scanner/effects.hpp"
 #include "scanner/holders.hpp"
 #include "scanner/pools.hpp"
 #include "scanner/prepared.hpp"
@@ -156,10 +157,11 @@ Micros run_scan(Progress* progress) {
   const std::uint64_t requested = shared->scans_requested.load(std::memory_order_acquire);
   ScanContext scan = begin_scan(*progress);
   forget_lock_waits(observe_replay(scan));
-  find_holders(scan);
+  find_holders(&scan);
   scan_sessions(progress->first_slot, shared->slot_count, &scan);
   scan_sessions(0, progress->first_slot, &scan);
   scan_prepared(&scan);
+  sample_effects(scan.now.monotonic);
   serve_manual_requests(&scan);
   queue_pending_ends();
   sample_pools(scan);
@@ -208,6 +210,7 @@ void scanner_main() {
   prepare_session_reader();
   prepare_apply();
   prepare_prepared();
+  prepare_effects();
   prepare_pools();
   run_scanner();
   exit_worker();

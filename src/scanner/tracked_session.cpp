@@ -32,6 +32,10 @@ std::int32_t* proc_of = nullptr;
 
 RunningAction* running_actions = nullptr;
 
+EndedEpisode* ended = nullptr;  // a ring of slot_count
+std::uint64_t ended_count = 0;  // put into it
+std::uint64_t taken_count = 0;  // taken out
+
 template <typename Element>
 Element* allocate_per_slot() {
   return static_cast<Element*>(
@@ -82,8 +86,11 @@ void TrackedSession::open(const Episode& episode, const ImpactSample& impact, in
   shared->open_leaks++;
 }
 
-void TrackedSession::close() const {
+void TrackedSession::close(const Ending& ending) const {
+  const std::uint64_t room = static_cast<std::uint64_t>(shared->slot_count);
   update([](SessionRecord* record) { record->is_open = false; });
+  if (ended_count - taken_count < room)
+    ended[ended_count++ % room] = EndedEpisode{index_, ending.outcome, ending.lasted};
   has_episode[index_] = false;
   unmark_session(index_, Mark::kEpisode);
   shared->open_leaks--;
@@ -95,6 +102,7 @@ void prepare_tracked_sessions() {
   seen_versions = allocate_per_slot<std::uint32_t>();
   proc_of = allocate_per_slot<std::int32_t>();
   running_actions = allocate_per_slot<RunningAction>();
+  ended = allocate_per_slot<EndedEpisode>();
   const MonotonicTime now = monotonic_now();
   for (int i = 0; i < shared->slot_count; i++) {
     const TrackedSession session(i);
@@ -102,6 +110,11 @@ void prepare_tracked_sessions() {
     if (has_episode[i]) mark_session(i, Mark::kEpisode);
     resume_action(session, now);
   }
+}
+
+std::optional<EndedEpisode> take_ended_episode() {
+  if (taken_count == ended_count) return std::nullopt;
+  return ended[taken_count++ % static_cast<std::uint64_t>(shared->slot_count)];
 }
 
 const bool* open_episodes() { return has_episode; }

@@ -50,7 +50,7 @@ class TrackedSession {
   // Open and close the episode in the record. `proc_index` is the position of the session's process in
   // ProcGlobal->allProcs.
   void open(const Episode& episode, const ImpactSample& impact, int proc_index) const;
-  void close() const;
+  void close(const Ending& ending) const;
 
  private:
   int index_;
@@ -64,6 +64,17 @@ void prepare_tracked_sessions();
 // One flag per slot: true if it has an open episode. Dense, so that a pass over all slots can afford to read
 // it.
 const bool* open_episodes();
+
+// An episode that has ended, for those who count them.
+struct EndedEpisode {
+  int index;  // of its slot
+  Outcome outcome;
+  Micros lasted;
+};
+
+// Takes the oldest of those that ended since the last call. They wait here until somebody asks, as many as
+// there are slots.
+std::optional<EndedEpisode> take_ended_episode();
 
 // Why a scan visits a session although its state does not ask for it.
 enum class Mark : std::uint8_t {

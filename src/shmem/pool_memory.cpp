@@ -7,6 +7,7 @@
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
 #include "pg/settings.hpp"
+#include "shmem/prepared_memory.hpp"
 
 extern "C" {
 #include "pgtime.h"
@@ -66,14 +67,24 @@ PoolScope pool_scope(int index) {
   return index == other_pool() ? PoolScope::kOther : PoolScope::kPool;
 }
 
-void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope) {
-  const WallTime now = wall_now();
-  AdviceTimes times;
-  write_clock_time(times.leaking_since, state.leaks.since, now);
-  write_clock_time(times.busy_since, state.busy_since, now);
-  write_clock_time(times.exhausted_at, state.exhausted_at, now);
+void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope, AdviceReader reader) {
+  const Blocker& blocker = state.waits.blocker;
+  PreparedTransaction prepared{};
+  AdviceFacts facts{};
+  facts.now = wall_now();
+  write_clock_time(facts.times.leaking_since, state.leaks.since, facts.now);
+  write_clock_time(facts.times.working_since, state.working_since, facts.now);
+  write_clock_time(facts.times.exhausted_at, state.exhausted_at, facts.now);
+  write_clock_time(facts.times.terminated_at, state.terminated.at, facts.now);
+  facts.blocker.lock = reader.lock;
+  facts.blocker.is_visible = reader.sees_blocker;
+  const bool is_prepared = blocker.kind == Blocker::Kind::kPreparedTransaction;
+  if (is_prepared && prepared_slot(blocker.place).listed.read(&prepared) && prepared.xid == blocker.xid) {
+    facts.blocker.gid = prepared.gid;
+    facts.blocker.database = prepared.database;
+  }
   TextBuffer text(advice, sizeof(advice));
-  append_advice(&text, state, scope, times);
+  append_advice(&text, state, scope, facts);
 }
 
 }  // namespace pgleak

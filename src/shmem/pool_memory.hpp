@@ -93,9 +93,15 @@ inline constexpr std::size_t kAdviceSize = 1024;
 // What the entry at this index of PoolMemory represents.
 PoolScope pool_scope(int index);
 
+// Who reads an advice.
+struct AdviceReader {
+  const char* lock;  // what PoolState::waits.blocker holds, by name as far as the reader knows it; or nullptr
+  bool sees_blocker;  // may see the state of its session
+};
+
 // Writes the advice on the pool, or an empty string. Times are in the session's time zone; in a worker, in
 // the server's TimeZone. Valid UTF-8 without control characters.
-void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope);
+void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope, AdviceReader reader);
 
 }  // namespace pgleak
 

@@ -81,6 +81,9 @@ struct LastError {
   char message[256];
 };
 
+// There is none, or it was not asked for.
+inline constexpr float kUnknownUsage = -1;
+
 struct SharedState {
   std::int32_t slot_count;
   WallTime started_at;
@@ -109,6 +112,7 @@ struct SharedState {
 
   SeqLock<XidClock> xid_clock;
   SeqLock<ReplayWatch> replay;
+  std::atomic<bool> wants_queue_usage;  // an open leak LISTENs
 
   std::atomic<std::uint32_t> last_nonce;  // of messages to backends
 
@@ -125,6 +129,7 @@ struct SharedState {
   ConditionVariable scan_served;
 
   // Written by the recorder.
+  std::atomic<float> notify_queue_usage;  // share of the notification queue that is in use; kUnknownUsage
   std::atomic<bool> is_recording;
   std::atomic<bool> stale_rows_completed;     // rows that an earlier run left open are completed
   std::atomic<std::int32_t> failed_connects;  // in a row; see database_connection.cpp

@@ -36,7 +36,7 @@ void check_form(const Tags& tags) {
     require(is_terminated(tag.key, sizeof(tag.key)), "a key ends");
     require(is_terminated(tag.value, sizeof(tag.value)), "a value ends");
     require(tag.key[0] != '\0', "a key is not empty");
-    require(pgleak::find_tag(tags, tag.key) == tag.value, "a key comes once");
+    require(pgleak::find_tag(tags, tag.key) == &tag, "a key comes once");
   }
   char route[pgleak::kRouteSize];
   const bool has_route = pgleak::write_route(tags, route);

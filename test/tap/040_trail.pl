@@ -231,8 +231,8 @@ sub test_memory
 		qw(pgleak.trail_size pgleak.queue_size pgleak.max_pools track_activity_query_size);
 	my $trail_size = $setting{'pgleak.trail_size'};
 	my $trail = $trail_size ? 128 * ceil((56 + 304 * $trail_size) / 128) : 0;
-	my $computed = 284_300 + 864 * $setting{'pgleak.max_pools'} + $slots * (2944 + $trail) +
-		$setting{'pgleak.queue_size'} * (1720 + $setting{track_activity_query_size} + 152 * $trail_size);
+	my $computed = 285_600 + 1352 * $setting{'pgleak.max_pools'} + $slots * (3072 + $trail) +
+		$setting{'pgleak.queue_size'} * (1832 + $setting{track_activity_query_size} + 152 * $trail_size);
 	my $taken = $node->safe_psql('postgres', "SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'pgleak %'");
 	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as doc/operation.md says");
 }

@@ -94,12 +94,12 @@ sub test_undersized
 	is(pool('small', 'exhausted_at IS NULL AND leaks_per_hour = 0'), 't', 'nothing leaks');
 	is(ask(q(SELECT count(*) FROM pgleak.history WHERE application_name = 'small')), 0, 'and there is no episode');
 	eventually(sub { verdicts_of('small') == 1 }, 'the verdict is logged');
-	like((verdicts_of('small'))[0]{text}, qr/^client=local verdict=undersized was=ok connections=4 in_use=[34] capacity=4 leaked=0$/,
+	like((verdicts_of('small'))[0]{text}, qr/^client=local verdict=undersized was=ok connections=4 in_use=[34] capacity=4 leaked=0 waiting=0$/,
 		'with its numbers');
 	eventually(sub { notified('small') == 1 }, 'and notified');
 	my ($notice) = notified('small');
-	is_deeply([ map { ref $notice->{$_} || $notice->{$_} } qw(scope database role verdict was connections capacity leaked) ],
-		[ 'pool', 'postgres', ask('SELECT current_user'), 'undersized', 'ok', 4, 4, 0 ], 'as JSON');
+	is_deeply([ map { ref $notice->{$_} || $notice->{$_} } qw(scope database role verdict was connections capacity leaked waiting) ],
+		[ 'pool', 'postgres', ask('SELECT current_user'), 'undersized', 'ok', 4, 4, 0, 0 ], 'as JSON');
 	$load->kill_kill(grace => 0);
 	eventually_pool('small', 'verdict', '', 'a pool without sessions is not shown');
 }
@@ -121,17 +121,16 @@ sub test_leaking
 	$shop->run([ 'BEGIN', "/*route='/orders'*/ SELECT 42" ], to => 3);
 	eventually_pool('shop', 'verdict, leaked, idle_in_transaction, idle, in_use_percent', 'leaking|3|3|3|50',
 		'a pool of which half leaks is leaking');
-	my $query_id = ask(q(SELECT query_id FROM pgleak.leaks WHERE application_name = 'shop' LIMIT 1));
 	like(pool('shop', 'advice'),
-		qr{^3 of 6 connections are idle in transaction since \d\d:\d\d, all last ran query $query_id, at \d+ more an hour nothing will be free at \d\d:\d\d; fix the route /orders before raising the pool size$},
-		'the advice names the query, the route and the time that is left');
+		qr{^3 of 6 connections are idle in transaction since \d\d:\d\d, at \d+ more an hour nothing will be free at \d\d:\d\d; fix the route /orders before raising the pool size$},
+		'the advice names the route and the time that is left');
 	cmp_ok(pool('shop', 'leaks_per_hour'), '>', 0, 'there is a rate');
 	is(pool('shop', 'exhausted_at > now()'), 't', 'and a forecast');
 	eventually(sub { verdicts_of('shop') == 1 }, 'the verdict is logged');
 	like(log_after($node), qr{DETAIL:  3 of 6 connections are idle in transaction since .* fix the route /orders},
 		'with the advice as DETAIL');
 
-	$shop->run([ 'BEGIN', 'SELECT 43, 44' ], from => 3);
+	$shop->run([ 'BEGIN', 'SELECT oid FROM pg_class LIMIT 1' ], from => 3);
 	eventually_pool('shop', 'leaked, in_use_percent, exhausted_at <= now(), busy_since IS NOT NULL', '6|100|t|t', 'a pool leaks empty');
 	like(pool('shop', 'advice'), qr/since \d\d:\d\d, nothing has been free since \d\d:\d\d; see pgleak.leaks and fix the code/,
 		'leaks of several routes and queries have nothing in common');
@@ -158,7 +157,7 @@ sub test_hidden_statement
 	my $first = leak($node);    # once it is logged the scanner has read the configuration
 	eventually_recorded($node, $first, 'open', 'a leak after pgleak.log_query = off');
 	my $shop = application('secretive', 3);
-	$shop->run([ 'BEGIN', "/*route='/secret'*/ SELECT 1" ]);
+	$shop->run([ 'BEGIN', "/*route='/secret'*/ SELECT FROM pg_class" ]);
 	eventually(sub { verdicts_of('secretive') == 1 }, 'its pool is leaking');
 	like(pool('secretive', 'advice'), qr{fix the route /secret}, 'the view names the route');
 	unlike(log_after($node), qr{/secret}, 'the log does not');
@@ -271,7 +270,7 @@ sub test_scanner_restart
 sub test_application_restart
 {
 	my $crowd = application('restarted', 6);
-	$crowd->run([ 'BEGIN', 'SELECT 1' ]);
+	$crowd->run([ 'BEGIN', 'SELECT FROM pg_class' ]);
 	eventually_pool('restarted', 'verdict, peak', 'leaking|6', 'an application leaks');
 	$crowd->close;
 	$crowd = application('restarted', 2);

@@ -128,6 +128,25 @@ TEST_F(ReportHorizonTest, TheWorstMomentSaysWho) {
             std::string::npos);
 }
 
+TEST_F(ReportHorizonTest, LeaksSayWhatTheyHeld) {
+  EXPECT_EQ(page().find("Leaks of this period"), std::string::npos);
+  section_->leaks.rows[section_->leaks.count++] =
+      OldLeakRow{kSince,  "<shop>",       "app", "orders",          4711,
+                 nullptr, 3700 * kSecond, 12345, 300 * 1024 * 1024, "subscriber"};
+  section_->leaks.rows[section_->leaks.count++] =
+      OldLeakRow{kSince,      "gid-1",           "app",     "orders",  kNoNumber,
+                 "committed", Micros{kNoNumber}, kNoNumber, kNoNumber, nullptr};
+  const std::string shown = page();
+  EXPECT_NE(shown.find("<b>&lt;shop&gt;</b><br><span class=\"soft\">app@orders, pid 4711</span>"),
+            std::string::npos);
+  EXPECT_NE(shown.find("<div>1h 1m</div>"), std::string::npos);
+  EXPECT_NE(shown.find("<div>12,345</div>"), std::string::npos);
+  EXPECT_NE(shown.find("300 MB<br><span class=\"soft\">slot subscriber</span>"), std::string::npos);
+  EXPECT_NE(shown.find("<div>open</div>"), std::string::npos);
+  EXPECT_NE(shown.find("<b>gid-1</b><br><span class=\"soft\">app@orders</span>"), std::string::npos);
+  EXPECT_NE(shown.find("<div>committed</div>"), std::string::npos);
+}
+
 TEST_F(ReportHorizonTest, HoldersHaveTheirRemedy) {
   section_->holders.rows[section_->holders.count++] = HolderRow{"session",
                                                                 "<shop>",

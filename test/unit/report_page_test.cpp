@@ -40,7 +40,7 @@ class ReportPageTest : public testing::Test {
 
   void add_pool(PoolRow::Scope scope, const char* text) {
     page_->pools.rows[page_->pools.count++] =
-        PoolRow{scope, text, text, text, text, 15, 80, 3, 20, text, text};
+        PoolRow{scope, text, text, text, text, 15, 80, 3, 7, 20, text, text};
   }
 
   void add_action(const char* text) {
@@ -126,14 +126,25 @@ TEST_F(ReportPageTest, TilesCountInTheirNumber) {
 }
 
 TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
-  page_->pools.rows[0] = PoolRow{
-      PoolRow::Scope::kPool, "", "shop", "orders", nullptr, 15, kNoNumber, 0, kNoNumber, nullptr, nullptr};
+  page_->pools.rows[0] = PoolRow{PoolRow::Scope::kPool,
+                                 "",
+                                 "shop",
+                                 "orders",
+                                 nullptr,
+                                 15,
+                                 kNoNumber,
+                                 0,
+                                 kNoNumber,
+                                 kNoNumber,
+                                 nullptr,
+                                 nullptr};
   page_->pools.count = 1;
   page_->offenders.rows[0] = OffenderRow{
       "", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
   page_->offenders.count = 1;
   const std::string page = shown();
   EXPECT_NE(page.find("<td data-label=\"In use\" class=\"number\"><div>-</div></td>"), std::string::npos);
+  EXPECT_NE(page.find("<td data-label=\"Waiting\" class=\"number\"><div>-</div></td>"), std::string::npos);
   EXPECT_NE(page.find("<td data-label=\"Capacity\" class=\"number\"><div>-</div></td>"), std::string::npos);
   EXPECT_NE(page.find("<span class=\"verdict \">-</span>"), std::string::npos);
   EXPECT_NE(page.find("<td data-label=\"Longest idle\" class=\"number\"><div>-</div></td>"),

@@ -36,6 +36,12 @@ const orders = {
     }
     return false;
   },
+  // Handlers that hold a connection and ask for a second one, all at the same time.
+  async nest() {
+    const nested = await Promise.all([1, 2, 3].map(() => pool.connect()));
+    await Promise.all(nested.map((client) => client.query('BEGIN')));
+    nested.forEach((client) => pool.query('SELECT 1').finally(() => client.release()));
+  },
   in_use: () => pool.totalCount - pool.idleCount,
   cure: () => leaked.forEach((client) => client.release(true)),
   works: async () => (await pool.query('SELECT 1 AS one')).rows[0].one === 1,

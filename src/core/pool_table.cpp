@@ -49,14 +49,23 @@ PoolKey make_pool_key(std::uint32_t database_oid, const SessionIdentity& who) {
   return key;
 }
 
+PoolKey application_key(const PoolKey& key) {
+  PoolKey application = key;
+  std::memset(application.client_address, 0, sizeof(application.client_address));
+  application.client_address[0] = '*';
+  return application;
+}
+
 std::size_t PoolTable::size_in_memory(int capacity) {
-  return static_cast<std::size_t>(capacity) * sizeof(Entry) + chains_for(capacity) * sizeof(std::int32_t);
+  return static_cast<std::size_t>(capacity) * (sizeof(Entry) + sizeof(std::uint32_t)) +
+         chains_for(capacity) * sizeof(std::int32_t);
 }
 
 void PoolTable::initialize(void* memory, int capacity) {
   PGLEAK_ASSERT(capacity >= 1);
   entries_ = static_cast<Entry*>(memory);
   chains_ = reinterpret_cast<std::int32_t*>(entries_ + capacity);
+  application_hashes_ = reinterpret_cast<std::uint32_t*>(chains_ + chains_for(capacity));
   capacity_ = capacity;
   chain_count_ = chains_for(capacity);
   end_ = first_free_ = empty_ = 0;
@@ -65,11 +74,27 @@ void PoolTable::initialize(void* memory, int capacity) {
   for (std::uint32_t i = 0; i < chain_count_; i++) chains_[i] = kNone;
 }
 
-int PoolTable::find(const PoolKey& key, std::uint32_t hash) {
+int PoolTable::find(const PoolKey& key, std::uint32_t hash) const {
   int index = *chain_of(hash);
   while (index != kNone && !(entries_[index].hash == hash && is_same(entries_[index].key, key)))
     index = entries_[index].next;
   return index;
+}
+
+int PoolTable::find(const PoolKey& key) const {
+  const int index = find(key, hash_of(key));
+  return index == kNone ? capacity_ : index;
+}
+
+int PoolTable::next_of_application(const PoolKey& key, int from) const {
+  const PoolKey application = application_key(key);
+  const std::uint32_t hash = hash_of(application);
+  for (int i = from; i < end_; i++) {
+    if (application_hashes_[i] != hash || entries_[i].hash == 0 || entries_[i].empty_since.is_set()) continue;
+    const PoolKey& found = entries_[i].key;
+    if (is_same(application_key(found), application) && !is_same(found, application)) return i;
+  }
+  return capacity_;
 }
 
 // Returns a free entry, or frees that of the pool that has been empty longest; capacity_ if there is none.
@@ -90,6 +115,7 @@ void PoolTable::occupy(int index, const PoolKey& key, std::uint32_t hash) {
   std::int32_t* const chain = chain_of(hash);
   entries_[index] = Entry{key, hash, *chain, MonotonicTime::none()};
   *chain = index;
+  application_hashes_[index] = hash_of(application_key(key));
   if (index >= end_) end_ = index + 1;
 }
 

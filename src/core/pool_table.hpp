@@ -27,6 +27,10 @@ struct PoolKey {
 // `who` has a normalized application_name.
 PoolKey make_pool_key(std::uint32_t database_oid, const SessionIdentity& who);
 
+// The key of the sum of all pools that share database, role and application with that of `key`. No client has
+// its address.
+PoolKey application_key(const PoolKey& key);
+
 class PoolTable {
  public:
   // Bytes that a table of `capacity` entries needs, aligned for any type. 1 <= capacity.
@@ -44,6 +48,13 @@ class PoolTable {
   // entry or that of the pool that has been empty longest, and sets `*is_new`. Returns capacity() if all
   // pools have sessions.
   int acquire(const PoolKey& key, bool* is_new);
+
+  // Returns the entry of the pool with this key, or capacity() if it has none.
+  int find(const PoolKey& key) const;
+
+  // Returns the first pool at or after `from` that has sessions and belongs to the application of `key`, or
+  // capacity() if there is none. The sum of its pools is none of them.
+  int next_of_application(const PoolKey& key, int from) const;
 
   // Assigns the free entry `index` to the pool with this key, as it was before.
   void restore(int index, const PoolKey& key);
@@ -64,14 +75,15 @@ class PoolTable {
   };
   static constexpr std::int32_t kNone = -1;
 
-  std::int32_t* chain_of(std::uint32_t hash) { return &chains_[hash & (chain_count_ - 1)]; }
-  int find(const PoolKey& key, std::uint32_t hash);
+  std::int32_t* chain_of(std::uint32_t hash) const { return &chains_[hash & (chain_count_ - 1)]; }
+  int find(const PoolKey& key, std::uint32_t hash) const;
   int find_room();
   void occupy(int index, const PoolKey& key, std::uint32_t hash);
   void release(int index);
 
   Entry* entries_;
-  std::int32_t* chains_;  // the first entry of each
+  std::int32_t* chains_;               // the first entry of each
+  std::uint32_t* application_hashes_;  // of each entry: of its application_key()
   int capacity_;
   std::uint32_t chain_count_;  // a power of two
   int end_;

@@ -65,7 +65,7 @@ void add_advice(Row* row, const PoolState& state, PoolScope scope) {
 // show it to everybody.
 void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   const PoolState& state = pool.state;
-  const bool is_pool = scope == PoolScope::kPool;
+  const bool is_pool = is_of_application(scope);
   const bool is_visible = may_see_details(is_pool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
   const PoolCounts& counts = state.counts;
 
@@ -100,7 +100,7 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
 void add_entry(ReturnSetInfo* result, int index) {
   Pool pool;
   if (!pool_entry(index).read(&pool) || !pool.is_used) return;
-  const PoolScope scope = pool_scope(index);
+  const PoolScope scope = pool.scope;
   if (pool.state.counts.connections == 0 && scope != PoolScope::kServer) return;
   Row row(result);
   add_pool(&row, pool, scope);

@@ -227,6 +227,7 @@ void fill_offenders(TableRows<OffenderRow>* offenders) {
 
 PoolRow::Scope pool_scope_of(const char* scope) {
   if (strcmp(scope, "server") == 0) return PoolRow::Scope::kServer;
+  if (strcmp(scope, "application") == 0) return PoolRow::Scope::kApplication;
   return strcmp(scope, "other") == 0 ? PoolRow::Scope::kOther : PoolRow::Scope::kPool;
 }
 

@@ -16,20 +16,6 @@ namespace {
 // A younger session may still be setting itself up: some drivers set application_name only after connecting.
 constexpr Micros kSetUpTime = 2 * kSecond;
 
-void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& who) {
-  sampler->activities[index] = PoolActivity{};
-  sampler->collected[index] = Collected{};
-  sampler->waits[index] = SeenWaits{};
-  pool_entry(index).write([database_oid, &who](Pool* pool) {
-    *pool = Pool{};
-    pool->is_used = true;
-    pool->database_oid = database_oid;
-    pool->who = who;
-  });
-  shared->pools.end.store(sampler->table.end(), std::memory_order_release);
-  shared->pools.begun.fetch_add(1, std::memory_order_release);
-}
-
 // FNV-1a. The client's address belongs to the pool as well, but a session keeps it.
 std::uint64_t hash_of(std::uint32_t database_oid, const SessionIdentity& who) {
   constexpr std::uint64_t kFactor = 1099511628211U;
@@ -70,9 +56,10 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
     strlcpy(who.role, owner.role, kNameSize);
     who.encoding = owner.encoding;
     who.client_port = kPortUnknown;
-    start_pool(pool, database_oid, who);
+    start_pool(pool, PoolScope::kPool, database_oid, who);
   }
   if (track->pool != kNoPool && track->pool != pool) note_move(track, pool, now);
+  if (track->pool != pool && pool < pool_count()) join_application(pool);
   track->pool = pool;
   track->vacancies = sampler->table.vacancies();
   return true;

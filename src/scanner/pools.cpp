@@ -34,7 +34,7 @@ void add_up_usage() {
   for (int i = 0; i < sampler->table.end(); i++) {
     const Pool& pool = pool_entry(i).current();
     const PoolSample& sample = sampler->collected[i].sample;
-    if (!pool.is_used) continue;
+    if (!pool.is_used || pool.scope != PoolScope::kPool) continue;
     for (Together* all :
          {&sampler->by_role.at(pool.who.role_oid), &sampler->by_database.at(pool.database_oid)}) {
       all->used += sample.counts.in_use();
@@ -87,11 +87,12 @@ void append_text_pair(TextBuffer* line, const char* key, const char* value) {
   line->append_pair(key, value);
 }
 
-void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
-  if (scope != PoolScope::kPool) return;
+void append_pool(TextBuffer* line, const Pool& pool) {
+  if (!is_of_application(pool.scope)) return;
   append_text_pair(line, "database", pool.who.database);
   append_text_pair(line, "role", pool.who.role);
   append_text_pair(line, "application", pool.who.application_name);
+  if (pool.scope == PoolScope::kApplication) return;
   append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
 }
 
@@ -105,14 +106,14 @@ const char* blocker_lock(const PoolState& state) {
 }
 
 // Logs that the verdict on a pool has changed. The text is advice, so it goes into the DETAIL.
-void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
+void log_verdict(const Pool& pool, Verdict before) {
   static char line_buffer[kLineSize];
   static char advice[kAdviceSize];
   const PoolState& state = pool.state;
 
   TextBuffer line(line_buffer, sizeof(line_buffer));
-  line.append_pair("scope", to_string(scope));
-  append_pool(&line, pool, scope);
+  line.append_pair("scope", to_string(pool.scope));
+  append_pool(&line, pool);
   append_text_pair(&line, "verdict", to_string(state.verdict));
   append_text_pair(&line, "was", to_string(before));
   append_number_pair(&line, "connections", state.counts.connections);
@@ -124,17 +125,17 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   PoolState told = state;
   // The route is part of a statement.
   if (!settings.log_query) told.leaks.route[0] = told.leaks.statement[0] = told.leaks.probe[0] = '\0';
-  write_advice(advice, told, scope, AdviceReader{blocker_lock(told), true});
+  write_advice(advice, told, pool.scope, AdviceReader{blocker_lock(told), true});
   ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
                 advice[0] != '\0' ? errdetail("%s.", advice) : 0));
 }
 
 void report_verdict(int index, Verdict before) {
   const Pool& pool = pool_entry(index).current();
-  log_verdict(pool, pool_scope(index), before);
+  log_verdict(pool, before);
   // A standby would send its notifications only after its promotion, when they are stale.
   if (RecoveryInProgress()) return;
-  shared->pools.verdict_queue.put(VerdictChange{pool_scope(index), pool.who, pool.state.verdict, before,
+  shared->pools.verdict_queue.put(VerdictChange{pool.scope, pool.who, pool.state.verdict, before,
                                                 pool.state.counts, pool.state.used_of_capacity,
                                                 pool.state.capacity});
   wake_worker(shared->recorder_proc);
@@ -144,6 +145,7 @@ void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, No
   std::optional<Verdict> before;
   pool_entry(index).write([&](Pool* pool) {
     pool->is_used = true;
+    pool->scope = sample.scope;
     observe_pool(&pool->state, sample, rules, now);
     before = take_announcement(&pool->state, now.monotonic);
   });
@@ -154,18 +156,21 @@ void judge_pool(int index, const PoolRules& rules, Now now) {
   const Pool& pool = pool_entry(index).current();
   Collected& collected = sampler->collected[index];
   PoolSample& sample = collected.sample;
+  sample.scope = pool.scope;
   sample.used = sample.counts.in_use();
   sample.has_restarted = has_restarted(index, pool.state, now.monotonic);
   if (sample.has_restarted) sampler->activities[index] = PoolActivity{};
   apply_limits(index, pool, &sample);
   judge_entry(index, sample, rules, now);
   observe_activity(&sampler->activities[index], collected.observation, now.monotonic);
-  if (!sampler->table.keep(index, sample.counts.connections, now.monotonic))
-    pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
+  if (sampler->table.keep(index, sample.counts.connections, now.monotonic)) return;
+  pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
+  forget_application(index);
 }
 
 void judge_pools(const PoolRules& rules, Now now) {
   add_up_usage();
+  add_up_applications();
   for (int i = 0; i < sampler->table.end(); i++)
     if (pool_entry(i).current().is_used) judge_pool(i, rules, now);
 
@@ -197,7 +202,9 @@ Element* allocate(int count) {
 void find_known_pools() {
   for (int i = 0; i < shared->pools.end.load(std::memory_order_relaxed); i++) {
     const Pool& pool = pool_entry(i).current();
-    if (pool.is_used) sampler->table.restore(i, make_pool_key(pool.database_oid, pool.who));
+    if (!pool.is_used) continue;
+    const PoolKey key = make_pool_key(pool.database_oid, pool.who);
+    sampler->table.restore(i, pool.scope == PoolScope::kApplication ? application_key(key) : key);
   }
 }
 
@@ -209,6 +216,8 @@ void prepare_pools() {
   sampler->tracks = allocate<SessionTrack>(shared->slot_count);
   sampler->origins = allocate<KnownOrigin>(shared->slot_count);
   sampler->trail = allocate<TrailEntry>(kMaxTrailSize);
+  sampler->applications = allocate<std::int32_t>(pools);
+  for (int i = 0; i < pools; i++) sampler->applications[i] = kNoPool;
   sampler->activities = allocate<PoolActivity>(pools);
   sampler->collected = allocate<Collected>(pool_entry_count());
   sampler->waits = allocate<SeenWaits>(pool_entry_count());

@@ -88,9 +88,10 @@ struct Sampler {
   TrailEntry* trail;
   Tags tags;
   PoolTable table;
-  PoolActivity* activities;  // one per pool
-  Collected* collected;      // one per entry
-  SeenWaits* waits;          // one per entry
+  std::int32_t* applications;  // of each pool: the sum that it is a part of; kNoPool: none
+  PoolActivity* activities;    // one per pool
+  Collected* collected;        // one per entry
+  SeenWaits* waits;            // one per entry
   OidTable<Together> by_role;
   OidTable<Together> by_database;
   std::int32_t polls;   // looks at who waits since the last sample
@@ -104,6 +105,21 @@ extern Sampler* sampler;
 // Counts the session of slot `index`, if it has a client, in its pool and in the server's row. Never
 // ereports.
 void collect_session(int index, Micros suspect_after, Now now);
+
+// --- pool_applications.cpp: the sums of an application's pools at several addresses ---
+
+// Makes an entry the one of a new pool, or of the sum of pools.
+void start_pool(int index, PoolScope scope, std::uint32_t database_oid, const SessionIdentity& who);
+
+// Call it when a session has come into a pool. If another pool of its application has sessions, the two are
+// added up in an entry of their own from now on, as long as there is room for it.
+void join_application(int pool);
+
+// The entry of a pool, or of a sum, is free or has become another's.
+void forget_application(int index);
+
+// Adds the samples of the pools to those of the sums.
+void add_up_applications();
 
 // --- pool_leaks.cpp: what leaks in a pool, and how leaks of it ended ---
 

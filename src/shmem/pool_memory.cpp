@@ -62,11 +62,6 @@ SeqLock<PoolLimits>& pool_limits(int index) {
   return entries[index].limits;
 }
 
-PoolScope pool_scope(int index) {
-  if (index == server_pool()) return PoolScope::kServer;
-  return index == other_pool() ? PoolScope::kOther : PoolScope::kPool;
-}
-
 void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope, AdviceReader reader) {
   const Blocker& blocker = state.waits.blocker;
   PreparedTransaction prepared{};

@@ -20,6 +20,7 @@ namespace pgleak {
 // One pool, the sessions that found no entry, or all sessions.
 struct Pool {
   bool is_used;
+  PoolScope scope;
   std::uint32_t database_oid;
   SessionIdentity who;  // with a normalized name and without a port; empty unless it is a pool
   PoolState state;
@@ -37,7 +38,7 @@ struct PoolLimits {
 // A changed verdict on a pool, for the recorder to send.
 struct VerdictChange {
   PoolScope scope;
-  SessionIdentity who;  // for kPool
+  SessionIdentity who;  // if it is of an application
   Verdict verdict;
   Verdict before;
   PoolCounts counts;
@@ -89,9 +90,6 @@ std::size_t pool_memory_size();
 void create_pool_memory();
 
 inline constexpr std::size_t kAdviceSize = 1024;
-
-// What the entry at this index of PoolMemory represents.
-PoolScope pool_scope(int index);
 
 // Who reads an advice.
 struct AdviceReader {

@@ -120,6 +120,47 @@ sub test_client
 	ask('DELETE FROM pgleak.rules');
 }
 
+# Pods have an address each. On Linux, all of 127.0.0.0/8 is this machine.
+sub pods
+{
+	my ($from, $to) = @_;
+	return map {
+		wire($node, tcp => 1, from => "127.0.0.$_", parameters => { application_name => "pods-7d9f8b6c5d-x2x4" . qw(b c d f g h j k)[ $_ - 2 ] });
+	} $from .. $to;
+}
+
+sub test_addresses
+{
+	my $sum = q(FROM pgleak.pools WHERE scope = 'application' AND application_name = 'pods');
+	$node->append_conf('pg_hba.conf', "host all all 127.0.0.0/8 trust\n");
+	$node->reload;
+	my @pods = pods(2, 2);
+	eventually_pool('pods', 'connections, client_addr', '1|127.0.0.2', 'addresses: a pod is a pool');
+	is(ask("SELECT count(*) $sum"), 0, 'addresses: which needs no sum');
+	push @pods, pods(3, 7);
+	eventually_is($node, "SELECT connections, idle, capacity, verdict, advice, client_addr, role = current_user $sum", '6|6|6|ok|||t',
+		'addresses: several pods are one application');
+	my $mark = log_mark($node);
+	$_->do('BEGIN', "/*route='/pay'*/ SELECT 1") for @pods[ 0 .. 3 ];
+	eventually_is($node, "SELECT connections, leaked, verdict $sum", '6|4|leaking', 'addresses: the application leaks');
+	like(ask("SELECT advice $sum"), qr{^4 of 6 connections are idle in transaction since .*fix the route /pay before raising the pool size$},
+		'addresses: with the advice for it');
+	is(ask(q(SELECT string_agg(DISTINCT verdict, ' ' ORDER BY verdict) FROM pgleak.pools WHERE scope = 'pool' AND application_name = 'pods')), 'leak ok',
+		'addresses: its pools do not');
+	eventually(sub { log_after($node) =~ /pool verdict: scope=application database=postgres role=\S+ application=pods verdict=leaking was=ok/ },
+		'addresses: that is logged');
+	is(ask(q(SELECT connections, verdict FROM pgleak.metrics_pools WHERE application = 'pods')), '6|leaking', 'addresses: so is the metric');
+	my $old = worker_pid($node, 'scanner');
+	ask("SELECT pg_terminate_backend($old)");
+	eventually(sub { my $new = worker_pid($node, 'scanner'); $new ne '' && $new ne $old }, 'addresses: the scanner is restarted');
+	$_->close for @pods[ 0 .. 2 ];
+	eventually_is($node, "SELECT connections, leaked, peak $sum", '3|1|6', 'addresses: it goes on with what was known');
+	my @later = pods(8, 9);
+	eventually_is($node, "SELECT connections, leaked, peak $sum", '5|1|6', 'addresses: new pods are part of it');
+	$_->close for @pods[ 3 .. 5 ], @later;
+	eventually_is($node, "SELECT count(*) $sum", 0, 'addresses: without sessions it is not shown');
+}
+
 # More pools than there is room for share a row.
 sub test_max_pools
 {
@@ -139,6 +180,7 @@ test_one_application();
 test_different_applications();
 test_reset();
 test_client();
+test_addresses();
 test_max_pools();
 $node->stop;
 

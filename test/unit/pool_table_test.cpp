@@ -152,6 +152,28 @@ TEST_F(PoolTableTest, ATableOfOnePool) {
   EXPECT_EQ(acquire(key("two")), 0);
 }
 
+TEST_F(PoolTableTest, PoolsOfAnApplicationAreFound) {
+  const PoolKey first = key("shop", "10.0.0.1");
+  const PoolKey sum = application_key(first);
+  acquire(key("shop", "10.0.0.1", 6));
+  acquire(key("shop", "10.0.0.1", 5, 11));
+  acquire(key("shops", "10.0.0.1"));
+  EXPECT_EQ(table_.next_of_application(first, 0), kNoRoom);
+  EXPECT_EQ(acquire(first), 3);
+  EXPECT_EQ(acquire(sum), 4);
+  EXPECT_EQ(acquire(key("shop", "10.0.0.2")), 5);
+  EXPECT_EQ(acquire(key("shop", "")), 6);
+  EXPECT_EQ(table_.find(sum), 4);
+  EXPECT_EQ(table_.find(application_key(key("shop", ""))), 4);
+  EXPECT_EQ(table_.find(application_key(key("shops"))), kNoRoom);
+  EXPECT_EQ(table_.next_of_application(first, 0), 3);
+  EXPECT_EQ(table_.next_of_application(first, 4), 5);
+  EXPECT_EQ(table_.next_of_application(sum, 6), 6);
+  EXPECT_EQ(table_.next_of_application(sum, 7), kNoRoom);
+  table_.keep(5, 0, time_.monotonic());
+  EXPECT_EQ(table_.next_of_application(first, 4), 6);  // a pool without sessions is none of them
+}
+
 // Pools come, go and come back at random; a simple model says who has which entry.
 TEST_F(PoolTableTest, RandomPools) {
   std::mt19937 random(1);

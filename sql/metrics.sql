@@ -15,6 +15,11 @@ SELECT value, pgleak.metric_label(value)
 FROM unnest(ARRAY[NULL, '', 'shop-api', 'svc2', 'app v1.12.3', 'shop - 10.1.2.3:51234', '/orders/4711/items', 'worker-1234567',
     'shop-api-7d9f8b6c5d-x2x4z', 'job 550e8400-e29b-41d4-a716-446655440000', 'thread_0815', repeat('x', 100)]) AS value;
 
+-- What differs in each process is no part of an application's name; test/unit has more of them.
+SELECT value, pgleak.normalize_application_name(value)
+FROM unnest(ARRAY[NULL, '', 'shop-api', 'api - 10.1.2.3:51234', 'worker-1234567', 'shop-api-7d9f8b6c5d-x2x4z', 'pgcopydb[17] copy',
+    'DBeaver 23.1 - SQLEditor <Script-7.sql>', '4711', repeat('x', 100)]) AS value;
+
 -- Two leaks of one application, one of a nameless one.
 
 ALTER DATABASE contrib_regression SET pgleak.idle_leak_after = '50ms';

@@ -34,6 +34,7 @@ FROM (VALUES
     ($$SET pgleak.retention = '1d'$$),
     ($$SET pgleak.pool_busy_after = '1min'$$),
     ($$SET pgleak.database = 'elsewhere'$$),
+    ($$SET pgleak.max_pools = 2048$$),
     ($$SET pgleak.queue_size = 2048$$)) AS t(statement);
 SHOW pgleak.idle_leak_after;
 
@@ -44,6 +45,8 @@ ALTER SYSTEM SET pgleak.scan_interval = '61min';
 ALTER SYSTEM SET pgleak.retention = '-1d';
 ALTER SYSTEM SET pgleak.history_max_rows = 'many';
 ALTER SYSTEM SET pgleak.queue_size = 15;
+ALTER SYSTEM SET pgleak.max_pools = 15;
+ALTER SYSTEM SET pgleak.max_pools = 65537;
 ALTER SYSTEM SET pgleak.log_query = 'sometimes';
 ALTER SYSTEM SET pgleak.pool_busy_percent = 0;
 ALTER SYSTEM SET pgleak.pool_busy_percent = 101;

@@ -111,6 +111,8 @@ SELECT
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions and prepared transactions that leak now, read from shared memory; those of other users are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.leaks.kind IS 'session, or prepared transaction: that has no session, so all columns about one are NULL';
+COMMENT ON COLUMN pgleak.leaks.client_addr IS 'address of the client, NULL for a Unix socket; behind PgBouncer with application_name_add_host the address that application_name says, which nobody has verified: the log and pg_stat_activity have that of the connection';
+COMMENT ON COLUMN pgleak.leaks.client_port IS 'port of the client, from the same place; -1 for a Unix socket';
 COMMENT ON COLUMN pgleak.leaks.gid IS 'identifier of the prepared transaction; NULL while the recorder has not listed it';
 COMMENT ON COLUMN pgleak.leaks.prepared_at IS 'when it was prepared; transaction_age counts from then';
 COMMENT ON COLUMN pgleak.leaks.remedy IS 'what to type, in its database, to roll the prepared transaction back; nothing acts on one by itself';
@@ -169,6 +171,12 @@ AS $function$
         OPERATOR(pg_catalog.||) coalesce('#' OPERATOR(pg_catalog.||) (tags OPERATOR(pg_catalog.->>) 'action'), ''))
 $function$;
 COMMENT ON FUNCTION pgleak.route_of(jsonb) IS 'the code that the tags name: route, or else controller#action';
+
+CREATE FUNCTION pgleak.normalize_application_name(application_name text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'pgleak_normalize_application_name'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgleak.normalize_application_name(text) IS 'the application that a name stands for: without the host and port that PgBouncer appends, without process IDs, UUIDs, suffixes of pods and other things that differ in each process; pools, offenders, metrics and the report group by it';
 
 CREATE VIEW pgleak.top AS
 SELECT

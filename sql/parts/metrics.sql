@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION pgleak.metric_label(text) TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_sessions AS
 WITH leak AS (
-    SELECT l.kind, l.database, l.role, pgleak.metric_label(l.application_name) AS application, l.clock,
+    SELECT l.kind, l.database, l.role, pgleak.metric_label(pgleak.normalize_application_name(l.application_name)) AS application, l.clock,
         GREATEST(l.idle_for, l.transaction_age) AS age, l.blocked
     FROM pgleak.leaks l
 ), common AS (
@@ -43,7 +43,7 @@ GRANT SELECT ON pgleak.metrics_sessions TO pg_monitor;
 
 CREATE VIEW pgleak.metrics_routes AS
 WITH leak AS (
-    SELECT pgleak.metric_label(l.application_name) AS application,
+    SELECT pgleak.metric_label(pgleak.normalize_application_name(l.application_name)) AS application,
         pgleak.metric_label(pgleak.route_of(l.tags)) AS route
     FROM pgleak.leaks l
     WHERE l.kind = 'session'
@@ -61,10 +61,10 @@ COMMENT ON VIEW pgleak.metrics_routes IS 'for Prometheus: open leaks by applicat
 REVOKE ALL ON pgleak.metrics_routes FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_routes TO pg_monitor;
 
--- Several pools can have the same labels; the view shows the worst of them.
+-- Several pools can have the same labels; the view shows the worst of them, and rather their sum than one that is as bad.
 CREATE VIEW pgleak.metrics_pools AS
 WITH pool AS (
-    SELECT COALESCE(p.database, 'all') AS database, COALESCE(p.role, 'all') AS role,
+    SELECT p.scope, COALESCE(p.database, 'all') AS database, COALESCE(p.role, 'all') AS role,
         CASE p.scope WHEN 'server' THEN 'all' ELSE pgleak.metric_label(p.application_name) END AS application,
         p.connections,
         CASE p.scope WHEN 'server' THEN p.connections ELSE p.active + p.idle_in_transaction END AS in_use, p.waiting,
@@ -72,12 +72,13 @@ WITH pool AS (
         CASE p.verdict WHEN 'leaking' THEN 4 WHEN 'blocked' THEN 3 WHEN 'undersized' THEN 2 WHEN 'leak' THEN 1 ELSE 0
         END AS severity
     FROM pgleak.pools p
-    WHERE p.scope IN ('pool', 'server') AND p.capacity IS NOT NULL
+    WHERE p.scope IN ('pool', 'application', 'server') AND p.capacity IS NOT NULL
 ), common AS (
     SELECT p.application FROM pool p
+    WHERE p.scope <> 'application'
     GROUP BY p.application ORDER BY pg_catalog.sum(p.connections) DESC, p.application LIMIT 21
 ), named AS (
-    SELECT p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.waiting,
+    SELECT p.scope, p.database, p.role, COALESCE(c.application, 'other') AS application, p.connections, p.in_use, p.waiting,
         p.capacity, p.in_use_percent, p.exhausted_at, p.verdict, p.severity
     FROM pool p LEFT JOIN common c USING (application)
 )
@@ -93,8 +94,9 @@ SELECT DISTINCT ON (n.database, n.role, n.application)
     EXTRACT(epoch FROM n.exhausted_at)::double precision AS exhaustion_timestamp_seconds,
     n.verdict
 FROM named n
-ORDER BY n.database, n.role, n.application, n.severity DESC, n.in_use_percent DESC, n.connections DESC;
-COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool of each database, role and application, and the whole server; the 20 applications with the most connections, and other';
+ORDER BY n.database, n.role, n.application, n.severity DESC, n.scope = 'application' DESC,
+    n.in_use_percent DESC, n.connections DESC;
+COMMENT ON VIEW pgleak.metrics_pools IS 'for Prometheus: the worst pool, or the sum of the pools, of each database, role and application, and the whole server; the 20 applications with the most connections, and other';
 REVOKE ALL ON pgleak.metrics_pools FROM PUBLIC;
 GRANT SELECT ON pgleak.metrics_pools TO pg_monitor;
 

@@ -7,7 +7,7 @@ WITH episode AS (
         h.kind,
         h.database,
         h.role,
-        h.application_name,
+        pgleak.normalize_application_name(h.application_name) AS application_name,
         pgleak.route_of(h.tags) AS route,
         h.query_id,
         coalesce(h.outcome, 'open') AS outcome,
@@ -88,7 +88,7 @@ COMMENT ON VIEW pgleak.offenders IS 'the code that leaked, most harmful first: t
 COMMENT ON COLUMN pgleak.offenders.kind IS 'session or prepared transaction';
 COMMENT ON COLUMN pgleak.offenders.database IS 'database of the sessions or prepared transactions';
 COMMENT ON COLUMN pgleak.offenders.role IS 'role of the sessions, or owner of the prepared transactions';
-COMMENT ON COLUMN pgleak.offenders.application_name IS 'application_name of the sessions; NULL for prepared transactions';
+COMMENT ON COLUMN pgleak.offenders.application_name IS 'application of the sessions, as pgleak.normalize_application_name() gives it; NULL for prepared transactions';
 COMMENT ON COLUMN pgleak.offenders.route IS 'tag route of the last statement or, without it, controller#action; NULL without either';
 COMMENT ON COLUMN pgleak.offenders.query_id IS 'query identifier of the last statement, the same for all statements of one form';
 COMMENT ON COLUMN pgleak.offenders.episodes IS 'number of leaks, open ones included';

@@ -51,9 +51,10 @@ SELECT
     p.oldest_suspect_idle,
     p.scope
 FROM pgleak.read_pools() p;
-COMMENT ON VIEW pgleak.pools IS 'whether a pool leaks, waits for somebody else, or is just too small: one row for the sessions that share database, role, application_name and client_addr, and one for the whole server; read from shared memory, other users'' rows are masked as in pg_stat_activity';
-COMMENT ON COLUMN pgleak.pools.database IS 'database of the sessions; NULL, like role and application_name, unless scope is pool';
-COMMENT ON COLUMN pgleak.pools.client_addr IS 'address of the client; NULL for a Unix socket';
+COMMENT ON VIEW pgleak.pools IS 'whether a pool leaks, waits for somebody else, or is just too small: one row for the sessions that share database, role, application and client_addr, and one for the whole server; read from shared memory, other users'' rows are masked as in pg_stat_activity';
+COMMENT ON COLUMN pgleak.pools.database IS 'database of the sessions; NULL, like role and application_name, unless scope is pool or application';
+COMMENT ON COLUMN pgleak.pools.application_name IS 'application of the sessions: their application_name as pgleak.normalize_application_name() gives it';
+COMMENT ON COLUMN pgleak.pools.client_addr IS 'address that the connections come from, such as that of PgBouncer; NULL for a Unix socket, or unless scope is pool';
 COMMENT ON COLUMN pgleak.pools.connections IS 'number of sessions';
 COMMENT ON COLUMN pgleak.pools.idle IS 'sessions outside of any transaction: free, as far as the server can see';
 COMMENT ON COLUMN pgleak.pools.leaked IS 'sessions with an open leak, without active ones that only keep others waiting or wait for a lock themselves';
@@ -68,5 +69,5 @@ COMMENT ON COLUMN pgleak.pools.verdict IS 'ok; leak: something leaks and there i
 COMMENT ON COLUMN pgleak.pools.advice IS 'what to do, in one sentence; NULL if nothing';
 COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that the pool keeps passing over, or all of a pool that has fallen silent all of a sudden: perhaps checked out and forgotten outside of a transaction; a guess';
 COMMENT ON COLUMN pgleak.pools.oldest_suspect_idle IS 'longest idle time of a suspect';
-COMMENT ON COLUMN pgleak.pools.scope IS 'pool; server: all sessions; other: all sessions beyond the first 256 pools';
+COMMENT ON COLUMN pgleak.pools.scope IS 'pool; application: the sum of its pools at several addresses; server: all sessions; other: all sessions beyond the first pgleak.max_pools pools';
 GRANT SELECT ON pgleak.pools TO PUBLIC;

@@ -82,6 +82,26 @@ void LeakSummary::add(const Episode& episode, const LeakOrigin& origin) {
   count++;
 }
 
+void LeakSummary::add(const LeakSummary& others) {
+  if (others.count == 0) return;
+  if (count == 0) {
+    *this = others;
+    return;
+  }
+  if (query_id != others.query_id) query_id = 0;
+  keep_common(route, others.route);
+  if (query_id == 0) keep_common(statement, others.statement);
+  if (probes == 0) std::memcpy(probe, others.probe, sizeof(probe));
+  if (std::strcmp(probe, others.probe) == 0) probes += others.probes;
+  if (others.since < since) since = others.since;
+  if (others.oldest_on < oldest_on) oldest_on = others.oldest_on;
+  if (others.first_began < first_began) first_began = others.first_began;
+  if (others.last_began > last_began) last_began = others.last_began;
+  count += others.count;
+  idle += others.idle;
+  begun += others.begun;
+}
+
 void LeakEnds::add(Outcome outcome, Micros lasted) {
   const bool has_returned = outcome == Outcome::kCommitted || outcome == Outcome::kRolledBack;
   count++;

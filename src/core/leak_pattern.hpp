@@ -39,6 +39,7 @@ struct LeakSummary {
   char probe[kFirstWordsSize];      // first words of that of `probes`
 
   void add(const Episode& episode, const LeakOrigin& origin);
+  void add(const LeakSummary& others);
 };
 
 // How leaks ended.

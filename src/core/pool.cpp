@@ -98,7 +98,7 @@ void update_full(PoolState* state, const PoolSample& sample, Now now) {
 
 void update_terminated(PoolState* state, const PoolSample& sample, std::int32_t before, WallTime now) {
   LostToTerminate& lost = state->terminated;
-  if (sample.scope != PoolScope::kPool) return;
+  if (!is_of_application(sample.scope)) return;
   if (sample.ends.terminated > 0) {
     if (!lost.at.is_set() || before > lost.before) lost.before = before;
     lost.at = now;
@@ -118,7 +118,7 @@ void update_pattern(PoolState* state, const PoolSample& sample, MonotonicTime no
   const PatternFacts facts{counts.connections,         counts.idle,         counts.in_use(),
                            counts.idle_in_transaction, state->has_returned, now - state->moved_on};
   // The leaks of all pools together have no cause in common.
-  const bool is_pool = sample.scope == PoolScope::kPool;
+  const bool is_pool = is_of_application(sample.scope);
   if (is_pool)
     state->pattern = find_pattern(sample.leaks, state->ends.sum(), facts, now);
   else
@@ -136,8 +136,8 @@ bool is_full_of_work(const PoolState& state, const PoolRules& rules, MonotonicTi
 // share, because they are unrelated. The server has room for all its pools, so there a quarter of its
 // capacity counts.
 Verdict judge(const PoolState& state, const PoolRules& rules, PoolScope scope, MonotonicTime now) {
-  if (scope == PoolScope::kPool && state.counts.connections == 0) return Verdict::kOk;  // it is closed
-  const bool is_single = scope == PoolScope::kPool && state.peak < kLeastPeak;
+  if (is_of_application(scope) && state.counts.connections == 0) return Verdict::kOk;  // it is closed
+  const bool is_single = is_of_application(scope) && state.peak < kLeastPeak;
   const std::int32_t lost = is_loss(state.pattern) ? state.counts.leaked : 0;
   const double whole = scope == PoolScope::kServer ? state.capacity : state.mean_used - 1e-6;
   const bool hold_a_quarter = lost > 0 && lost * 4 >= whole && scope != PoolScope::kOther;
@@ -181,6 +181,8 @@ const char* to_string(PoolScope scope) {
   switch (scope) {
     case PoolScope::kPool:
       return "pool";
+    case PoolScope::kApplication:
+      return "application";
     case PoolScope::kServer:
       return "server";
     case PoolScope::kOther:

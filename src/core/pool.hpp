@@ -19,9 +19,14 @@ namespace pgleak {
 // Ordered by severity. kLeak: there are leaks, but the pool has room left.
 enum class Verdict : std::uint8_t { kOk, kLeak, kUndersized, kBlocked, kLeaking };
 
-// What is judged: a pool, the whole server, or the unrelated sessions that found no entry in the table of
-// pools.
-enum class PoolScope : std::uint8_t { kPool, kServer, kOther };
+// What is judged: a pool, the sum of an application's pools at several addresses, the whole server, or the
+// unrelated sessions that found no entry in the table of pools.
+enum class PoolScope : std::uint8_t { kPool, kApplication, kServer, kOther };
+
+// True if its sessions share database, role and application.
+inline bool is_of_application(PoolScope scope) {
+  return scope == PoolScope::kPool || scope == PoolScope::kApplication;
+}
 
 // The name in pgleak.pools.scope. Static memory.
 const char* to_string(PoolScope scope);

@@ -76,7 +76,7 @@ void append_lost(TextBuffer* text, const PoolState& state, PoolScope scope, cons
   append_query(text, state.leaks);
   append_forecast(text, state, times);
   append_culprit(text, state.leaks);
-  if (scope == PoolScope::kPool && state.verdict == Verdict::kLeaking)
+  if (is_of_application(scope) && state.verdict == Verdict::kLeaking)
     text->append(" before raising the pool size");
 }
 

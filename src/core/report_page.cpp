@@ -151,6 +151,7 @@ void write_pool_name(HtmlWriter* html, const PoolRow& row) {
   }
   write_application(html, row.application);
   begin_subtitle(html, row.role, row.database);
+  if (row.scope == PoolRow::Scope::kApplication) html->markup(", all addresses");
   if (row.client_address != nullptr) html->markup(", ").text(row.client_address);
   html->markup("</span>");
 }

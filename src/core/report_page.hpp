@@ -39,7 +39,7 @@ struct OffenderRow {
 };
 
 struct PoolRow {
-  enum class Scope : std::uint8_t { kPool, kServer, kOther };
+  enum class Scope : std::uint8_t { kPool, kApplication, kServer, kOther };
   Scope scope;
   const char* application;  // this and the next two: nullptr unless of scope kPool
   const char* role;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "core/application_name.hpp"
 #include "core/idle_times.hpp"
 #include "core/limit_advice.hpp"
 #include "core/rules.hpp"
@@ -16,6 +17,7 @@
 #include "pg/row.hpp"
 #include "pg/settings.hpp"
 #include "shmem/idle_memory.hpp"
+#include "shmem/pool_memory.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
@@ -34,7 +36,8 @@ namespace {
 // A pool and its idle times. An entry that has just been given to another pool has none.
 bool read_entry(int index, Pool* pool, PoolIdleTimes* idle) {
   if (idle_memory == nullptr) return false;
-  return shared->pools.pools[index].read(pool) && pool->is_used && idle_memory->pools[index].read(idle);
+  return pool_entry(index).read(pool) && pool->is_used && pool->scope != PoolScope::kApplication &&
+         pool_idle_times(index).read(idle);
 }
 
 void add_who(Row* row, const Pool& pool, bool is_pool, bool is_visible) {
@@ -77,10 +80,25 @@ void add_idle_times(Row* row, const Pool& pool, const PoolIdleTimes& idle, PoolS
 struct Workspace {
   RuleSet rules;
   int count;
-  Pool pools[kPoolEntryCount];
-  PoolLabel labels[kPoolEntryCount];
-  PoolIdleness idleness[kPoolEntryCount];
+  Pool* pools;
+  PoolLabel* labels;
+  PoolIdleness* idleness;
 };
+
+template <typename Element>
+Element* allocate_per_entry() {
+  return static_cast<Element*>(
+      MemoryContextAllocHuge(CurrentMemoryContext, static_cast<Size>(pool_entry_count()) * sizeof(Element)));
+}
+
+// Allocated in the current memory context.
+Workspace* make_workspace() {
+  Workspace* const space = static_cast<Workspace*>(palloc0(sizeof(Workspace)));
+  space->pools = allocate_per_entry<Pool>();
+  space->labels = allocate_per_entry<PoolLabel>();
+  space->idleness = allocate_per_entry<PoolIdleness>();
+  return space;
+}
 
 void add_pool(Workspace* space, int index) {
   PoolIdleTimes idle;
@@ -89,7 +107,7 @@ void add_pool(Workspace* space, int index) {
   if (!read_entry(index, pool, &idle) || idle.times.count() == 0) return;
   space->labels[place] = pool_label(make_pool_key(pool->database_oid, pool->who));
   space->idleness[place] =
-      describe_idleness(index == kOtherPool ? "other" : pool->who.application_name, idle.times);
+      describe_idleness(index == other_pool() ? "other" : pool->who.application_name, idle.times);
   space->count++;
 }
 
@@ -114,6 +132,7 @@ void note_own_limits(Workspace* space) {
     if (read_status(slot, &entry) != StatusRead::kDone || !entry.is_client_backend) continue;
     if (!session_slot(slot).backend.read_owner(entry.id, &owner)) continue;
     if (!read_status_strings(slot, entry.id, &who, nullptr, 0, nullptr)) continue;
+    normalize_application_name(who.application_name);
     const PoolLabel label = pool_label(make_pool_key(entry.database_oid, who));
     for (int i = 0; i < space->count; i++)
       if (space->labels[i] == label)
@@ -122,13 +141,12 @@ void note_own_limits(Workspace* space) {
 }
 
 IdlenessFacts read_facts(Workspace* space) {
-  for (int i = 0; i < kPoolEntryCount; i++)
-    if (i != kServerPool) add_pool(space, i);
+  for (int i = 0; i <= other_pool(); i++) add_pool(space, i);
   note_rules(space);
   note_own_limits(space);
   IdlenessFacts facts{space->idleness, space->count, Micros{0}};
   PoolIdleTimes server;
-  if (idle_memory->pools[kServerPool].read(&server))
+  if (pool_idle_times(server_pool()).read(&server))
     facts.watched_for = time_since(server.since, wall_now()).value_or(Micros{0});
   return facts;
 }
@@ -145,11 +163,11 @@ void add_limit(Row* row, std::optional<Micros> limit) {
 }  // namespace
 
 void read_idle_times(ReturnSetInfo* result) {
-  for (int i = 0; i < kPoolEntryCount; i++) {
+  for (int i = 0; i < pool_entry_count(); i++) {
     Pool pool;
     PoolIdleTimes idle;
-    const PoolScope scope = pool_scope(i);
     if (!read_entry(i, &pool, &idle)) continue;
+    const PoolScope scope = pool.scope;
     if (scope == PoolScope::kOther && idle.times.count() == 0) continue;
     Row row(result);
     add_idle_times(&row, pool, idle, scope);
@@ -158,7 +176,7 @@ void read_idle_times(ReturnSetInfo* result) {
 }
 
 void choose_limits(ReturnSetInfo* result) {
-  Workspace* const space = static_cast<Workspace*>(palloc0(sizeof(Workspace)));
+  Workspace* const space = make_workspace();
   const bool is_tracked = idle_memory != nullptr;
   const IdlenessFacts facts = is_tracked ? read_facts(space) : IdlenessFacts{};
   LimitValues current{};

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "core/application_name.hpp"
 #include "core/detection.hpp"
 #include "core/session.hpp"
 #include "functions/functions.hpp"
@@ -262,11 +263,12 @@ void add_leak(Row* row, const LiveLeak& leak) {
     row->add_nulls(3);
     return;
   }
-  row->add_text(leak.who.client_address[0] != '\0' ? leak.who.client_address : nullptr);
-  if (leak.who.client_port == kPortUnknown)
+  const ClientAddress client = shown_client(leak.who);
+  row->add_text(client.address[0] != '\0' ? client.address : nullptr);
+  if (client.port == kPortUnknown)
     row->add_null();
   else
-    row->add_int32(leak.who.client_port);
+    row->add_int32(client.port);
   row->add_time(episode.session.backend_start);
   row->add_time(episode.xact_start);
   row->add_null();  // prepared_at

@@ -65,7 +65,7 @@ void add_advice(Row* row, const PoolState& state, PoolScope scope) {
 // show it to everybody.
 void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   const PoolState& state = pool.state;
-  const bool is_pool = scope == PoolScope::kPool;
+  const bool is_pool = is_of_application(scope);
   const bool is_visible = may_see_details(is_pool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
   const PoolCounts& counts = state.counts;
 
@@ -97,18 +97,23 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   row->add_text(to_string(scope));
 }
 
+void add_entry(ReturnSetInfo* result, int index) {
+  Pool pool;
+  if (!pool_entry(index).read(&pool) || !pool.is_used) return;
+  const PoolScope scope = pool.scope;
+  if (pool.state.counts.connections == 0 && scope != PoolScope::kServer) return;
+  Row row(result);
+  add_pool(&row, pool, scope);
+  row.finish();
+}
+
 }  // namespace
 
 void read_pools(ReturnSetInfo* result) {
-  for (int i = 0; i < kPoolEntryCount; i++) {
-    Pool pool;
-    if (!shared->pools.pools[i].read(&pool) || !pool.is_used) continue;
-    const PoolScope scope = pool_scope(i);
-    if (pool.state.counts.connections == 0 && scope != PoolScope::kServer) continue;
-    Row row(result);
-    add_pool(&row, pool, scope);
-    row.finish();
-  }
+  const int end = shared->pools.end.load(std::memory_order_acquire);
+  for (int i = 0; i < end; i++) add_entry(result, i);
+  add_entry(result, other_pool());
+  add_entry(result, server_pool());
 }
 
 }  // namespace pgleak

@@ -34,7 +34,8 @@ constexpr char kPeriod[] = "period";  // what the other queries call the rows of
 // rows that no recorder wrote.
 constexpr char kReadPeriod[] = R"(
 SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
-    CASE h.kind WHEN 'session' THEN h.application_name ELSE '(prepared transactions)' END AS application_name,
+    CASE h.kind WHEN 'session' THEN pgleak.normalize_application_name(h.application_name)
+        ELSE '(prepared transactions)' END AS application_name,
     left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(COALESCE(h.query, h.gid), 200) AS query,
     COALESCE(h.prepared_at, CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
@@ -226,6 +227,7 @@ void fill_offenders(TableRows<OffenderRow>* offenders) {
 
 PoolRow::Scope pool_scope_of(const char* scope) {
   if (strcmp(scope, "server") == 0) return PoolRow::Scope::kServer;
+  if (strcmp(scope, "application") == 0) return PoolRow::Scope::kApplication;
   return strcmp(scope, "other") == 0 ? PoolRow::Scope::kOther : PoolRow::Scope::kPool;
 }
 

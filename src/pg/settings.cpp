@@ -201,6 +201,9 @@ void define_server_settings() {
   DefineCustomBoolVariable("pgleak.track_idle_times",
                            "Counts how long the sessions of each pool are idle in a transaction.", nullptr,
                            &settings.track_idle_times, true, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgleak.max_pools", "Sets the maximum number of pools with a row of their own.",
+                          nullptr, &settings.max_pools, 1024, 16, 65536, PGC_POSTMASTER, 0, nullptr, nullptr,
+                          nullptr);
   DefineCustomIntVariable("pgleak.pool_busy_percent",
                           "Sets the percentage of its connections in use at which a pool is busy.", nullptr,
                           &settings.pool_busy_percent, 80, 1, 100, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);

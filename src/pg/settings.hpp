@@ -27,6 +27,7 @@ struct Settings {
   int queue_size;           // events
   int trail_size;           // statements; 0: no trail
   bool track_idle_times;
+  int max_pools;
   int pool_busy_percent;
   int pool_busy_after;  // ms
 };

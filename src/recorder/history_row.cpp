@@ -1,5 +1,6 @@
 #include <optional>
 
+#include "core/application_name.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/contention_json.hpp"
@@ -165,11 +166,12 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_text(row->database);
   values.add_text(row->role);
   values.add_text(row->application_name);
-  values.add_address(who.client_address);
-  if (who.client_port == kPortUnknown)
+  const ClientAddress client = shown_client(who);
+  values.add_address(client.address);
+  if (client.port == kPortUnknown)
     values.add_null();
   else
-    values.add(Int32GetDatum(who.client_port));
+    values.add(Int32GetDatum(client.port));
   values.add_time(episode.session.backend_start);
   values.add_time(episode.xact_start);
   values.add_text(to_string(episode.state));

@@ -102,7 +102,7 @@ char* as_json(const VerdictChange& notice) {
   StringInfoData json;
   initStringInfo(&json);
   appendStringInfo(&json, "{\"event\": \"verdict\", \"scope\": \"%s\"", to_string(notice.scope));
-  if (notice.scope == PoolScope::kPool) {
+  if (is_of_application(notice.scope)) {
     append_name(&json, "database", who.database, who.encoding);
     append_name(&json, "role", who.role, who.encoding);
     append_name(&json, "application_name", who.application_name, who.encoding);

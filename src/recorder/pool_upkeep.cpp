@@ -56,11 +56,12 @@ PoolLimits look_up(std::uint32_t database_oid, std::uint32_t role_oid) {
 }
 
 void publish_connection_limits() {
-  for (int i = 0; i < kPoolCount; i++) {
+  const int end = shared->pools.end.load(std::memory_order_acquire);
+  for (int i = 0; i < end; i++) {
     Pool pool;
-    if (!shared->pools.pools[i].read(&pool) || !pool.is_used) continue;
+    if (!pool_entry(i).read(&pool) || !pool.is_used) continue;
     const PoolLimits limits = look_up(pool.database_oid, pool.who.role_oid);
-    shared->pools.limits[i].write([&limits](PoolLimits* value) { *value = limits; });
+    pool_limits(i).write([&limits](PoolLimits* value) { *value = limits; });
   }
 }
 

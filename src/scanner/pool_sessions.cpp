@@ -1,5 +1,6 @@
 #include <optional>
 
+#include "core/application_name.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
@@ -16,25 +17,23 @@ namespace {
 // A younger session may still be setting itself up: some drivers set application_name only after connecting.
 constexpr Micros kSetUpTime = 2 * kSecond;
 
-void start_pool(int index, std::uint32_t database_oid, const SessionIdentity& who) {
-  sampler->activities[index] = PoolActivity{};
-  sampler->collected[index] = Collected{};
-  sampler->waits[index] = SeenWaits{};
-  pool_entry(index).write([database_oid, &who](Pool* pool) {
-    *pool = Pool{};
-    pool->is_used = true;
-    pool->database_oid = database_oid;
-    pool->who = who;
-  });
-  shared->pools.begun.fetch_add(1, std::memory_order_release);
+// FNV-1a. The client's address belongs to the pool as well, but a session keeps it.
+std::uint64_t hash_of(std::uint32_t database_oid, const SessionIdentity& who) {
+  constexpr std::uint64_t kFactor = 1099511628211U;
+  std::uint64_t hash = 14695981039346656037U;
+  hash = (hash ^ database_oid) * kFactor;
+  hash = (hash ^ who.role_oid) * kFactor;
+  for (const char* c = who.application_name; *c != '\0'; c++)
+    hash = (hash ^ static_cast<unsigned char>(*c)) * kFactor;
+  return hash;
 }
 
 void note_move(SessionTrack* track, int pool, MonotonicTime now) {
   const int from = track->pool;
   track->activity = SessionActivity{track->activity.seen_on, MonotonicTime::none(), 0, false, false};
   if (now - track->activity.seen_on < kSetUpTime) return;
-  if (from >= 0 && from < kPoolCount) sampler->activities[from].shared_on = now;
-  if (pool < kPoolCount) sampler->activities[pool].shared_on = now;
+  if (from >= 0 && from < pool_count()) sampler->activities[from].shared_on = now;
+  if (pool < pool_count()) sampler->activities[pool].shared_on = now;
 }
 
 // Returns false if the session has gone or is not set up yet.
@@ -44,6 +43,13 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
   if (!session_slot(index).backend.read_owner(track->id, &owner)) return false;
   if (!read_status_strings(index, track->id, &who, nullptr, 0, nullptr)) return false;
 
+  // A session that has not changed its name stays in its pool, whose entry is not given away under it.
+  const std::uint64_t who_hash = hash_of(database_oid, who);
+  const bool has_pool = track->pool >= 0 && track->pool < pool_count();
+  if (has_pool && track->who_hash == who_hash) return true;
+  track->who_hash = who_hash;
+
+  normalize_application_name(who.application_name);
   bool is_new = false;
   const int pool = sampler->table.acquire(make_pool_key(database_oid, who), &is_new);
   if (is_new) {
@@ -51,10 +57,11 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
     strlcpy(who.role, owner.role, kNameSize);
     who.encoding = owner.encoding;
     who.client_port = kPortUnknown;
-    start_pool(pool, database_oid, who);
+    start_pool(pool, PoolScope::kPool, database_oid, who);
     start_idle_times(pool, make_pool_key(database_oid, who), true);
   }
   if (track->pool != kNoPool && track->pool != pool) note_move(track, pool, now);
+  if (track->pool != pool && pool < pool_count()) join_application(pool);
   track->pool = pool;
   track->vacancies = sampler->table.vacancies();
   return true;
@@ -74,7 +81,7 @@ std::optional<Activity> refresh_session(int index, MonotonicTime now) {
   const Activity nothing_done{false, false, 0};
   const std::optional<Activity> unchanged = track.id.pid != 0 ? std::optional(nothing_done) : std::nullopt;
   const std::uint32_t version = status_version(index);
-  const bool may_find_entry = track.pool == kOtherPool && track.vacancies != sampler->table.vacancies();
+  const bool may_find_entry = track.pool == other_pool() && track.vacancies != sampler->table.vacancies();
   if (version == track.version && !may_find_entry) return unchanged;
 
   StatusEntry entry{};
@@ -141,7 +148,7 @@ void collect_session(int index, Micros suspect_after, Now now) {
   if (!activity) return;
   SessionTrack& track = sampler->tracks[index];
   Collected* const collected = track.pool != kNoPool ? &sampler->collected[track.pool] : nullptr;
-  PoolSample& server = sampler->collected[kServerPool].sample;
+  PoolSample& server = sampler->collected[server_pool()].sample;
   const bool is_new = track.activity.seen_on == now.monotonic;
 
   count_state(&server.counts, track.state);
@@ -153,7 +160,7 @@ void collect_session(int index, Micros suspect_after, Now now) {
   collected->sample.turnover += activity->has_ended_transaction;
   collected->sample.transactions += activity->transactions;
   if (!is_new) collected->survivors++;
-  if (track.pool < kPoolCount) count_suspect(&track, *activity, suspect_after, now.monotonic, collected);
+  if (track.pool < pool_count()) count_suspect(&track, *activity, suspect_after, now.monotonic, collected);
 }
 
 }  // namespace pgleak

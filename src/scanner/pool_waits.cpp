@@ -112,22 +112,22 @@ int blame(LockWaits* waits, int root) {
     const int pool = pool_of(*waits, waits->graph().nth_behind(i).node);
     if (pool == kNoPool) continue;
     count_behind(pool, root);
-    count_behind(kServerPool, root);
+    count_behind(server_pool(), root);
   }
   for (int i = 0; i < behind; i++) {
     const int pool = pool_of(*waits, waits->graph().nth_behind(i).node);
     if (pool != kNoPool) keep_worst(pool, root, blocker, own_pool);
   }
-  keep_worst(kServerPool, root, blocker, kNoPool);
+  keep_worst(server_pool(), root, blocker, kNoPool);
   return 2 * behind;
 }
 
 void find_blockers(LockWaits* waits) {
   sampler->wants_blockers = false;
   int visits = 0;
-  for (SeenWaits& seen : sampler->waits) {
-    seen.behind = 0;
-    seen.counted_root = kNoRoot;
+  for (int i = 0; i < pool_entry_count(); i++) {
+    sampler->waits[i].behind = 0;
+    sampler->waits[i].counted_root = kNoRoot;
   }
   const WaitGraph& graph = waits->graph();
   for (int root = graph.next_root(0); root >= 0 && visits < kMostVisits; root = graph.next_root(root + 1))
@@ -145,14 +145,14 @@ void note_waits(const ScanContext& scan) {
     const int pool = pool_of(*waits, node);
     if (pool == kNoPool) return;
     sampler->waits[pool].waiting++;
-    sampler->waits[kServerPool].waiting++;
+    sampler->waits[server_pool()].waiting++;
   });
   if (sampler->wants_blockers) find_blockers(waits);
 }
 
 void collect_waits() {
   const int polls = Max(sampler->polls, 1);
-  for (int i = 0; i < kPoolEntryCount; i++) {
+  for (int i = 0; i < pool_entry_count(); i++) {
     SeenWaits& seen = sampler->waits[i];
     PoolSample& sample = sampler->collected[i].sample;
     sample.waiting = static_cast<double>(seen.waiting) / polls;

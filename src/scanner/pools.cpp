@@ -29,34 +29,31 @@ constexpr Micros kSampleInterval = kSecond;
 // Sampling slightly early is better than waiting for the next scan.
 constexpr Micros kTolerance = 10 * kMillisecond;
 
-// What all pools that share a role or a database use of its limit.
-struct Together {
-  std::int32_t used;
-  double waiting;
-};
-
-Together used_together(const Pool& with, bool by_role) {
-  Together all{0, 0};
-  for (int i = 0; i < kPoolCount; i++) {
+// Adds up what all pools of a role, or of a database, use of its limit.
+void add_up_usage() {
+  for (OidTable<Together>* table : {&sampler->by_role, &sampler->by_database}) table->clear();
+  for (int i = 0; i < sampler->table.end(); i++) {
     const Pool& pool = pool_entry(i).current();
-    const bool is_counted =
-        by_role ? pool.who.role_oid == with.who.role_oid : pool.database_oid == with.database_oid;
-    if (!pool.is_used || !is_counted) continue;
-    all.used += sampler->collected[i].sample.counts.in_use();
-    all.waiting += sampler->collected[i].sample.waiting;
+    const PoolSample& sample = sampler->collected[i].sample;
+    if (!pool.is_used || pool.scope != PoolScope::kPool) continue;
+    for (Together* all :
+         {&sampler->by_role.at(pool.who.role_oid), &sampler->by_database.at(pool.database_oid)}) {
+      all->used += sample.counts.in_use();
+      all->waiting += sample.waiting;
+    }
   }
-  return all;
 }
 
 // Picks the limit with the larger share in use.
 void apply_limits(int index, const Pool& pool, PoolSample* sample) {
   PoolLimits limits;
-  if (!shared->pools.limits[index].read(&limits)) return;
+  if (!pool_limits(index).read(&limits)) return;
   if (limits.database_oid != pool.database_oid || limits.role_oid != pool.who.role_oid) return;
   for (const bool by_role : {true, false}) {
     const std::int32_t limit = by_role ? limits.role_limit : limits.database_limit;
     if (limit == 0) continue;
-    const Together all = used_together(pool, by_role);
+    const Together& all =
+        by_role ? sampler->by_role.at(pool.who.role_oid) : sampler->by_database.at(pool.database_oid);
     const bool is_tighter =
         sample->limit == 0 || static_cast<std::int64_t>(all.used) * sample->limit >
                                   static_cast<std::int64_t>(sample->used_of_limit) * limit;
@@ -90,11 +87,12 @@ void append_text_pair(TextBuffer* line, const char* key, const char* value) {
   line->append_pair(key, value);
 }
 
-void append_pool(TextBuffer* line, const Pool& pool, PoolScope scope) {
-  if (scope != PoolScope::kPool) return;
+void append_pool(TextBuffer* line, const Pool& pool) {
+  if (!is_of_application(pool.scope)) return;
   append_text_pair(line, "database", pool.who.database);
   append_text_pair(line, "role", pool.who.role);
   append_text_pair(line, "application", pool.who.application_name);
+  if (pool.scope == PoolScope::kApplication) return;
   append_text_pair(line, "client", pool.who.client_address[0] != '\0' ? pool.who.client_address : "local");
 }
 
@@ -108,14 +106,14 @@ const char* blocker_lock(const PoolState& state) {
 }
 
 // Logs that the verdict on a pool has changed. The text is advice, so it goes into the DETAIL.
-void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
+void log_verdict(const Pool& pool, Verdict before) {
   static char line_buffer[kLineSize];
   static char advice[kAdviceSize];
   const PoolState& state = pool.state;
 
   TextBuffer line(line_buffer, sizeof(line_buffer));
-  line.append_pair("scope", to_string(scope));
-  append_pool(&line, pool, scope);
+  line.append_pair("scope", to_string(pool.scope));
+  append_pool(&line, pool);
   append_text_pair(&line, "verdict", to_string(state.verdict));
   append_text_pair(&line, "was", to_string(before));
   append_number_pair(&line, "connections", state.counts.connections);
@@ -127,17 +125,17 @@ void log_verdict(const Pool& pool, PoolScope scope, Verdict before) {
   PoolState told = state;
   // The route is part of a statement.
   if (!settings.log_query) told.leaks.route[0] = told.leaks.statement[0] = told.leaks.probe[0] = '\0';
-  write_advice(advice, told, scope, AdviceReader{blocker_lock(told), true});
+  write_advice(advice, told, pool.scope, AdviceReader{blocker_lock(told), true});
   ereport(LOG, (errmsg("pgleak: pool verdict: %s", line.c_str()),
                 advice[0] != '\0' ? errdetail("%s.", advice) : 0));
 }
 
 void report_verdict(int index, Verdict before) {
   const Pool& pool = pool_entry(index).current();
-  log_verdict(pool, pool_scope(index), before);
+  log_verdict(pool, before);
   // A standby would send its notifications only after its promotion, when they are stale.
   if (RecoveryInProgress()) return;
-  shared->pools.verdict_queue.put(VerdictChange{pool_scope(index), pool.who, pool.state.verdict, before,
+  shared->pools.verdict_queue.put(VerdictChange{pool.scope, pool.who, pool.state.verdict, before,
                                                 pool.state.counts, pool.state.used_of_capacity,
                                                 pool.state.capacity});
   wake_worker(shared->recorder_proc);
@@ -147,6 +145,7 @@ void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, No
   std::optional<Verdict> before;
   pool_entry(index).write([&](Pool* pool) {
     pool->is_used = true;
+    pool->scope = sample.scope;
     observe_pool(&pool->state, sample, rules, now);
     before = take_announcement(&pool->state, now.monotonic);
   });
@@ -170,6 +169,7 @@ void judge_pool(int index, const PoolRules& rules, Micros suspect_after, Now now
   const Pool& pool = pool_entry(index).current();
   Collected& collected = sampler->collected[index];
   PoolSample& sample = collected.sample;
+  sample.scope = pool.scope;
   sample.used = sample.counts.in_use();
   sample.has_restarted = has_restarted(index, pool.state, now.monotonic);
   if (sample.has_restarted) sampler->activities[index] = PoolActivity{};
@@ -177,37 +177,48 @@ void judge_pool(int index, const PoolRules& rules, Micros suspect_after, Now now
   watch_silence(&sampler->activities[index], &sample, suspect_after, now);
   judge_entry(index, sample, rules, now);
   observe_activity(&sampler->activities[index], collected.observation, now.monotonic);
-  if (!sampler->table.keep(index, sample.counts.connections, now.monotonic))
-    pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
+  if (sampler->table.keep(index, sample.counts.connections, now.monotonic)) return;
+  pool_entry(index).write([](Pool* entry) { entry->is_used = false; });
+  forget_application(index);
 }
 
 void judge_pools(const PoolRules& rules, Micros suspect_after, Now now) {
-  for (int i = 0; i < kPoolCount; i++)
+  add_up_usage();
+  add_up_applications();
+  for (int i = 0; i < sampler->table.end(); i++)
     if (pool_entry(i).current().is_used) judge_pool(i, rules, suspect_after, now);
 
-  PoolSample& other = sampler->collected[kOtherPool].sample;
+  PoolSample& other = sampler->collected[other_pool()].sample;
   other.used = other.counts.in_use();
   other.scope = PoolScope::kOther;
-  judge_entry(kOtherPool, other, rules, now);
+  judge_entry(other_pool(), other, rules, now);
 
-  PoolSample& server = sampler->collected[kServerPool].sample;
+  PoolSample& server = sampler->collected[server_pool()].sample;
   server.scope = PoolScope::kServer;
   server.used = server.counts.connections;
   server.limit = compat::ordinary_connection_limit();
   server.used_of_limit = server.used;
   server.waiting_of_limit = server.waiting;
-  judge_entry(kServerPool, server, rules, now);
+  judge_entry(server_pool(), server, rules, now);
+}
+
+void* allocate_bytes(Size size) {
+  return MemoryContextAllocExtended(TopMemoryContext, size, MCXT_ALLOC_ZERO | MCXT_ALLOC_HUGE);
+}
+
+template <typename Element>
+Element* allocate(int count) {
+  return static_cast<Element*>(allocate_bytes(static_cast<Size>(count) * sizeof(Element)));
 }
 
 // The pools in shared memory are either none, in the first scanner since the server started, or those of an
 // earlier scanner.
 void find_known_pools() {
-  sampler->table.clear();
-  for (int i = 0; i < kPoolCount; i++) {
+  for (int i = 0; i < shared->pools.end.load(std::memory_order_relaxed); i++) {
     const Pool& pool = pool_entry(i).current();
     if (!pool.is_used) continue;
     const PoolKey key = make_pool_key(pool.database_oid, pool.who);
-    sampler->table.restore(i, key);
+    sampler->table.restore(i, pool.scope == PoolScope::kApplication ? application_key(key) : key);
     start_idle_times(i, key, false);
   }
 }
@@ -215,22 +226,27 @@ void find_known_pools() {
 }  // namespace
 
 void prepare_pools() {
-  const Size slots = static_cast<Size>(shared->slot_count);
-  sampler = static_cast<Sampler*>(MemoryContextAllocZero(TopMemoryContext, sizeof(Sampler)));
-  sampler->tracks =
-      static_cast<SessionTrack*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(SessionTrack)));
-  sampler->origins =
-      static_cast<KnownOrigin*>(MemoryContextAllocZero(TopMemoryContext, slots * sizeof(KnownOrigin)));
-  sampler->trail =
-      static_cast<TrailEntry*>(MemoryContextAllocZero(TopMemoryContext, kMaxTrailSize * sizeof(TrailEntry)));
+  const int pools = pool_count();
+  sampler = allocate<Sampler>(1);
+  sampler->tracks = allocate<SessionTrack>(shared->slot_count);
+  sampler->origins = allocate<KnownOrigin>(shared->slot_count);
+  sampler->trail = allocate<TrailEntry>(kMaxTrailSize);
+  sampler->applications = allocate<std::int32_t>(pools);
+  for (int i = 0; i < pools; i++) sampler->applications[i] = kNoPool;
+  sampler->activities = allocate<PoolActivity>(pools);
+  sampler->collected = allocate<Collected>(pool_entry_count());
+  sampler->waits = allocate<SeenWaits>(pool_entry_count());
+  sampler->table.initialize(allocate_bytes(PoolTable::size_in_memory(pools)), pools);
+  for (OidTable<Together>* table : {&sampler->by_role, &sampler->by_database})
+    table->initialize(allocate_bytes(OidTable<Together>::size_in_memory(pools)), pools);
   sampler->statement = static_cast<char*>(
       MemoryContextAlloc(TopMemoryContext, static_cast<Size>(pgstat_track_activity_query_size)));
   for (int i = 0; i < shared->slot_count; i++) {
     sampler->tracks[i].pool = kNoPool;
     sampler->tracks[i].version = kNotRead;
   }
-  find_known_pools();
   prepare_idle_times();
+  find_known_pools();
 }
 
 void sample_pools(const ScanContext& scan) {
@@ -240,7 +256,8 @@ void sample_pools(const ScanContext& scan) {
   if (now + kTolerance < sampler->next_on) return;
   sampler->next_on = Max(sampler->next_on, now) + kSampleInterval;
 
-  for (Collected& collected : sampler->collected) collected = Collected{};
+  for (int i = 0; i < sampler->table.end(); i++) sampler->collected[i] = Collected{};
+  for (const int i : {other_pool(), server_pool()}) sampler->collected[i] = Collected{};
   const Micros suspect_after = scan.inputs.server_limits.value[limit_index(Clock::kIdle, LimitKind::kLeak)];
   collect_ended_episodes();
   for (int i = 0; i < shared->slot_count; i++) collect_session(i, suspect_after, scan.now);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "core/oid_table.hpp"
 #include "core/pool.hpp"
 #include "core/pool_table.hpp"
 #include "core/suspects.hpp"
@@ -34,8 +35,9 @@ inline constexpr std::uint32_t kNotRead = UINT32_MAX;  // odd, so it equals no s
 // The scanner's memory of the session in one slot. It reduces the cost of an unchanged session to one
 // comparison.
 struct SessionTrack {
-  SessionId id;           // pid 0: no client
-  std::uint32_t version;  // of the entry when it was read
+  SessionId id;            // pid 0: no client
+  std::uint32_t version;   // of the entry when it was read
+  std::uint64_t who_hash;  // of what its pool depends on
   int pool;
   std::uint32_t vacancies;  // of the table when it had no entry for this session
   SessionState state;
@@ -75,6 +77,12 @@ struct Collected {
   std::int32_t survivors;  // sessions that were in the previous sample
 };
 
+// What all pools that share a role or a database use of its limit.
+struct Together {
+  std::int32_t used;
+  double waiting;
+};
+
 struct Sampler {
   SessionTrack* tracks;  // one per slot
   KnownOrigin* origins;
@@ -82,9 +90,12 @@ struct Sampler {
   TrailEntry* trail;
   Tags tags;
   PoolTable table;
-  PoolActivity activities[kPoolCount];
-  Collected collected[kPoolEntryCount];
-  SeenWaits waits[kPoolEntryCount];
+  std::int32_t* applications;  // of each pool: the sum that it is a part of; kNoPool: none
+  PoolActivity* activities;    // one per pool
+  Collected* collected;        // one per entry
+  SeenWaits* waits;            // one per entry
+  OidTable<Together> by_role;
+  OidTable<Together> by_database;
   std::int32_t polls;   // looks at who waits since the last sample
   bool wants_blockers;  // they have not been searched for since the last sample
   MonotonicTime next_on;
@@ -93,11 +104,24 @@ struct Sampler {
 
 extern Sampler* sampler;
 
-inline SeqLock<Pool>& pool_entry(int index) { return shared->pools.pools[index]; }
-
 // Counts the session of slot `index`, if it has a client, in its pool and in the server's row. Never
 // ereports.
 void collect_session(int index, Micros suspect_after, Now now);
+
+// --- pool_applications.cpp: the sums of an application's pools at several addresses ---
+
+// Makes an entry the one of a new pool, or of the sum of pools.
+void start_pool(int index, PoolScope scope, std::uint32_t database_oid, const SessionIdentity& who);
+
+// Call it when a session has come into a pool. If another pool of its application has sessions, the two are
+// added up in an entry of their own from now on, as long as there is room for it.
+void join_application(int pool);
+
+// The entry of a pool, or of a sum, is free or has become another's.
+void forget_application(int index);
+
+// Adds the samples of the pools to those of the sums.
+void add_up_applications();
 
 // --- pool_leaks.cpp: what leaks in a pool, and how leaks of it ended ---
 

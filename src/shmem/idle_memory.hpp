@@ -10,7 +10,6 @@
 #include <cstdint>
 
 #include "core/idle_times.hpp"
-#include "core/pool_table.hpp"
 #include "core/seqlock.hpp"
 #include "pg/postgres.hpp"
 
@@ -29,7 +28,6 @@ struct PoolIdleTimes {
 struct IdleMemory {
   std::atomic<std::uint32_t> resets;       // incremented by pgleak.reset()
   std::atomic<std::uint32_t> resets_done;  // by the scanner, which then empties all pools
-  SeqLock<PoolIdleTimes> pools[kPoolEntryCount];
 };
 
 // nullptr if idle times are not tracked.
@@ -37,6 +35,9 @@ extern IdleMemory* idle_memory;
 
 // The banks of session slot `index`; nullptr if idle times are not tracked.
 SlotIdleTimes* idle_times_of(int index);
+
+// Those of the pool with entry `index`. Only if idle times are tracked.
+SeqLock<PoolIdleTimes>& pool_idle_times(int index);
 
 // The bytes that all of it takes, and its creation. The caller holds AddinShmemInitLock. May ereport.
 Size idle_memory_size();

@@ -1,5 +1,7 @@
 #include "shmem/pool_memory.hpp"
 
+#include <new>
+
 #include "core/text.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -9,6 +11,7 @@
 
 extern "C" {
 #include "pgtime.h"
+#include "storage/shmem.h"
 #include "utils/timestamp.h"
 }
 
@@ -32,11 +35,31 @@ void write_clock_time(char (&text)[kClockTextSize], WallTime time, WallTime now)
   pg_strftime(text, sizeof(text), is_today ? "%H:%M" : "%Y-%m-%d %H:%M", tm);
 }
 
+struct Entry {
+  SeqLock<Pool> pool;
+  SeqLock<PoolLimits> limits;
+};
+Entry* entries = nullptr;
+
 }  // namespace
 
-PoolScope pool_scope(int index) {
-  if (index == kServerPool) return PoolScope::kServer;
-  return index == kOtherPool ? PoolScope::kOther : PoolScope::kPool;
+std::size_t pool_memory_size() { return mul_size(static_cast<Size>(pool_entry_count()), sizeof(Entry)); }
+
+void create_pool_memory() {
+  bool found = false;
+  entries = static_cast<Entry*>(ShmemInitStruct("pgleak pools", pool_memory_size(), &found));
+  if (found) return;
+  for (int i = 0; i < pool_entry_count(); i++) new (&entries[i]) Entry();  // all zero
+}
+
+SeqLock<Pool>& pool_entry(int index) {
+  Assert(index >= 0 && index < pool_entry_count());
+  return entries[index].pool;
+}
+
+SeqLock<PoolLimits>& pool_limits(int index) {
+  Assert(index >= 0 && index < pool_count());
+  return entries[index].limits;
 }
 
 void write_advice(char (&advice)[kAdviceSize], const PoolState& state, PoolScope scope, AdviceReader reader) {

@@ -13,14 +13,16 @@
 #include "core/pool_table.hpp"
 #include "core/seqlock.hpp"
 #include "core/spsc_ring.hpp"
+#include "pg/settings.hpp"
 
 namespace pgleak {
 
-// One pool, the sessions that found no entry (kOtherPool), or all sessions (kServerPool).
+// One pool, the sessions that found no entry, or all sessions.
 struct Pool {
   bool is_used;
+  PoolScope scope;
   std::uint32_t database_oid;
-  SessionIdentity who;  // without a port; empty for kOtherPool and kServerPool
+  SessionIdentity who;  // with a normalized name and without a port; empty unless it is a pool
   PoolState state;
 };
 
@@ -36,7 +38,7 @@ struct PoolLimits {
 // A changed verdict on a pool, for the recorder to send.
 struct VerdictChange {
   PoolScope scope;
-  SessionIdentity who;  // for kPool
+  SessionIdentity who;  // if it is of an application
   Verdict verdict;
   Verdict before;
   PoolCounts counts;
@@ -69,16 +71,25 @@ class VerdictQueue {
 };
 
 struct PoolMemory {
-  std::atomic<std::uint64_t> begun;  // number of times an entry of `pools` was taken for a new pool
-  SeqLock<Pool> pools[kPoolEntryCount];
-  SeqLock<PoolLimits> limits[kPoolCount];
+  std::atomic<std::uint64_t> begun;  // number of times an entry was taken for a new pool
+  std::atomic<std::int32_t> end;     // no entry of a pool from there on has ever been used
   VerdictQueue verdict_queue;
 };
 
-inline constexpr std::size_t kAdviceSize = 1024;
+// The entries: one for each pool, then one for the sessions whose pool found no entry, then one for all
+// sessions.
+inline int pool_count() { return settings.max_pools; }
+inline int other_pool() { return pool_count(); }
+inline int server_pool() { return pool_count() + 1; }
+inline int pool_entry_count() { return pool_count() + 2; }
 
-// What the entry at this index of PoolMemory represents.
-PoolScope pool_scope(int index);
+SeqLock<Pool>& pool_entry(int index);         // index < pool_entry_count()
+SeqLock<PoolLimits>& pool_limits(int index);  // index < pool_count()
+
+std::size_t pool_memory_size();
+void create_pool_memory();
+
+inline constexpr std::size_t kAdviceSize = 1024;
 
 // Who reads an advice.
 struct AdviceReader {

@@ -50,6 +50,7 @@ void request_shared_memory() {
   RequestAddinShmemSpace(sizeof(SharedRules));
   RequestAddinShmemSpace(prepared_memory_size());
   RequestAddinShmemSpace(idle_memory_size());
+  RequestAddinShmemSpace(pool_memory_size());
   RequestNamedLWLockTranche(kTrancheName, 2);
 }
 
@@ -102,6 +103,7 @@ void start_shared_memory() {
   create_trails();
   create_prepared_memory();
   create_idle_memory();
+  create_pool_memory();
   if (!found_rules) new (shared_rules) SharedRules();  // all zero
   LWLockRelease(AddinShmemInitLock);
 }

@@ -179,7 +179,8 @@ sub test_bytes
 sub restart_with
 {
 	my ($size) = @_;
-	$node->append_conf('postgresql.conf', "pgleak.trail_size = $size");
+	# Other settings have other values too, for the formula of the memory.
+	$node->append_conf('postgresql.conf', "pgleak.trail_size = $size\npgleak.max_pools = " . 100 * (1 + $size));
 	$node->restart;
 	eventually_recording($node, "recording with a trail of $size");
 	test_memory();
@@ -227,10 +228,10 @@ sub test_memory
 		('max_connections', 'max_worker_processes', 'max_wal_senders', CASE WHEN EXISTS (SELECT FROM pg_settings
 		WHERE name = 'autovacuum_worker_slots') THEN 'autovacuum_worker_slots' ELSE 'autovacuum_max_workers' END)});
 	my %setting = map { $_ => $node->safe_psql('postgres', "SELECT setting FROM pg_settings WHERE name = '$_'") }
-		qw(pgleak.trail_size pgleak.queue_size track_activity_query_size);
+		qw(pgleak.trail_size pgleak.queue_size pgleak.max_pools track_activity_query_size);
 	my $trail_size = $setting{'pgleak.trail_size'};
 	my $trail = $trail_size ? 128 * ceil((56 + 304 * $trail_size) / 128) : 0;
-	my $computed = 616_000 + $slots * (3840 + $trail) +
+	my $computed = 285_600 + 1848 * $setting{'pgleak.max_pools'} + $slots * (3840 + $trail) +
 		$setting{'pgleak.queue_size'} * (1832 + $setting{track_activity_query_size} + 152 * $trail_size);
 	my $taken = $node->safe_psql('postgres', "SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'pgleak %'");
 	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as doc/operation.md says");

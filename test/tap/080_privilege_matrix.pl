@@ -30,7 +30,8 @@ my %may_select = (
 my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => 'writer', LOCK => 'writer' });
 
 my %may_execute = (
-	(map { $_ => $everybody } qw(read_leaks read_pools read_idle_times read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of)),
+	(map { $_ => $everybody } qw(read_leaks read_pools read_idle_times read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of
+		normalize_application_name)),
 	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report choose_limits)),
 	(map { $_ => '' } qw(reset note_rule_change)));
 
@@ -40,7 +41,7 @@ my %is_for_sessions = (
 		transaction_leak_after transaction_cancel_after transaction_terminate_after
 		blocking_leak_after blocking_cancel_after blocking_terminate_after prepared_leak_after action_min_impact)),
 	(map { ("pgleak.$_" => 0) } qw(database scan_interval dry_run max_actions_per_minute act_on_superusers act_on_declared log_query notify
-		retention history_max_rows queue_size trail_size track_idle_times pool_busy_percent pool_busy_after)));
+		retention history_max_rows queue_size trail_size track_idle_times max_pools pool_busy_percent pool_busy_after)));
 
 my $node = new_node('matrix', streaming => 1, conf => "log_line_prefix = '%m [%p] %b: '\npgleak.idle_leak_after = '1h'");
 

@@ -155,6 +155,14 @@ TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
   expect_well_formed(page);
 }
 
+TEST_F(ReportPageTest, TheSumOfPoolsHasAllAddresses) {
+  add_pool(PoolRow::Scope::kApplication, "shop");
+  page_->pools.rows[0].client_address = nullptr;
+  EXPECT_NE(shown().find(", all addresses</span>"), std::string::npos);
+  page_->pools.rows[0].scope = PoolRow::Scope::kPool;
+  EXPECT_EQ(shown().find(", all addresses</span>"), std::string::npos);
+}
+
 TEST_F(ReportPageTest, OtherScopesHaveNoSession) {
   add_pool(PoolRow::Scope::kServer, nullptr);
   add_pool(PoolRow::Scope::kOther, nullptr);

@@ -18,14 +18,16 @@ our @EXPORT_OK = qw(message parse bind_to execute sync);
 # How long the server may take to answer.
 our $patience = 60;
 
-# %options: dbname, user, extended => 1 for the extended protocol, tcp => 1 for a connection over 127.0.0.1, parameters => { options => '-c ...' } for the startup
+# %options: dbname, user, extended => 1 for the extended protocol, tcp => 1 for a connection over 127.0.0.1, from => address for one
+# that comes from there, parameters => { options => '-c ...' } for the startup
 # packet.
 sub new
 {
 	my ($class, $node, %options) = @_;
 	my $path = $node->host . '/.s.PGSQL.' . $node->port;
 	my $socket = $options{tcp}
-	  ? IO::Socket::INET->new(Type => SOCK_STREAM, PeerHost => '127.0.0.1', PeerPort => $node->port)
+	  ? IO::Socket::INET->new(Type => SOCK_STREAM, PeerHost => '127.0.0.1', PeerPort => $node->port,
+			defined $options{from} ? (LocalHost => $options{from}) : ())
 	  : IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $path);
 	die "no connection to $path: $!" unless $socket;
 	my $self = bless { socket => $socket, buffer => '', is_extended => $options{extended} // 0, is_open => 1 }, $class;

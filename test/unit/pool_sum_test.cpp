@@ -43,10 +43,12 @@ TEST(PoolSumTest, SessionsAreAddedUp) {
   first.turnover = 4;
   first.waiting = 0.5;
   first.idle = IdleInTransaction{1, 5 * kSecond};
-  first.suspects = SuspectSummary{1, 90 * kSecond};
+  first.suspects = SuspectSummary{1, 90 * kSecond, WallTime::none(), 0};
   first.ends.add(Outcome::kCommitted, 3 * kSecond);
   PoolSample second = pool(10, 20, 30);
   second.turnover = 40;
+  first.transactions = 5;
+  second.transactions = 700;
   second.waiting = 1.5;
   second.idle = IdleInTransaction{2, 50 * kSecond};
   second.suspects = SuspectSummary{2, 80 * kSecond, WallTime::none(), 0};
@@ -57,6 +59,7 @@ TEST(PoolSumTest, SessionsAreAddedUp) {
   EXPECT_EQ(sum.counts.active, 11);
   EXPECT_EQ(sum.counts.idle, 22);
   EXPECT_EQ(sum.counts.idle_in_transaction, 33);
+  EXPECT_EQ(sum.transactions, 705);
   EXPECT_EQ(sum.turnover, 44);
   EXPECT_EQ(sum.waiting, 2);
   EXPECT_EQ(sum.idle.count, 3);

@@ -41,9 +41,13 @@ SELECT
     s.last_error,
     s.last_error_at,
     s.started_at,
-    s.is_recording
+    s.is_recording,
+    (SELECT pg_catalog.concat_ws(' ', h.kind, coalesce(h.gid, h.slot_name, 'pid ' || h.pid), nullif(h.application_name, ''))
+     FROM pgleak.read_horizon() h WHERE h.is_oldest
+     ORDER BY h.age_transactions DESC, h.age DESC NULLS LAST LIMIT 1) AS horizon_holder
 FROM pgleak.read_stats() s;
-COMMENT ON VIEW pgleak.stats IS 'one row: what the scanner and the recorder have done since the server started or pgleak.reset()';
+COMMENT ON VIEW pgleak.stats IS 'one row: what the scanner and the recorder have done since the server started or pgleak.reset(), and what holds VACUUM back most now';
+COMMENT ON COLUMN pgleak.stats.horizon_holder IS 'what holds VACUUM back most now, the first row of pgleak.horizon with is_oldest; NULL: nothing does';
 REVOKE ALL ON pgleak.stats FROM PUBLIC;
 REVOKE ALL ON FUNCTION pgleak.read_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgleak.read_stats() TO pg_monitor;

@@ -194,6 +194,7 @@ sub test_prepared_transactions
 	is(kept_by_vacuum('account'), '0', 'after the remedy VACUUM removes the rows');
 	follow_remedy(q(gid = 'theirs'), 'elsewhere');
 	eventually_nobody('nobody holds anything any more');
+	is($node->safe_psql('postgres', 'SELECT horizon_holder IS NULL FROM pgleak.stats'), 't', 'pgleak.stats says so too');
 }
 
 # Replication slots -----------------------------------------------------------------------------------------------------
@@ -217,6 +218,7 @@ END
 		FROM pgleak.horizon h JOIN pg_replication_slots s USING (slot_name))), 't', 'as pg_replication_slots shows them');
 	eventually_shows('slot_name', 'logical', 'the age of what a slot holds is known after a moment',
 		where => q(age BETWEEN '1 s' AND '1 min' AND since BETWEEN now() - interval '1 min' AND now()));
+	is($node->safe_psql('postgres', 'SELECT horizon_holder FROM pgleak.stats'), 'replication slot logical', 'pgleak.stats names the oldest holder');
 	is(horizon('count(*)', where => q(kind = 'replication slot'), user => 'ordinary'), '2', 'everybody may see them');
 	is(kept_by_vacuum('account'), '0', 'VACUUM of a table keeps nothing for them');
 	$node->safe_psql('postgres', 'CREATE TABLE gone (); DROP TABLE gone');

@@ -45,6 +45,8 @@ CREATE TEMP VIEW difference AS
           WHERE a.pid = (SELECT pid FROM session)) AS a(key, value) USING (key)
     WHERE l.value IS DISTINCT FROM a.value;
 GRANT SELECT ON visible, difference TO PUBLIC;
+-- What a leak costs is known from its first sample on.
+CALL pg_temp.wait_for('SELECT bool_and(subxact_overflow IS NOT NULL) FROM pgleak.leaks');
 
 SET ROLE regress_pgleak_reader;
 SELECT key COLLATE "C" FROM visible ORDER BY 1;

@@ -15,6 +15,7 @@
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
+#include "pg/horizon_holder.hpp"
 #include "pg/postgres.hpp"
 #include "pg/prepared_xact.hpp"
 #include "pg/proc_array.hpp"
@@ -89,8 +90,7 @@ void add_holder(Reading* reading, HorizonHolder horizon, const Holder& holder) {
   reading->holders[reading->count++] = holder;
 }
 
-HorizonKind kind_of(const XidHolder& held, const StatusEntry& entry) {
-  if (held.is_feedback) return HorizonKind::kStandbyFeedback;
+HorizonKind kind_of(const StatusEntry& entry) {
   const BackendType type = static_cast<BackendType>(entry.backend_type);
   return type == B_BACKEND || type == B_WAL_SENDER ? HorizonKind::kSession : HorizonKind::kBackgroundWorker;
 }
@@ -98,29 +98,16 @@ HorizonKind kind_of(const XidHolder& held, const StatusEntry& entry) {
 void add_process(Reading* reading, const XidHolder& held) {
   const Process* const process = read_process(held.proc_index, held.pid);
   if (process == nullptr) return;
-  HorizonHolder horizon{};
-  horizon.kind = kind_of(held, process->entry);
-  horizon.database = held.is_feedback ? InvalidOid : held.database_oid;
-  horizon.xid = held.xid;
-  horizon.xmin = held.xmin;
-  add_holder(reading, horizon, Holder{process, nullptr, nullptr});
+  add_holder(reading, horizon_holder(held, kind_of(process->entry)), Holder{process, nullptr, nullptr});
 }
 
 void add_prepared(Reading* reading, const PreparedXact& prepared) {
-  HorizonHolder horizon{};
-  horizon.kind = HorizonKind::kPreparedTransaction;
-  horizon.database = prepared.database_oid;
-  horizon.xid = prepared.xid;
-  add_holder(reading, horizon, Holder{nullptr, &prepared, nullptr});
+  add_holder(reading, horizon_holder_of_prepared(prepared.database_oid, prepared.xid),
+             Holder{nullptr, &prepared, nullptr});
 }
 
 void add_slot(Reading* reading, const SlotStatus& slot, const Process* user) {
-  HorizonHolder horizon{};
-  horizon.kind = HorizonKind::kReplicationSlot;
-  horizon.xmin = slot.xmin;
-  horizon.catalog_xmin = slot.catalog_xmin;
-  horizon.keeps_wal = slot.restart_lsn != 0;
-  add_holder(reading, horizon, Holder{user, nullptr, &slot});
+  add_holder(reading, horizon_holder(slot), Holder{user, nullptr, &slot});
 }
 
 const Process* user_of(const SlotStatus& slot, const ProcessPlace* places, int count) {

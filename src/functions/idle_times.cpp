@@ -11,6 +11,7 @@
 #include "core/limit_advice.hpp"
 #include "core/rules.hpp"
 #include "functions/functions.hpp"
+#include "functions/pool_rows.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
@@ -21,7 +22,6 @@
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
-#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 
@@ -33,6 +33,9 @@ namespace pgleak {
 
 namespace {
 
+// No entry of a pool from there on has ever been used.
+int used_entries() { return shared->pools.end.load(std::memory_order_acquire); }
+
 // A pool and its idle times. An entry that has just been given to another pool has none.
 bool read_entry(int index, Pool* pool, PoolIdleTimes* idle) {
   if (idle_memory == nullptr) return false;
@@ -40,28 +43,13 @@ bool read_entry(int index, Pool* pool, PoolIdleTimes* idle) {
          pool_idle_times(index).read(idle);
 }
 
-void add_who(Row* row, const Pool& pool, bool is_pool, bool is_visible) {
-  if (!is_pool) {
-    row->add_nulls(4);
-    return;
-  }
-  row->add_foreign_text(pool.who.database, pool.who.encoding);
-  row->add_foreign_text(pool.who.role, pool.who.encoding);
-  row->add_foreign_text(pool.who.application_name, pool.who.encoding);
-  row->add_text(is_visible && pool.who.client_address[0] != '\0' ? pool.who.client_address : nullptr);
-}
-
-bool is_visible_to_caller(const Pool& pool, PoolScope scope) {
-  return may_see_details(scope == PoolScope::kPool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
-}
-
 // The columns of pgleak.read_idle_times(), in its order.
-void add_idle_times(Row* row, const Pool& pool, const PoolIdleTimes& idle, PoolScope scope) {
-  const bool is_visible = is_visible_to_caller(pool, scope);
+void add_idle_times(Row* row, const Pool& pool, const PoolIdleTimes& idle) {
+  const bool is_visible = may_see_pool(pool);
   const IdleTimes& times = idle.times;
   const std::uint64_t count = times.count();
 
-  add_who(row, pool, scope == PoolScope::kPool, is_visible);
+  add_pool_identity(row, pool, is_visible);
   if (is_visible) {
     row->add_int64(static_cast<std::int64_t>(count));
     row->add_duration(count > 0 ? std::optional(times.total) : std::nullopt);
@@ -73,7 +61,7 @@ void add_idle_times(Row* row, const Pool& pool, const PoolIdleTimes& idle, PoolS
   } else {
     row->add_nulls(8);
   }
-  row->add_text(to_string(scope));
+  row->add_text(to_string(pool.scope));
 }
 
 // What choose_limits() works with; too large for the stack.
@@ -141,7 +129,8 @@ void note_own_limits(Workspace* space) {
 }
 
 IdlenessFacts read_facts(Workspace* space) {
-  for (int i = 0; i <= other_pool(); i++) add_pool(space, i);
+  for (int i = 0; i < used_entries(); i++) add_pool(space, i);
+  add_pool(space, other_pool());
   note_rules(space);
   note_own_limits(space);
   IdlenessFacts facts{space->idleness, space->count, Micros{0}};
@@ -163,16 +152,18 @@ void add_limit(Row* row, std::optional<Micros> limit) {
 }  // namespace
 
 void read_idle_times(ReturnSetInfo* result) {
-  for (int i = 0; i < pool_entry_count(); i++) {
+  const auto add_entry = [result](int index) {
     Pool pool;
     PoolIdleTimes idle;
-    if (!read_entry(i, &pool, &idle)) continue;
-    const PoolScope scope = pool.scope;
-    if (scope == PoolScope::kOther && idle.times.count() == 0) continue;
+    if (!read_entry(index, &pool, &idle)) return;
+    if (pool.scope == PoolScope::kOther && idle.times.count() == 0) return;
     Row row(result);
-    add_idle_times(&row, pool, idle, scope);
+    add_idle_times(&row, pool, idle);
     row.finish();
-  }
+  };
+  for (int i = 0; i < used_entries(); i++) add_entry(i);
+  add_entry(other_pool());
+  add_entry(server_pool());
 }
 
 void choose_limits(ReturnSetInfo* result) {

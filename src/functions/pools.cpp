@@ -8,6 +8,7 @@
 
 #include "core/pool_advice.hpp"
 #include "functions/functions.hpp"
+#include "functions/pool_rows.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/lock_names.hpp"
@@ -17,7 +18,6 @@
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
-#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 
@@ -33,16 +33,6 @@ double rounded(double rate) { return static_cast<double>(std::llround(rate * 100
 
 void add_number(Row* row, std::int32_t number, bool is_known) {
   is_known ? row->add_int32(number) : row->add_null();
-}
-
-void add_who(Row* row, const Pool& pool, bool is_pool) {
-  if (!is_pool) {
-    row->add_nulls(3);
-    return;
-  }
-  row->add_foreign_text(pool.who.database, pool.who.encoding);
-  row->add_foreign_text(pool.who.role, pool.who.encoding);
-  row->add_foreign_text(pool.who.application_name, pool.who.encoding);
 }
 
 void add_advice(Row* row, const PoolState& state, PoolScope scope) {
@@ -63,14 +53,12 @@ void add_advice(Row* row, const PoolState& state, PoolScope scope) {
 // The columns of pgleak.read_pools(), in its order. A caller that may not see the states of sessions sees
 // nothing derived from them. The number of sessions and of leaks is public: pg_stat_activity and pgleak.leaks
 // show it to everybody.
-void add_pool(Row* row, const Pool& pool, PoolScope scope) {
+void add_pool(Row* row, const Pool& pool) {
   const PoolState& state = pool.state;
-  const bool is_pool = is_of_application(scope);
-  const bool is_visible = may_see_details(is_pool ? pool.who.role_oid : ROLE_PG_READ_ALL_STATS);
+  const bool is_visible = may_see_pool(pool);
   const PoolCounts& counts = state.counts;
 
-  add_who(row, pool, is_pool);
-  row->add_text(is_visible && pool.who.client_address[0] != '\0' ? pool.who.client_address : nullptr);
+  add_pool_identity(row, pool, is_visible);
   row->add_int32(counts.connections);
   add_number(row, counts.active, is_visible);
   add_number(row, counts.idle, is_visible);
@@ -83,7 +71,7 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
     row->add_nulls(5);
     row->add_text("<insufficient privilege>");
     row->add_nulls(2);
-    row->add_text(to_string(scope));
+    row->add_text(to_string(pool.scope));
     return;
   }
   add_number(row, state.in_use_percent(), state.capacity > 0);
@@ -91,19 +79,18 @@ void add_pool(Row* row, const Pool& pool, PoolScope scope) {
   row->add_double(rounded(state.leaks_per_hour));
   row->add_time(state.exhausted_at);
   row->add_text(to_string(state.verdict));
-  add_advice(row, state, scope);
+  add_advice(row, state, pool.scope);
   row->add_int32(state.suspects.count);
   row->add_duration(state.suspects.count > 0 ? std::optional(state.suspects.longest_idle) : std::nullopt);
-  row->add_text(to_string(scope));
+  row->add_text(to_string(pool.scope));
 }
 
 void add_entry(ReturnSetInfo* result, int index) {
   Pool pool;
   if (!pool_entry(index).read(&pool) || !pool.is_used) return;
-  const PoolScope scope = pool.scope;
-  if (pool.state.counts.connections == 0 && scope != PoolScope::kServer) return;
+  if (pool.state.counts.connections == 0 && pool.scope != PoolScope::kServer) return;
   Row row(result);
-  add_pool(&row, pool, scope);
+  add_pool(&row, pool);
   row.finish();
 }
 

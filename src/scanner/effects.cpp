@@ -4,6 +4,7 @@
 #include "core/horizon.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
+#include "pg/horizon_holder.hpp"
 #include "pg/postgres.hpp"
 #include "pg/prepared_proc.hpp"
 #include "pg/proc_array.hpp"
@@ -12,6 +13,7 @@
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
+#include "access/transam.h"
 #include "utils/memutils.h"
 }
 
@@ -45,16 +47,9 @@ Element* allocate_array(int count) {
       MemoryContextAllocZero(TopMemoryContext, static_cast<Size>(Max(count, 1)) * sizeof(Element)));
 }
 
-void add_holder(HorizonKind kind, int number, std::uint32_t database, std::uint32_t xid, std::uint32_t xmin,
-                std::uint32_t catalog_xmin) {
-  HorizonHolder& holder = reading.holders[reading.holder_count++];
-  holder = HorizonHolder{};
-  holder.kind = kind;
+void add_holder(HorizonHolder holder, int number) {
   holder.number = number;
-  holder.database = database;
-  holder.xid = xid;
-  holder.xmin = xmin;
-  holder.catalog_xmin = catalog_xmin;
+  reading.holders[reading.holder_count++] = holder;
 }
 
 void read_slots() {
@@ -62,7 +57,7 @@ void read_slots() {
   reading.position_count = 0;
   for (int i = 0; i < count; i++) {
     const SlotStatus& slot = reading.slots[i];
-    add_holder(HorizonKind::kReplicationSlot, kSlotNumber, InvalidOid, 0, slot.xmin, slot.catalog_xmin);
+    add_holder(horizon_holder(slot), kSlotNumber);
     if (slot.is_logical)
       reading.positions[reading.position_count++] =
           SlotPosition{slot.name, slot.restart_lsn, slot.confirmed_flush_lsn};
@@ -71,22 +66,15 @@ void read_slots() {
 
 void read_processes() {
   const int count = read_xid_holders(reading.processes, nullptr, 0);
-  for (int i = 0; i < count; i++) {
-    const XidHolder& process = reading.processes[i];
-    const HorizonKind kind = process.is_feedback ? HorizonKind::kStandbyFeedback : HorizonKind::kSession;
-    add_holder(kind, process.proc_index, process.is_feedback ? InvalidOid : process.database_oid, process.xid,
-               process.xmin, 0);
-  }
+  for (int i = 0; i < count; i++)
+    add_holder(horizon_holder(reading.processes[i], HorizonKind::kSession), reading.processes[i].proc_index);
   for (int place = 0; place < prepared_place_count(); place++) {
     const TransactionId xid = prepared_xid(place);
     if (xid == InvalidTransactionId) continue;
     const int proc_index = prepared_proc_index(place);
-    add_holder(HorizonKind::kPreparedTransaction, proc_index, ProcGlobal->allProcs[proc_index].databaseId,
-               xid, 0, 0);
+    add_holder(horizon_holder_of_prepared(ProcGlobal->allProcs[proc_index].databaseId, xid), proc_index);
   }
 }
-
-bool precedes(std::uint32_t xid, std::uint32_t other) { return static_cast<std::int32_t>(xid - other) < 0; }
 
 // Ids are read after all that hold them, so none is newer than the next one.
 void read_all() {
@@ -102,7 +90,7 @@ void read_all() {
   for (int i = 0; i < reading.holder_count; i++) {
     const HorizonHolder& holder = reading.holders[i];
     if (holder.number != kSlotNumber) reading.holder_of[holder.number] = i;
-    if (holder.xid != 0 && (reading.oldest_xid == 0 || precedes(holder.xid, reading.oldest_xid)))
+    if (holder.xid != 0 && (reading.oldest_xid == 0 || TransactionIdPrecedes(holder.xid, reading.oldest_xid)))
       reading.oldest_xid = holder.xid;
   }
 }
@@ -164,8 +152,9 @@ void sample_prepared(MonotonicTime now) {
   for (int place = 0; place < prepared_place_count(); place++) {
     PreparedSlot& slot = prepared_slot(place);
     const PreparedRecord& record = slot.scanner.current();
+    if (!record.is_open) continue;
     const EffectSample sample = sample_of(prepared_proc_index(place), now);
-    if (!record.is_open || sample.xid != record.episode.progress.worst.xid) continue;
+    if (sample.xid != record.episode.progress.worst.xid) continue;
     slot.scanner.write(
         [&sample](PreparedRecord* changed) { take_sample(&changed->episode.progress.effects, sample); });
   }

@@ -14,7 +14,7 @@ namespace pgleak {
 // Takes over what an earlier scanner left. Call once, after prepare_lock_waits().
 void prepare_prepared();
 
-// Scans all places. Returns at once if the server can have no prepared transaction.
+// Scans all places. Does nothing if the server can have no prepared transaction.
 void scan_prepared(ScanContext* scan);
 
 // Marks places that others wait behind, as begin_marking_roots() and mark_root() do for sessions.

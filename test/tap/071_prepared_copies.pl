@@ -117,7 +117,7 @@ sub test_limit_raised
 	$node->stop;
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
 	$node->start;
-	is($node->safe_psql('postgres', outcomes('before the stop')), 'rolled back', 'limit raised: also if the server stops at once');
+	is($node->safe_psql('postgres', outcomes('before the stop')), 'rolled back', 'limit raised: also just before the server stops');
 	$node->stop;
 }
 

@@ -4,8 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
+#include "leak_origin.hpp"
 #include "samples.hpp"
 
 namespace pgleak {
@@ -13,15 +12,6 @@ namespace pgleak {
 inline void PrintTo(LeakPattern pattern, std::ostream* out) { *out << static_cast<int>(pattern); }
 
 namespace {
-
-LeakOrigin origin(const char* route, const char* statement, StatementKind kind = StatementKind::kOther) {
-  LeakOrigin origin{};
-  std::strcpy(origin.route, route);
-  std::strcpy(origin.statement, statement);
-  origin.kind = kind;
-  origin.touches_nothing = kind != StatementKind::kOther;
-  return origin;
-}
 
 Episode idle_episode(Micros began, Micros detected) {
   Episode episode{};

@@ -3,8 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
-
+#include "leak_origin.hpp"
 #include "samples.hpp"
 
 namespace pgleak {
@@ -18,15 +17,6 @@ Episode leak(Micros began, std::uint64_t query_id) {
   episode.detected_mono = monotonic_at(began + kSecond);
   episode.progress.last_state = SessionState::kIdleInTransaction;
   return episode;
-}
-
-LeakOrigin origin(const char* route, const char* statement, StatementKind kind = StatementKind::kOther) {
-  LeakOrigin origin{};
-  std::strcpy(origin.route, route);
-  std::strcpy(origin.statement, statement);
-  origin.kind = kind;
-  origin.touches_nothing = kind != StatementKind::kOther;
-  return origin;
 }
 
 PoolSample pool(std::int32_t active, std::int32_t idle, std::int32_t idle_in_transaction) {

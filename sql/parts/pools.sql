@@ -53,7 +53,7 @@ SELECT
 FROM pgleak.read_pools() p;
 COMMENT ON VIEW pgleak.pools IS 'whether a pool leaks, waits for somebody else, or is just too small: one row for the sessions that share database, role, application and client_addr, and one for the whole server; read from shared memory, other users'' rows are masked as in pg_stat_activity';
 COMMENT ON COLUMN pgleak.pools.database IS 'database of the sessions; NULL, like role and application_name, unless scope is pool or application';
-COMMENT ON COLUMN pgleak.pools.application_name IS 'application of the sessions: their application_name as pgleak.normalize_application_name() gives it';
+COMMENT ON COLUMN pgleak.pools.application_name IS 'application of the sessions: their application_name as pgleak.normalize_application_name() gives it, or whole while several share it and no other has come';
 COMMENT ON COLUMN pgleak.pools.client_addr IS 'address that the connections come from, such as that of PgBouncer; NULL for a Unix socket, or unless scope is pool';
 COMMENT ON COLUMN pgleak.pools.connections IS 'number of sessions';
 COMMENT ON COLUMN pgleak.pools.idle IS 'sessions outside of any transaction: free, as far as the server can see';

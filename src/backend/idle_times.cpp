@@ -1,5 +1,4 @@
 #include "backend/backend.hpp"
-#include "core/application_name.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -22,7 +21,6 @@ bool find_my_pool() {
   const SessionId me{MyProcPid, from_timestamp(MyStartTimestamp)};
   if (!read_status_strings(compat::my_status_index(), me, &who, nullptr, 0, nullptr)) return false;
   strlcpy(my_name, who.application_name, kNameSize);
-  normalize_application_name(who.application_name);
   my_label = pool_label(make_pool_key(MyDatabaseId, who));
   return true;
 }

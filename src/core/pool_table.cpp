@@ -3,6 +3,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/application_name.hpp"
 #include "core/assert.hpp"
 
 namespace pgleak {
@@ -44,7 +45,10 @@ PoolKey make_pool_key(std::uint32_t database_oid, const SessionIdentity& who) {
   std::memset(static_cast<void*>(&key), 0, sizeof(key));
   key.database_oid = database_oid;
   key.role_oid = who.role_oid;
-  copy_text(key.application_name, who.application_name);
+  char application[kNameSize] = {};
+  copy_text(application, who.application_name);
+  normalize_application_name(application);
+  copy_text(key.application_name, application);
   copy_text(key.client_address, who.client_address);
   return key;
 }

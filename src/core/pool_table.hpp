@@ -24,7 +24,7 @@ struct PoolKey {
   char client_address[kAddressSize];
 };
 
-// `who` has a normalized application_name.
+// All names of one application make the same key; see core/application_name.hpp.
 PoolKey make_pool_key(std::uint32_t database_oid, const SessionIdentity& who);
 
 // The key of the sum of all pools that share database, role and application with that of `key`. No client has

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <optional>
 
-#include "core/application_name.hpp"
 #include "core/idle_times.hpp"
 #include "core/limit_advice.hpp"
 #include "core/rules.hpp"
@@ -120,7 +119,6 @@ void note_own_limits(Workspace* space) {
     if (read_status(slot, &entry) != StatusRead::kDone || !entry.is_client_backend) continue;
     if (!session_slot(slot).backend.read_owner(entry.id, &owner)) continue;
     if (!read_status_strings(slot, entry.id, &who, nullptr, 0, nullptr)) continue;
-    normalize_application_name(who.application_name);
     const PoolLabel label = pool_label(make_pool_key(entry.database_oid, who));
     for (int i = 0; i < space->count; i++)
       if (space->labels[i] == label)

@@ -1,3 +1,4 @@
+#include "core/application_name.hpp"
 #include "core/pool_sum.hpp"
 #include "core/pool_table.hpp"
 #include "pg/postgres.hpp"
@@ -18,6 +19,7 @@ void start_sum(int sum, const PoolKey& key, const Pool& pool) {
   const PoolTable& table = sampler->table;
   SessionIdentity who = pool.who;
   who.client_address[0] = '\0';
+  normalize_application_name(who.application_name);
   start_pool(sum, PoolScope::kApplication, pool.database_oid, who);
   for (int i = 0; (i = table.next_of_application(key, i)) < table.capacity(); i++)
     sampler->applications[i] = sum;

@@ -1,6 +1,5 @@
 #include <optional>
 
-#include "core/application_name.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/compat.hpp"
 #include "pg/postgres.hpp"
@@ -36,6 +35,12 @@ void note_move(SessionTrack* track, int pool, MonotonicTime now) {
   if (pool < pool_count()) sampler->activities[pool].shared_on = now;
 }
 
+void note_name(SharedName* known, bool is_new, std::uint64_t who_hash, const char* name) {
+  if (is_new) *known = SharedName{};
+  known->who_hash = who_hash;
+  strlcpy(known->name, name, kNameSize);
+}
+
 // Returns false if the session has gone or is not set up yet.
 bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, MonotonicTime now) {
   SessionIdentity who{};
@@ -49,16 +54,18 @@ bool find_pool(int index, SessionTrack* track, std::uint32_t database_oid, Monot
   if (has_pool && track->who_hash == who_hash) return true;
   track->who_hash = who_hash;
 
-  normalize_application_name(who.application_name);
   bool is_new = false;
-  const int pool = sampler->table.acquire(make_pool_key(database_oid, who), &is_new);
+  const PoolKey key = make_pool_key(database_oid, who);
+  const int pool = sampler->table.acquire(key, &is_new);
+  if (pool < pool_count()) note_name(&sampler->names[pool], is_new, who_hash, who.application_name);
   if (is_new) {
+    strlcpy(who.application_name, key.application_name, kNameSize);
     strlcpy(who.database, owner.database, kNameSize);
     strlcpy(who.role, owner.role, kNameSize);
     who.encoding = owner.encoding;
     who.client_port = kPortUnknown;
     start_pool(pool, PoolScope::kPool, database_oid, who);
-    start_idle_times(pool, make_pool_key(database_oid, who), true);
+    start_idle_times(pool, key, true);
   }
   if (track->pool != kNoPool && track->pool != pool) note_move(track, pool, now);
   if (track->pool != pool && pool < pool_count()) join_application(pool);
@@ -160,6 +167,8 @@ void collect_session(int index, Micros suspect_after, Now now) {
   collected->sample.turnover += activity->has_ended_transaction;
   collected->sample.transactions += activity->transactions;
   if (!is_new) collected->survivors++;
+  if (collected->who_hash != 0 && collected->who_hash != track.who_hash) collected->names_differ = true;
+  collected->who_hash = track.who_hash;
   if (track.pool < pool_count()) count_suspect(&track, *activity, suspect_after, now.monotonic, collected);
 }
 

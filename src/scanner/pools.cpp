@@ -152,6 +152,23 @@ void judge_entry(int index, const PoolSample& sample, const PoolRules& rules, No
   if (before) report_verdict(index, *before);
 }
 
+void show_name(int index, const char* name) {
+  if (strcmp(pool_entry(index).current().who.application_name, name) == 0) return;
+  pool_entry(index).write([name](Pool* pool) { strlcpy(pool->who.application_name, name, kNameSize); });
+}
+
+// A name that several sessions share is not one that each connection makes up: an owner looks for
+// the pool by that name, even if there is a process id in it.
+void choose_name(int index, const Collected& collected) {
+  SharedName& shared_name = sampler->names[index];
+  shared_name.has_differed |= collected.names_differ;
+  const Pool& pool = pool_entry(index).current();
+  if (shared_name.has_differed)
+    show_name(index, make_pool_key(pool.database_oid, pool.who).application_name);
+  else if (collected.sample.counts.connections >= 2 && shared_name.who_hash == collected.who_hash)
+    show_name(index, shared_name.name);
+}
+
 // All connections of a pool that has fallen silent are suspects.
 void watch_silence(PoolActivity* activity, PoolSample* sample, Micros suspect_after, Now now) {
   const PoolCounts& counts = sample->counts;
@@ -169,6 +186,7 @@ void judge_pool(int index, const PoolRules& rules, Micros suspect_after, Now now
   const Pool& pool = pool_entry(index).current();
   Collected& collected = sampler->collected[index];
   PoolSample& sample = collected.sample;
+  if (pool.scope == PoolScope::kPool) choose_name(index, collected);
   sample.scope = pool.scope;
   sample.used = sample.counts.in_use();
   sample.has_restarted = has_restarted(index, pool.state, now.monotonic);
@@ -233,6 +251,7 @@ void prepare_pools() {
   sampler->trail = allocate<TrailEntry>(kMaxTrailSize);
   sampler->applications = allocate<std::int32_t>(pools);
   for (int i = 0; i < pools; i++) sampler->applications[i] = kNoPool;
+  sampler->names = allocate<SharedName>(pools);
   sampler->activities = allocate<PoolActivity>(pools);
   sampler->collected = allocate<Collected>(pool_entry_count());
   sampler->waits = allocate<SeenWaits>(pool_entry_count());

@@ -75,12 +75,21 @@ struct Collected {
   PoolSample sample;
   PoolObservation observation;
   std::int32_t survivors;  // sessions that were in the previous sample
+  std::uint64_t who_hash;  // of the last session
+  bool names_differ;       // of its sessions
 };
 
 // What all pools that share a role or a database use of its limit.
 struct Together {
   std::int32_t used;
   double waiting;
+};
+
+// The name that the sessions of a pool may share.
+struct SharedName {
+  std::uint64_t who_hash;  // of the session that came last
+  char name[kNameSize];    // its own
+  bool has_differed;       // two sessions had different names: the pool shows that of their application
 };
 
 struct Sampler {
@@ -91,6 +100,7 @@ struct Sampler {
   Tags tags;
   PoolTable table;
   std::int32_t* applications;  // of each pool: the sum that it is a part of; kNoPool: none
+  SharedName* names;           // one per pool
   PoolActivity* activities;    // one per pool
   Collected* collected;        // one per entry
   SeenWaits* waits;            // one per entry

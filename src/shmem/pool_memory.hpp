@@ -22,7 +22,9 @@ struct Pool {
   bool is_used;
   PoolScope scope;
   std::uint32_t database_oid;
-  SessionIdentity who;  // with a normalized name and without a port; empty unless it is a pool
+  // Without a port; empty unless it is a pool. The name is that of its application or, while several sessions
+  // share one and no other has come, their own.
+  SessionIdentity who;
   PoolState state;
 };
 

@@ -66,6 +66,20 @@ sub test_one_application
 	}
 }
 
+# A name that several sessions share is not made up for each: as long as no other one comes, it is that of the pool.
+sub test_shared_name
+{
+	my @sessions = named(1, sub { 'batch-12345' });
+	eventually_pool('batch', 'connections', 1, 'shared name: of one session, it is unknown what differs');
+	push @sessions, named(2, sub { 'batch-12345' });
+	eventually_pool('batch-12345', 'connections', 3, 'shared name: several sessions have it, and so has the pool');
+	push @sessions, named(1, sub { 'batch-12346' });
+	eventually_pool('batch', 'connections', 4, 'shared name: another process has come');
+	(pop @sessions)->close;
+	eventually_pool('batch', 'connections', 3, 'shared name: it is known then what differs');
+	$_->close for @sessions;
+}
+
 # What people mean to be different is.
 sub test_different_applications
 {
@@ -177,6 +191,7 @@ sub test_max_pools
 }
 
 test_one_application();
+test_shared_name();
 test_different_applications();
 test_reset();
 test_client();

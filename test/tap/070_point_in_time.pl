@@ -41,15 +41,7 @@ $node->safe_psql('postgres', q(UPDATE pgleak.rules SET note = 'after'));
 $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 $node->stop;
 
-my $restored = empty_node('restored');
-$restored->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
-$restored->append_conf('postgresql.conf', <<'END');
-recovery_target_name = 'the point'
-recovery_target_action = 'pause'
-hot_standby = on
-END
-$restored->start;
-eventually_is($restored, 'SELECT pg_get_wal_replay_pause_state()', 'paused', 'recovery stops at the point');
+my $restored = recover_to('restored', $node, 'the point');
 
 my $meanwhile = leak($restored);
 eventually_is($restored, 'SELECT count(*) FROM pgleak.leaks', 1, 'meanwhile: the live view shows a leak');

@@ -70,15 +70,7 @@ sub test_point_in_time
 	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
 	$node->stop;
 
-	my $restored = empty_node('restored');
-	$restored->init_from_backup($node, 'base', has_restoring => 1, standby => 0);
-	$restored->append_conf('postgresql.conf', <<'END');
-recovery_target_name = 'the point'
-recovery_target_action = 'pause'
-hot_standby = on
-END
-	$restored->start;
-	eventually_is($restored, 'SELECT pg_get_wal_replay_pause_state()', 'paused', 'recovery: it stops at the point');
+	my $restored = recover_to('restored', $node, 'the point');
 	is($restored->safe_psql('postgres', 'SELECT count(*) FROM pgleak.leaks'), 0, 'recovery: nothing has a process yet, so nothing is a leak');
 	is($restored->safe_psql('postgres', outcomes('ended later')), 'open', 'recovery: the history is that of the point');
 	$restored->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');

@@ -44,7 +44,7 @@ use PgleakTest::Session;
 
 use Exporter 'import';
 our @EXPORT = qw(
-  empty_node new_node configure create_extension
+  empty_node new_node recover_to configure create_extension
   eventually eventually_is holds
   log_mark log_after log_count
   session leak crowd
@@ -85,6 +85,23 @@ END
 	$node->append_conf('postgresql.conf', $options{conf}) if defined $options{conf};
 	$node->start;
 	create_extension($node) if $options{extension} // 1;
+	return $node;
+}
+
+# A server made from the backup "base" of another one and its archive, which pauses recovery at a restore point.
+sub recover_to
+{
+	my ($name, $origin, $point) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $node = empty_node($name);
+	$node->init_from_backup($origin, 'base', has_restoring => 1, standby => 0);
+	$node->append_conf('postgresql.conf', <<"END");
+recovery_target_name = '$point'
+recovery_target_action = 'pause'
+hot_standby = on
+END
+	$node->start;
+	eventually_is($node, 'SELECT pg_get_wal_replay_pause_state()', 'paused', 'recovery stops at the point');
 	return $node;
 }
 

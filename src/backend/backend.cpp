@@ -132,6 +132,7 @@ void note_prepare(const char* gid) { copy_gid(prepared_gid, gid); }
 void install_backend() {
   RegisterXactCallback(on_transaction_event, nullptr);
   on_limit_change(publish_limits);
+  on_tags_change(publish_tag_setting);
   install_in_place();
   install_statement_hooks();
 }

@@ -14,14 +14,18 @@
 #include "core/episode.hpp"
 #include "core/idle_times.hpp"
 #include "core/session.hpp"
+#include "core/tag_text.hpp"
 #include "core/time.hpp"
 #include "pg/postgres.hpp"
+#include "pg/settings.hpp"
 #include "shmem/action_request.hpp"
 #include "shmem/shared_memory.hpp"
 
 extern "C" {
+#include "access/xact.h"
 #include "nodes/plannodes.h"
 #include "pgstat.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 }
 
@@ -125,6 +129,47 @@ inline void forget_my_pool() { my_idle_times.name = nullptr; }
   my_idle_times.counted = sum;
   my_idle_times.bank->add(Micros{idle});
   return true;
+}
+
+// --- tags.cpp: the tags of the client's statements and of pgleak.tags ---
+//
+// The client's message is read when the first of its statements starts, before anything that this calls, so
+// the statements of functions are never mistaken for the client's.
+
+struct MyTags {
+  TimestampTz message_at;  // when the message that was read last arrived
+  XactSeq xact_seq;        // and for which transaction it was read
+};
+[[gnu::visibility("hidden")]] extern MyTags my_tags;
+
+// Publishes what the client's message says. Never ereports.
+[[gnu::noinline]] void publish_tags(const char* message, std::size_t length);
+
+// Publishes a new value of pgleak.tags, which becomes part of the running transaction's tags. Never ereports.
+void publish_tag_setting(const char* value);
+
+// Call when a statement starts that does not end a transaction. Never ereports.
+inline void note_tags() {
+  if (my_slot == nullptr || debug_query_string == nullptr) return;
+  const TimestampTz message_at = GetCurrentStatementStartTimestamp();
+  const XactSeq xact_seq = my_block_seq();
+  if (my_tags.message_at == message_at && my_tags.xact_seq == xact_seq) return;
+  my_tags = MyTags{message_at, xact_seq};
+  const std::size_t length = strlen(debug_query_string);
+  if (may_have_tags(debug_query_string, length) || settings.tags[0] != '\0')
+    publish_tags(debug_query_string, length);
+}
+
+// True if note_tags() has nothing to do for a message that is as short as BEGIN. Calls nothing.
+[[gnu::always_inline]] inline bool has_no_tags_at_a_glance() {
+  constexpr int kShort = 16;
+  if (debug_query_string == nullptr) return true;
+  if (settings.tags[0] != '\0') return false;
+  for (int i = 0; i < kShort; i++) {
+    if (debug_query_string[i] == '\0') return true;
+    if (debug_query_string[i] == '/') return false;
+  }
+  return false;
 }
 
 // --- in_place.cpp: the target's side of an action ---

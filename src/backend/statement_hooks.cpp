@@ -70,6 +70,12 @@ bool ends_unwatched(const PlannedStmt* statement) {
          my_slot->backend.watched() != my_block_seq();
 }
 
+// True if nothing comes after the statement that its tags could stand for.
+bool ends_all(const Node* statement) {
+  return IsA(statement, TransactionStmt) &&
+         ends_transaction(reinterpret_cast<const TransactionStmt*>(statement));
+}
+
 // True if something is left of what happened before this statement.
 [[gnu::always_inline]] inline bool needs_attention() { return has_accepted_cancel() || is_listening_unsure; }
 
@@ -153,7 +159,8 @@ bool begins_transaction(const TransactionStmt* statement) {
   if (has_cancelled_block || needs_attention() || !IsA(statement, TransactionStmt)) return false;
   const TransactionStmt* const transaction = reinterpret_cast<const TransactionStmt*>(statement);
   if (!ends_transaction(transaction))
-    return begins_transaction(transaction) && my_trail == nullptr && has_no_idle_time();
+    return begins_transaction(transaction) && my_trail == nullptr && has_no_idle_time() &&
+           has_no_tags_at_a_glance();
   // The idle time before it is counted when the transaction ends. After a rollback, only a function of the
   // server can tell which transaction this is, and whether it has ended.
   if (transaction->kind == TRANS_STMT_PREPARE || my_idle_times.follows_rollback) return false;
@@ -172,6 +179,7 @@ void before_transaction_statement(const TransactionStmt* statement) {
 [[gnu::noinline]] Meaning before_utility(const PlannedStmt* statement, const char* query, bool is_toplevel) {
   if (!count_idle_time()) count_idle_time_with_care();
   if (needs_attention()) attend();
+  if (!ends_all(statement->utilityStmt)) note_tags();
   if (is_toplevel && my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
     remember(statement, query);
   if (is_toplevel && has_cancelled_block) guard_commit(statement);
@@ -225,12 +233,14 @@ void executor_start(QueryDesc* query, int flags) {
 template <typename... Rest>
 [[gnu::noinline]] void run_after_idle(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
   count_idle_time_with_care();
+  note_tags();
   next_executor_run(query, direction, count, rest...);
 }
 
 template <typename... Rest>
 void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
   if (!count_idle_time()) return run_after_idle(query, direction, count, rest...);
+  note_tags();
   next_executor_run(query, direction, count, rest...);
 }
 
@@ -239,10 +249,8 @@ void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest.
 void install_statement_hooks() {
   next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
-  if (settings.track_idle_times) {
-    next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
-    ExecutorRun_hook = executor_run;
-  }
+  next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
+  ExecutorRun_hook = executor_run;
   // Only the trail needs this hook.
   if (settings.trail_size == 0) return;
   next_executor_start = ExecutorStart_hook != nullptr ? ExecutorStart_hook : standard_ExecutorStart;

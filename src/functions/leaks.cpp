@@ -53,6 +53,7 @@ struct LiveLeak {
   int statement_length;
   const TrailEntry* trail;
   int trail_length;
+  TagText tags;
   const LiveLeak* next;
 };
 
@@ -117,6 +118,7 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   if (!slot.contention.read(&leak->contention)) return ReadResult::kMoved;
   if (leak->contention.leak_id != episode.leak_id) leak->contention = Contention{};
   leak->trail_length = read_trail(index, episode.xact_seq, trail);
+  read_episode_tags(index, episode, &leak->tags);
   if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
     return ReadResult::kMoved;
 
@@ -260,7 +262,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   if (!is_visible) {
     row->add_nulls(39);
     row->add_text("<insufficient privilege>");
-    row->add_nulls(3);
+    row->add_nulls(4);
     return;
   }
   const ClientAddress client = shown_client(leak.who);
@@ -306,7 +308,10 @@ void add_leak(Row* row, const LiveLeak& leak) {
     row->add_null();
   else
     row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
-  row->add_jsonb(tags_json(leak.statement, leak.statement_length, encoding));
+  Tags tags;
+  read_tags(leak.tags, &tags);
+  row->add_jsonb(tags_json(tags, encoding));
+  row->add_text(code_text(tags, encoding));
   row->add_jsonb(trail_json(leak.trail, leak.trail_length, encoding));
 }
 

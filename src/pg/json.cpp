@@ -37,17 +37,9 @@ void append_text(StringInfo json, const Tag& tag, const char* text, int source_e
   escape_json(json, text_of(tag, text, source_encoding));
 }
 
-// The server keeps no more of a statement than this, and does not say whether there was more.
-void read_statement_tags(const char* statement, int length, Tags* tags) {
-  const bool is_cut = length >= pgstat_track_activity_query_size - 1;
-  read_tags(statement, static_cast<std::size_t>(length), is_cut, tags);
-}
-
 }  // namespace
 
-char* tags_json(const char* statement, int length, int source_encoding) {
-  Tags tags;
-  read_statement_tags(statement, length, &tags);
+char* tags_json(const Tags& tags, int source_encoding) {
   if (tags.count == 0 && !tags.is_truncated) return nullptr;
 
   StringInfoData json;
@@ -84,14 +76,25 @@ void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding)
 
 }  // namespace
 
-char* route_text(const char* statement, int length, int source_encoding) {
-  Tags tags;
-  read_statement_tags(statement, length, &tags);
+char* route_text(const Tags& tags, int source_encoding) {
   const RouteTags route = find_route(tags);
   if (route.first == nullptr) return nullptr;
   const char* const first = text_of(*route.first, route.first->value, source_encoding);
   if (route.action == nullptr) return pstrdup(first);
   return psprintf("%s#%s", first, text_of(*route.action, route.action->value, source_encoding));
+}
+
+char* code_text(const Tags& tags, int source_encoding) {
+  const CodeTags code = find_code(tags);
+  if (code.place == nullptr) return nullptr;
+  StringInfoData text;
+  initStringInfo(&text);
+  appendStringInfoString(&text, text_of(*code.place, code.place->value, source_encoding));
+  if (code.line != nullptr)
+    appendStringInfo(&text, ":%s", text_of(*code.line, code.line->value, source_encoding));
+  if (code.function != nullptr)
+    appendStringInfo(&text, " %s", text_of(*code.function, code.function->value, source_encoding));
+  return text.data;
 }
 
 char* trail_json(const TrailEntry* entries, int count, int source_encoding) {

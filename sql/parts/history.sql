@@ -101,7 +101,7 @@ COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have 
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
 COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested; done, once its effect was seen; done, still blocks N; dry run; skipped; not possible safely; no effect; no effect: waits for its client';
 COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, session, a rule of pgleak.rules, or by hand by a login role';
-COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
+COMMENT ON COLUMN pgleak.history.trail IS 'first two and last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes, for how many seconds the session had been idle before it; the same statement in a row is one, with its count; see pgleak.timeline() and pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
 COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction: nobody has waited for 10 s, or its client reads notifications again), server stopped, unknown (a prepared transaction is gone, and the commit log no longer says how); NULL while open and not cancelled';

@@ -51,10 +51,11 @@ const void* main_statement(Portal portal) {
 }
 
 void remember(const PlannedStmt* statement, const char* source) {
+  const Micros idle_sum = pgstat_track_activities ? Micros{pgStatTransactionIdleTime} : Micros{-1};
   my_trail->add(my_block_seq(), my_slot->backend.watched(),
-                from_timestamp(GetCurrentStatementStartTimestamp()),
-                static_cast<std::uint64_t>(statement->queryId),
-                statement_text(source, statement->stmt_location, statement->stmt_len));
+                TrailStatement{from_timestamp(GetCurrentStatementStartTimestamp()),
+                               static_cast<std::uint64_t>(statement->queryId), idle_sum,
+                               statement_text(source, statement->stmt_location, statement->stmt_len)});
 }
 
 bool ends_transaction(const TransactionStmt* statement) {

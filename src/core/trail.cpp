@@ -1,5 +1,6 @@
 #include "core/trail.hpp"
 
+#include <cstddef>
 #include <cstring>
 
 namespace pgleak {
@@ -48,10 +49,10 @@ bool holds_only_comments(const char* text, const char* end) {
 
 // Copies only as much of the entry as it has text.
 void copy_entry(TrailEntry* target, const TrailEntry& source) {
-  target->at = source.at;
-  target->query_id = source.query_id;
   // The writer may change the length during the copy, though only to a valid one, so it must be read once.
   const std::size_t length = *static_cast<const volatile std::uint16_t*>(&source.length);
+  std::memcpy(static_cast<void*>(target), &source, offsetof(TrailEntry, length));
+  target->omitted = 0;
   target->length = static_cast<std::uint16_t>(length);
   std::memcpy(target->text, source.text, length);
 }
@@ -86,11 +87,15 @@ int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
 int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   const int count = count_.load(std::memory_order_relaxed);
   const int next = next_.load(std::memory_order_relaxed);
-  int place = next >= count ? next - count : next - count + capacity;
+  const int kept = kept_of(capacity);
+  // Behind the kept ones, the oldest is where the next one goes.
+  int place = count < capacity || next < kept ? kept : next;
   for (int i = 0; i < count; i++) {
-    copy_entry(&copy[i], entries()[place]);
-    place = place + 1 == capacity ? 0 : place + 1;
+    const bool is_kept = i < kept;
+    copy_entry(&copy[i], entries()[is_kept ? i : place]);
+    if (!is_kept) place = place + 1 == capacity ? kept : place + 1;
   }
+  if (count == capacity) copy[kept].omitted = omitted_;
   return count;
 }
 

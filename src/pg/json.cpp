@@ -59,18 +59,39 @@ char* tags_json(const Tags& tags, int source_encoding) {
 
 namespace {
 
-void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
-  // Always in UTC, because the recorder and the session that reads a live view may have different time zones.
+// Always in UTC, because the recorder and the session that reads a live view may have different time zones.
+void append_time(StringInfo json, const char* key, WallTime time) {
   const int utc = 0;
-  char at[MAXDATELEN + 1];
-  JsonEncodeDateTime(at, TimestampTzGetDatum(to_timestamp(entry.at)), TIMESTAMPTZOID, &utc);
-  appendStringInfo(json, "{\"at\": \"%s\", \"query_id\": ", at);
+  char text[MAXDATELEN + 1];
+  JsonEncodeDateTime(text, TimestampTzGetDatum(to_timestamp(time)), TIMESTAMPTZOID, &utc);
+  appendStringInfo(json, "\"%s\": \"%s\"", key, text);
+}
+
+void append_duration(StringInfo json, const char* key, Micros duration) {
+  appendStringInfo(json, ", \"%s\": ", key);
+  if (duration < Micros{0})
+    appendStringInfoString(json, "null");
+  else
+    appendStringInfo(json, "%.6f", static_cast<double>(duration.us) / static_cast<double>(kSecond.us));
+}
+
+void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
+  appendStringInfoChar(json, '{');
+  append_time(json, "at", entry.at);
+  appendStringInfoString(json, ", \"query_id\": ");
   if (entry.query_id == 0)
     appendStringInfoString(json, "null");
   else
     appendStringInfo(json, INT64_FORMAT, static_cast<int64>(entry.query_id));
   appendStringInfoString(json, ", \"query\": ");
   escape_json(json, to_database_encoding(entry.text, entry.length, source_encoding));
+  append_duration(json, "idle_before", entry.idle_before);
+  if (entry.count > 1) {
+    appendStringInfo(json, ", \"count\": %u, ", entry.count);
+    append_time(json, "last_at", entry.last_at);
+    append_duration(json, "idle_within", entry.idle_within);
+  }
+  if (entry.omitted > 0) appendStringInfo(json, ", \"omitted\": %u", entry.omitted);
   appendStringInfoChar(json, '}');
 }
 

@@ -19,8 +19,10 @@ char* tags_json(const Tags& tags, int source_encoding);
 char* route_text(const Tags& tags, int source_encoding);
 char* code_text(const Tags& tags, int source_encoding);
 
-// Returns the trail as a JSON array of {"at", "query_id", "query"}. The texts are in `source_encoding`.
-// Returns nullptr if `count` is 0.
+// Returns the trail as a JSON array of {"at", "query_id", "query", "idle_before"}, with "count", "last_at" and
+// "idle_within" for a statement that ran several times in a row, and "omitted" for one before which others are
+// missing. Durations are in seconds, null if not known. The texts are in `source_encoding`. Returns nullptr if
+// `count` is 0.
 char* trail_json(const TrailEntry* entries, int count, int source_encoding);
 
 }  // namespace pgleak

@@ -44,11 +44,12 @@ TagComments find_tag_comments(const char* statement, std::size_t length);
 
 // True if find_tag_comments() may find anything. Inline because every statement asks.
 inline bool may_have_tags(const char* statement, std::size_t length) {
-  if (length < 4) return false;
+  if (length == 0) return false;
   const char first = statement[0];
-  if (first == '/' || first == '-' || is_space(first)) return true;
   const char last = statement[length - 1];
-  return last == '/' || last == ';' || is_space(last);
+  // The only marks up to the slash that a statement begins with, besides a comment's, are parentheses.
+  return (first <= '/' && !is_beyond_ascii(first)) || last == '/' || last == ';' || last == ' ' ||
+         last == '\n';
 }
 
 // Makes it a text without tags.

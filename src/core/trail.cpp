@@ -86,10 +86,9 @@ int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
 
 int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   const int count = count_.load(std::memory_order_relaxed);
-  const int next = next_.load(std::memory_order_relaxed);
+  const int newest = newest_.load(std::memory_order_relaxed);
   const int kept = kept_of(capacity);
-  // Behind the kept ones, the oldest is where the next one goes.
-  int place = count < capacity || next < kept ? kept : next;
+  int place = count < capacity ? kept : next_place(capacity, count, newest);
   for (int i = 0; i < count; i++) {
     const bool is_kept = i < kept;
     copy_entry(&copy[i], entries()[is_kept ? i : place]);

@@ -34,6 +34,9 @@ TextSpan statement_text(const char* source, int location, int length);
 // The general case of statement_text(), which has a fast path for plain statements.
 TextSpan find_statement_text(const char* source, int location, int length);
 
+// The same for a message that is one statement, as long as `size` bytes say.
+TextSpan message_text(const char* message, std::size_t size);
+
 // One statement, or the same one several times in a row. Its text is in the encoding of the session's
 // database, contains no NUL, and may end within a character. Readers repair that, because they have the time.
 struct TrailEntry {
@@ -82,11 +85,10 @@ class TrailRing {
   // How many of the first entries stay.
   static int kept_of(int capacity) { return capacity > 2 ? 2 : capacity - 1; }
 
-  // The entry before the place of the next one, if there is any; all entries have been used if it is full.
-  TrailEntry* newest(int capacity, int count, int place) {
-    if (count == 0) return nullptr;
-    const bool is_last = count == capacity && place == kept_of(capacity);
-    return &entries()[is_last ? capacity - 1 : place - 1];
+  // The place of the entry after the newest one; that of the oldest that does not stay, if the ring is full.
+  static int next_place(int capacity, int count, int newest) {
+    if (count < capacity) return count;
+    return newest + 1 == capacity ? kept_of(capacity) : newest + 1;
   }
 
   static bool is_same(const TrailEntry& entry, const TrailStatement& statement) {
@@ -100,9 +102,9 @@ class TrailRing {
 
   std::atomic<std::uint32_t> version_;
   // Always in range, so that a reader during a write stays inside the ring.
-  std::atomic<std::int32_t> count_;  // entries in it
-  std::atomic<std::int32_t> next_;   // the place of the next one
-  std::uint32_t omitted_;            // entries that others have replaced
+  std::atomic<std::int32_t> count_;   // entries in it
+  std::atomic<std::int32_t> newest_;  // the place of the newest one; 0 if there is none
+  std::uint32_t omitted_;             // entries that others have replaced
   XactSeq xact_seq_;
   Micros idle_sum_;  // as of the newest statement; only the writer reads it
 };
@@ -142,9 +144,17 @@ class Trail {
 
 // The code that every statement runs is inline, so that it becomes part of the hook that calls it.
 
+inline bool is_visible(char c) { return static_cast<unsigned char>(c) > ' '; }
+
+inline TextSpan message_text(const char* message, std::size_t size) {
+  if (size > kTrailTextSize) size = kTrailTextSize;
+  if (size > 0 && is_visible(message[0]) && is_visible(message[size - 1]))
+    return TextSpan{message, static_cast<int>(size)};
+  return find_statement_text(message, 0, 0);
+}
+
 inline TextSpan statement_text(const char* source, int location, int length) {
   // Usually the statement is the whole text, without white space at either end.
-  const auto is_visible = [](char c) { return static_cast<unsigned char>(c) > ' '; };
   if (location > 0 || !is_visible(source[0])) return find_statement_text(source, location, length);
   const bool is_short = location == 0 && length > 0 && length <= kTrailTextSize;
   const int size = is_short ? length : static_cast<int>(strnlen(source, kTrailTextSize));
@@ -159,21 +169,22 @@ inline void TrailRing::add(int capacity, XactSeq xact_seq, const TrailStatement&
   if (xact_seq_ != xact_seq) {
     xact_seq_ = xact_seq;
     count_.store(0, std::memory_order_relaxed);
-    next_.store(0, std::memory_order_relaxed);
+    newest_.store(0, std::memory_order_relaxed);
     omitted_ = 0;
     idle_sum_ = statement.idle_sum;  // what came before the transaction is no part of it
   }
-  const int place = next_.load(std::memory_order_relaxed);
   const int count = count_.load(std::memory_order_relaxed);
-  PGLEAK_ASSERT(place < capacity && count <= capacity && statement.text.length <= kTrailTextSize);
+  const int newest = newest_.load(std::memory_order_relaxed);
+  PGLEAK_ASSERT(newest < capacity && count <= capacity && statement.text.length <= kTrailTextSize);
   const Micros idle = statement.idle_sum < Micros{0} ? statement.idle_sum : statement.idle_sum - idle_sum_;
   idle_sum_ = statement.idle_sum;
-  TrailEntry* const last = newest(capacity, count, place);
-  if (last != nullptr && is_same(*last, statement)) {
-    last->last_at = statement.at;
-    last->idle_within = last->idle_within + idle;
-    last->count++;
+  TrailEntry& last = entries()[newest];
+  if (count > 0 && is_same(last, statement)) {
+    last.last_at = statement.at;
+    last.idle_within = last.idle_within + idle;
+    last.count++;
   } else {
+    const int place = next_place(capacity, count, newest);
     TrailEntry& entry = entries()[place];
     entry.at = entry.last_at = statement.at;
     entry.query_id = statement.query_id;
@@ -182,7 +193,7 @@ inline void TrailRing::add(int capacity, XactSeq xact_seq, const TrailStatement&
     entry.count = 1;
     entry.length = static_cast<std::uint16_t>(statement.text.length);
     std::memcpy(entry.text, statement.text.text, static_cast<std::size_t>(statement.text.length));
-    next_.store(place + 1 == capacity ? kept_of(capacity) : place + 1, std::memory_order_relaxed);
+    newest_.store(place, std::memory_order_relaxed);
     if (count < capacity)
       count_.store(count + 1, std::memory_order_relaxed);
     else

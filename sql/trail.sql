@@ -67,7 +67,7 @@ FROM (SELECT t.at, t.lasted, lead(t.at) OVER (ORDER BY t.n) AS next_at, xact_sta
     FROM leak, pgleak.timeline(leak_id) WITH ORDINALITY AS t(at, activity, lasted, idle, count, query_id, query, n)) AS s
 WHERE next_at IS NOT NULL;
 SELECT lasted >= '20ms' AS slept FROM leak, pgleak.timeline(leak_id) t WHERE t.query = 'SELECT pg_sleep(0.02)';
--- Whoever only wants to know what is open needs no leak, and not to wait for one.
+-- To know what is open takes no leak and no limit.
 SELECT o.pid = l.pid AS is_it, o.application_name, o.state, o.xact_start = l.xact_start AS start, o.idle_for > '0' AS idle, o.query,
     o.query_id = l.query_id AS query_id, o.tags = l.tags AS tags, o.route, o.code, o.trail = l.trail AS trail
 FROM pgleak.open_transactions('app') o, leak l;

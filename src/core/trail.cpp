@@ -73,15 +73,29 @@ TextSpan find_statement_text(const char* source, int location, int length) {
   return TextSpan{text, static_cast<int>(end - text)};
 }
 
-int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
+template <typename Copy>
+int TrailRing::read_with(XactSeq xact_seq, Copy copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
-    const int count = xact_seq_ == xact_seq ? copy_entries(capacity, copy) : 0;
+    const int count = xact_seq_ == xact_seq ? copy() : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }
   return 0;
+}
+
+int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
+  return read_with(xact_seq, [this, capacity, copy] { return copy_entries(capacity, copy); });
+}
+
+bool TrailRing::read_newest(XactSeq xact_seq, TrailEntry* copy) const {
+  return read_with(xact_seq, [this, copy] { return copy_newest(copy); }) > 0;
+}
+
+int TrailRing::copy_newest(TrailEntry* copy) const {
+  copy_entry(copy, entries()[newest_.load(std::memory_order_relaxed)]);
+  return count_.load(std::memory_order_relaxed);
 }
 
 int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
@@ -96,6 +110,12 @@ int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   }
   if (count == capacity) copy[kept].omitted = omitted_;
   return count;
+}
+
+bool Trail::read_newest(XactSeq xact_seq, TrailEntry* copy) const {
+  for (int i = 0; i < kRings; i++)
+    if (ring(i)->read_newest(xact_seq, copy)) return true;
+  return false;
 }
 
 int Trail::read(XactSeq xact_seq, TrailEntry* copy) const {

@@ -79,6 +79,9 @@ class TrailRing {
   // another transaction, or if the writer interfered kReadTries times.
   int read(int capacity, XactSeq xact_seq, TrailEntry* copy) const;
 
+  // Copies the newest statement of `xact_seq`. Returns false where read() returns 0.
+  bool read_newest(XactSeq xact_seq, TrailEntry* copy) const;
+
  private:
   static constexpr int kReadTries = 1000;
 
@@ -99,6 +102,11 @@ class TrailRing {
   TrailEntry* entries() { return reinterpret_cast<TrailEntry*>(this + 1); }
   const TrailEntry* entries() const { return reinterpret_cast<const TrailEntry*>(this + 1); }
   int copy_entries(int capacity, TrailEntry* copy) const;
+  int copy_newest(TrailEntry* copy) const;
+
+  // Calls copy(), which returns the number of entries it has copied, until no writer interferes.
+  template <typename Copy>
+  int read_with(XactSeq xact_seq, Copy copy) const;
 
   std::atomic<std::uint32_t> version_;
   // Always in range, so that a reader during a write stays inside the ring.
@@ -123,6 +131,9 @@ class Trail {
   // The session's backend: adds a statement of transaction `xact_seq`. `kept` is the transaction whose
   // statements must be kept.
   void add(XactSeq xact_seq, XactSeq kept, const TrailStatement& statement);
+
+  // Any process: copies the newest statement of `xact_seq`. Returns false where read() returns 0.
+  bool read_newest(XactSeq xact_seq, TrailEntry* copy) const;
 
   // Any process: copies the statements of `xact_seq`, oldest first, into `copy`, which must have room for the
   // capacity. Returns their number; 0 if they are unknown, or cannot be read now.

@@ -7,6 +7,7 @@
 
 #include "core/application_name.hpp"
 #include "core/detection.hpp"
+#include "core/keepalive.hpp"
 #include "core/session.hpp"
 #include "functions/functions.hpp"
 #include "functions/prepared_leaks.hpp"
@@ -125,6 +126,8 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   const SessionStatus status = combine(leak->entry, report);
   if (is_over(leak->record, status)) return ReadResult::kNoLeak;
   const PreviousScan never{};
+  if (leak->trail_length > 0 && has_run_since(leak->record.clocks, status))
+    pass_over_keepalive(&leak->record.clocks, status, trail[leak->trail_length - 1]);
   leak->ages = measure_ages(&leak->record.clocks, status, current_block(status), now, never);
   return ReadResult::kSeen;
 }

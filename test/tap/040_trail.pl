@@ -234,7 +234,7 @@ sub test_memory
 		qw(pgleak.trail_size pgleak.queue_size pgleak.max_pools track_activity_query_size);
 	my $trail_size = $setting{'pgleak.trail_size'};
 	my $trail = $trail_size ? 128 * ceil((72 + 368 * $trail_size) / 128) : 0;
-	my $computed = 240_000 + 1896 * $setting{'pgleak.max_pools'} + $slots * (4896 + $trail) +
+	my $computed = 287_000 + 1928 * $setting{'pgleak.max_pools'} + $slots * (4896 + $trail) +
 		$setting{'pgleak.queue_size'} * (2872 + $setting{track_activity_query_size} + 184 * $trail_size);
 	my $taken = $node->safe_psql('postgres', "SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'pgleak %'");
 	cmp_ok(abs($taken / $computed - 1), '<', 0.01, "$taken bytes of shared memory for a trail of $trail_size, as doc/operation.md says");

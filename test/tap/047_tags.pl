@@ -162,6 +162,26 @@ sub test_setting
 	return;
 }
 
+# A driver that asks every now and then whether the connection works does not make the application any busier.
+sub test_keepalive
+{
+	configure($node, 'pgleak.idle_leak_after' => '3s');
+	my ($leaking, $working) = map { wire($node) } 1, 2;
+	$_->do('BEGIN', tagged('UPDATE t SET v = v WHERE i = ' . $_->{pid}, '/pay')) for $leaking, $working;
+	my $is_leak = sub { $node->safe_psql('postgres', "SELECT count(*) FROM pgleak.leaks WHERE clock = 'idle' AND pid = $_[0]{pid}") };
+	eventually(sub {
+			$leaking->do('SELECT NULL');
+			$working->do('SELECT count(*) FROM t');
+			return $is_leak->($leaking);
+		}, 'keepalives do not keep it from being a leak');
+	is($is_leak->($working), 0, 'but reading a table does');
+	is($node->safe_psql('postgres', route_query($leaking)), '/pay', 'with the route of its last work');
+	is($node->safe_psql('postgres', "SELECT idle_for >= '3s' FROM pgleak.leaks WHERE pid = $leaking->{pid}"), 't', 'and its idle time');
+	$_->close for $leaking, $working;
+	configure($node, 'pgleak.idle_leak_after' => '200ms');
+	return;
+}
+
 # Whoever may not see a statement sees nothing that is part of it.
 sub test_masking
 {
@@ -211,6 +231,7 @@ test_ways_to_send();
 test_next_transaction();
 test_between_transactions();
 test_setting();
+test_keepalive();
 test_masking();
 test_code();
 is($node->safe_psql('postgres', 'SELECT recorder_errors, last_error IS NULL FROM pgleak.stats'), '0|t', 'no error');

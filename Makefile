@@ -46,7 +46,7 @@ PICTURES ?= /tmp/pgleak-pictures
 screenshots:
 	test/report/run pictures $(PICTURES)
 	mkdir -p doc/pictures
-	cp $(PICTURES)/report.png $(PICTURES)/top.png doc/pictures/
+	cp $(PICTURES)/report.png $(PICTURES)/pools.png $(PICTURES)/top.png doc/pictures/
 
 # Needs root: every supported server, each in a throw-away root of its own.
 versions:

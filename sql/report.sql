@@ -90,6 +90,40 @@ SELECT html LIKE '%<b>30,000 transactions</b>: session <b>pid 1, &lt;b&gt;evil&l
     html LIKE '%: 30,000 transactions</title><rect class="horizon"%' AS has_step
 FROM pgleak.report('1 hour') AS html;
 COMMIT;
+
+-- Pools in trouble: no sample, all well, then one that leaks, with a gap in between; what nobody sampled is no trouble.
+BEGIN;
+TRUNCATE pgleak.pool_samples;
+SELECT html LIKE '%<h2>Pools in trouble</h2><p class="soft">No sample was taken in this period.</p>%' AS has_no_sample
+FROM pgleak.report('1 hour') AS html;
+INSERT INTO pgleak.pool_samples (taken_at, place, scope, connections, in_use, leaked, waiting, capacity, verdict)
+SELECT now() - i * interval '1 minute', 0, 'server', 20, 20, 0, 0, 97, 'ok' FROM generate_series(1, 50) AS i WHERE i NOT BETWEEN 20 AND 30;
+SELECT html LIKE '%<p class="soft">Every pool was fine whenever a sample was taken.</p>%' AS is_fine,
+    html LIKE '%class="lane pool"%' AS has_chart
+FROM pgleak.report('1 hour') AS html;
+INSERT INTO pgleak.pool_samples (taken_at, place, scope, database, role, application_name, connections, in_use, leaked, waiting, capacity, verdict)
+SELECT now() - i * interval '1 minute', 1, 'pool', 'shop', 'shop', '<b>evil</b>', 15, 50 - i, GREATEST(40 - i, 0), 0, 15,
+    CASE WHEN i > 35 THEN 'undersized' ELSE 'leaking' END
+FROM generate_series(10, 40) AS i WHERE i NOT BETWEEN 20 AND 30 UNION ALL
+SELECT now() - interval '9 minutes', 21, 'pool', 'shop', 'shop', '<b>evil</b>', 15, 2, 0, NULL, 15, 'ok' UNION ALL
+SELECT at, 0, 'nonsense', NULL, E'\x01', NULL, -1, -5, 2147483647, NULL, 0, '<verdict>' FROM unnest('{-infinity,infinity,4714-11-24 BC}'::timestamptz[]) AS at;
+-- Undersized at minute 40, leaking at 35, again after the gap, ok at last.
+SELECT (length(html) - length(replace(html, '<line class="mark ', ''))) / length('<line class="mark ') AS marks,
+    html ~ ': undersized, before: ok</title>' AS has_beginning,
+    html ~ ': leaking, before: undersized</title>' AS has_change,
+    html ~ ': leaking, before: no sample</title>' AS has_gap,
+    html ~ ': ok, before: leaking</title>' AS has_end,
+    html ~ '<tr><td data-label="When" class="time"><div>[-: 0-9]+</div></td><td data-label="Pool"><div>&lt;b&gt;evil&lt;/b&gt;<br><span class="soft">shop@shop</span></div></td><td data-label="Verdict"><div><span class="verdict undersized">undersized</span></div></td><td data-label="Before"><div>ok</div></td><td data-label="In use" class="number"><div>10 of 15</div></td><td data-label="Leaked" class="number"><div>0</div></td><td data-label="Waiting" class="number"><div>0</div></td></tr>' AS has_row,
+    html ~ '<b>evil' AS is_unsafe
+FROM pgleak.report('1 hour') AS html;
+-- Eight curves at most, the worst first.
+INSERT INTO pgleak.pool_samples (taken_at, place, scope, database, role, application_name, connections, in_use, leaked, verdict)
+SELECT now() - interval '5 minutes', i, 'pool', 'shop', 'shop', 'small' || i, 1, 1, 1, 'leak' FROM generate_series(1, 20) AS i;
+SELECT (length(html) - length(replace(html, 'class="lane pool"', ''))) / length('class="lane pool"') AS charts,
+    html ~ '<p class="soft">These are the worst 8 of 21 pools that were in trouble.</p>' AS has_rest,
+    strpos(html, 'class="lane pool"><div>&lt;b&gt;evil') > 0 AND strpos(html, 'class="lane pool"><div>&lt;b&gt;evil') < strpos(html, 'class="lane pool"><div>small') AS is_worst_first
+FROM pgleak.report('1 hour') AS html;
+COMMIT;
 CALL pg_temp.connect('holder');
 SELECT pg_temp.run('holder', 'BEGIN; SET application_name = ''<holder>''; SELECT 1 FROM pg_current_xact_id()');
 SELECT pg_current_xact_id() IS NOT NULL AS assigned;

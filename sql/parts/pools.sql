@@ -71,3 +71,37 @@ COMMENT ON COLUMN pgleak.pools.suspects IS 'idle sessions that the pool keeps pa
 COMMENT ON COLUMN pgleak.pools.oldest_suspect_idle IS 'longest idle time of a suspect';
 COMMENT ON COLUMN pgleak.pools.scope IS 'pool; application: the sum of its pools at several addresses; server: all sessions; other: all sessions beyond the first pgleak.max_pools pools';
 GRANT SELECT ON pgleak.pools TO PUBLIC;
+
+-- For the curves of the report: the server cannot say when a pool got into trouble.
+CREATE TABLE pgleak.pool_samples (
+    taken_at timestamp with time zone,
+    place integer,
+    scope text NOT NULL,
+    database text,
+    role text,
+    application_name text,
+    client_addr inet,
+    connections integer,
+    in_use integer,
+    leaked integer,
+    waiting integer,
+    capacity integer,
+    verdict text,
+    PRIMARY KEY (taken_at, place)
+);
+COMMENT ON TABLE pgleak.pool_samples IS 'pools in trouble, one row for each and minute, and one for the whole server; written by the pgleak recorder on a primary';
+COMMENT ON COLUMN pgleak.pool_samples.taken_at IS 'when the recorder looked; the same in all rows of a sample';
+COMMENT ON COLUMN pgleak.pool_samples.place IS '0: the whole server; 1 to 20: pools in trouble, the worst first; from 21 on: pools whose trouble is over';
+COMMENT ON COLUMN pgleak.pool_samples.scope IS 'pool, application, server or other, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.database IS 'database of the sessions; NULL, like role and application_name, unless scope is pool or application';
+COMMENT ON COLUMN pgleak.pool_samples.role IS 'their role at login';
+COMMENT ON COLUMN pgleak.pool_samples.application_name IS 'application of the sessions, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.client_addr IS 'address that the connections came from, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.connections IS 'number of sessions; 0: the pool was closed';
+COMMENT ON COLUMN pgleak.pool_samples.in_use IS 'sessions that were active or idle in a transaction; of the whole server, all';
+COMMENT ON COLUMN pgleak.pool_samples.leaked IS 'sessions with an open leak, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.waiting IS 'sessions that waited for locks, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.capacity IS 'CONNECTION LIMIT or peak, as in pgleak.pools';
+COMMENT ON COLUMN pgleak.pool_samples.verdict IS 'verdict, as in pgleak.pools; NULL if the pool was closed';
+REVOKE ALL ON pgleak.pool_samples FROM PUBLIC;
+GRANT SELECT ON pgleak.pool_samples TO pg_monitor;

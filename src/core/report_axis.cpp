@@ -110,6 +110,21 @@ Ticks find_ticks(const ReportPeriod& period, ToLocalTime to_local_time) {
   return ticks;
 }
 
+void write_moment(HtmlWriter* html, const ReportPeriod& period, WallTime time) {
+  const LocalTime local = html->to_local_time()(time);
+  char text[16]{};
+  char* clock = text;
+  if (period.upto - period.since > kDay) {
+    put_date(local, false, text);
+    text[6] = ' ';
+    clock += 7;
+  }
+  put_two_digits(clock, local.hour);
+  clock[2] = ':';
+  put_two_digits(clock + 3, local.minute);
+  html->markup(text);
+}
+
 void write_rectangle(HtmlWriter* html, const char* css_class, std::int64_t x, std::int64_t y,
                      std::int64_t width, std::int64_t height) {
   html->markup("<rect class=\"").markup(css_class).markup("\" x=\"").tenths(x).markup("\" y=\"").tenths(y);

@@ -38,6 +38,10 @@ struct Ticks {
 
 Ticks find_ticks(const ReportPeriod& period, ToLocalTime to_local_time);
 
+// Writes a moment of the period as short as the length of the period allows: "14:05", or "Jan 31 14:05" if
+// the period is longer than a day.
+void write_moment(HtmlWriter* html, const ReportPeriod& period, WallTime time);
+
 // The width of the drawings over the axis, in tenths of their units.
 inline constexpr std::int64_t kDrawingWidth = 10000;
 

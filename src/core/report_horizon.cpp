@@ -23,19 +23,13 @@ void write_transactions(HtmlWriter* html, std::int64_t count) {
   html->count(count).markup(count == 1 ? " transaction" : " transactions");
 }
 
-WallTime start_of(const ReportPeriod& period, int span) {
-  const double share = static_cast<double>(span) / kCurveSpans;
-  return period.since +
-         Micros{static_cast<std::int64_t>(static_cast<double>((period.upto - period.since).us) * share)};
-}
-
 // The spans from `first` to before `end`, which have the same age.
 void write_step(HtmlWriter* html, const ReportPeriod& period, const HorizonCurve& curve, int first, int end) {
   const std::int64_t age = curve.age_in(first);
-  const std::int64_t left = first * kDrawingWidth / kCurveSpans;
-  const std::int64_t right = end * kDrawingWidth / kCurveSpans;
+  const std::int64_t left = left_of_span(first);
+  const std::int64_t right = left_of_span(end);
   const std::int64_t height = height_of(age, curve.peak());
-  html->markup("<g><title>from ").time_and_zone(start_of(period, first)).markup(": ");
+  html->markup("<g><title>from ").time_and_zone(start_of_span(period, first)).markup(": ");
   if (age > 0)
     write_transactions(html, age);
   else
@@ -185,7 +179,7 @@ void HorizonCurve::add(const ReportPeriod& period, WallTime taken_at, std::int64
   if (taken_at >= period.upto || taken_at + kLongestStep <= period.since) return;
   if (samples_ > 0) {
     if (taken_at <= last_at_) return;
-    cover(period, taken_at - last_at_ <= kLongestStep ? taken_at : last_at_ + kSampleReach);
+    cover(period, end_of_step(last_at_, taken_at));
   }
   samples_++;
   last_at_ = taken_at;
@@ -199,11 +193,8 @@ void HorizonCurve::finish(const ReportPeriod& period) {
 // The last sample stands for the time until `until`. What reaches into a span counts for all of it.
 void HorizonCurve::cover(const ReportPeriod& period, WallTime until) {
   if (until <= period.since) return;
-  const WallTime end = std::min(until, period.upto);
-  const std::int64_t first = period.position(last_at_, kCurveSpans);
-  const std::int64_t last = period.position(end - Micros{1}, kCurveSpans);
-  for (std::int64_t span = first; span <= last && span < kCurveSpans; span++)
-    highest_[span] = std::max(highest_[span], last_age_ + 1);
+  visit_spans(period, last_at_, until,
+              [this](int span) { highest_[span] = std::max(highest_[span], last_age_ + 1); });
   peak_ = std::max(peak_, last_age_);
 }
 

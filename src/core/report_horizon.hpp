@@ -8,16 +8,11 @@
 
 #include "core/html.hpp"
 #include "core/report_axis.hpp"
+#include "core/report_curve.hpp"
 #include "core/report_table.hpp"
 #include "core/time.hpp"
 
 namespace pgleak {
-
-inline constexpr int kCurveSpans = 240;
-
-// A sample stands for a minute, or until the next one if that is late by no more than another minute.
-inline constexpr Micros kSampleReach = 60 * kSecond;
-inline constexpr Micros kLongestStep = 2 * kSampleReach;
 
 // The age of the oldest holder over the period, as steps. All zeros is a curve without samples.
 class HorizonCurve {

@@ -8,8 +8,6 @@ namespace pgleak {
 
 namespace {
 
-const char* or_dash(const char* text) { return text == nullptr ? "-" : text; }
-
 // Without the packager's part.
 void write_version(HtmlWriter* html, const char* server_version) {
   char version[32];
@@ -72,23 +70,8 @@ void write_tiles(HtmlWriter* html, const ReportTotals& totals) {
 // Cells
 // ------------------------------------------------------------------------------------------------------
 
-void write_application(HtmlWriter* html, const char* application) {
-  html->text(application[0] == '\0' ? "(no application_name)" : application);
-}
-
-void begin_subtitle(HtmlWriter* html, const char* role, const char* database) {
-  html->markup("<br><span class=\"soft\">").text(role).markup("@").text(database);
-}
-
 void write_statement(HtmlWriter* html, const char* query) {
   if (query != nullptr) html->markup("<code>").text(query).markup("</code>");
-}
-
-void write_number_or_dash(HtmlWriter* html, std::int64_t number, const char* unit) {
-  if (number == kNoNumber)
-    html->markup("-");
-  else
-    html->number(number).markup(unit);
 }
 
 // Offenders
@@ -130,57 +113,6 @@ void write_offenders(HtmlWriter* html, const TableRows<OffenderRow>& offenders) 
   }
   begin_table(html, kOffenderColumns);
   for (int i = 0; i < offenders.count; i++) write_offender(html, offenders.rows[i]);
-  end_table(html);
-}
-
-// Pools
-// ------------------------------------------------------------------------------------------------------
-
-constexpr Column kPoolColumns[] = {{"Pool", ""},         {"Connections", "number"}, {"In use", "number"},
-                                   {"Leaked", "number"}, {"Waiting", "number"},     {"Capacity", "number"},
-                                   {"Verdict", ""},      {"Advice", "wide"}};
-
-void write_pool_name(HtmlWriter* html, const PoolRow& row) {
-  if (row.scope == PoolRow::Scope::kServer) {
-    html->markup("<b>the whole server</b>");
-    return;
-  }
-  if (row.scope == PoolRow::Scope::kOther) {
-    html->markup("all other pools");
-    return;
-  }
-  write_application(html, row.application);
-  begin_subtitle(html, row.role, row.database);
-  if (row.scope == PoolRow::Scope::kApplication) html->markup(", all addresses");
-  if (row.client_address != nullptr) html->markup(", ").text(row.client_address);
-  html->markup("</span>");
-}
-
-void write_pool(HtmlWriter* html, const PoolRow& row) {
-  const Column* column = kPoolColumns;
-  html->markup("<tr>");
-  write_cell(html, *column++, [&] { write_pool_name(html, row); });
-  write_cell(html, *column++, [&] { html->number(row.connections); });
-  write_cell(html, *column++, [&] { write_number_or_dash(html, row.in_use_percent, " %"); });
-  write_cell(html, *column++, [&] { html->number(row.leaked); });
-  write_cell(html, *column++, [&] { write_number_or_dash(html, row.waiting, ""); });
-  write_cell(html, *column++, [&] { write_number_or_dash(html, row.capacity, ""); });
-  write_cell(html, *column++, [&] {
-    html->markup("<span class=\"verdict ").text(row.verdict).markup("\">").text(or_dash(row.verdict));
-    html->markup("</span>");
-  });
-  write_cell(html, *column++, [&] { html->text(row.advice); });
-  html->markup("</tr>");
-}
-
-void write_pools(HtmlWriter* html, const TableRows<PoolRow>& pools) {
-  html->markup("<h2>Pools at the time of this report</h2>");
-  if (pools.count == 0) {
-    html->markup("<p class=\"soft\">No session has been counted yet.</p>");
-    return;
-  }
-  begin_table(html, kPoolColumns);
-  for (int i = 0; i < pools.count; i++) write_pool(html, pools.rows[i]);
   end_table(html);
 }
 
@@ -231,7 +163,7 @@ void write_report(HtmlWriter* html, ReportPage* page) {
   write_timeline(html, &page->timeline);
   write_offenders(html, page->offenders);
   write_horizon(html, page->timeline.period, page->horizon);
-  write_pools(html, page->pools);
+  write_pools(html, page->timeline.period, page->pools);
   write_actions(html, *page);
   html->markup("</body></html>");
 }

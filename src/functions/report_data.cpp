@@ -75,17 +75,6 @@ FROM (
 ) AS o JOIN period AS newest ON newest.n = o.newest[2]
 ORDER BY o.waited DESC NULLS LAST, o.idle DESC NULLS LAST)";
 
-// Pools in trouble come first, then the fullest; the server as a whole stands above them.
-constexpr char kReadPools[] = R"(
-SELECT scope, application_name, role, database, host(client_addr), connections::bigint,
-    in_use_percent::bigint, leaked::bigint, waiting::bigint, capacity::bigint, verdict, advice
-FROM (
-    SELECT *, COALESCE(verdict <> 'ok', false) AS is_in_trouble FROM pgleak.pools WHERE connections > 0
-    ORDER BY is_in_trouble DESC, leaked DESC, in_use_percent DESC NULLS LAST, connections DESC LIMIT 20
-) AS p
-ORDER BY scope = 'server' DESC, is_in_trouble DESC, leaked DESC, in_use_percent DESC NULLS LAST,
-    connections DESC)";
-
 constexpr char kReadActionCounts[] = R"(
 SELECT action, count(*) FROM period WHERE acted_at IS NOT NULL
 GROUP BY action ORDER BY count(*) DESC, action LIMIT 20)";
@@ -225,29 +214,6 @@ void fill_offenders(TableRows<OffenderRow>* offenders) {
   });
 }
 
-PoolRow::Scope pool_scope_of(const char* scope) {
-  if (strcmp(scope, "server") == 0) return PoolRow::Scope::kServer;
-  if (strcmp(scope, "application") == 0) return PoolRow::Scope::kApplication;
-  return strcmp(scope, "other") == 0 ? PoolRow::Scope::kOther : PoolRow::Scope::kPool;
-}
-
-void fill_pools(TableRows<PoolRow>* pools) {
-  fill_table(pools, kReadPools, [](const ResultRow& row, PoolRow* pool) {
-    *pool = PoolRow{pool_scope_of(row.name(1)),
-                    row.name(2),
-                    row.name(3),
-                    row.name(4),
-                    row.string(5),
-                    row.number(6, 0),
-                    row.number(7, kNoNumber),
-                    row.number(8, 0),
-                    row.number(9, kNoNumber),
-                    row.number(10, kNoNumber),
-                    row.string(11),
-                    row.string(12)};
-  });
-}
-
 void fill_actions(ReportPage* page) {
   fill_table(&page->action_counts, kReadActionCounts, [](const ResultRow& row, ActionCountRow* count) {
     *count = ActionCountRow{row.name(1), row.number(2, 0)};
@@ -279,7 +245,7 @@ void read_report_data(ReportPage* page) {
   fill_timeline(&page->timeline);
   fill_offenders(&page->offenders);
   read_report_horizon(page->timeline.period, &page->horizon);
-  fill_pools(&page->pools);
+  read_report_pools(page->timeline.period, &page->pools);
   fill_actions(page);
   SPI_unregister_relation(kPeriod);
   tuplestore_end(rows);

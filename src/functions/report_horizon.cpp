@@ -17,8 +17,6 @@ namespace pgleak {
 
 namespace {
 
-constexpr long kBatchSize = 1000;  // samples that are fetched at a time
-
 // One from shortly before the period may still stand for its beginning.
 constexpr char kReadSamples[] = R"(
 SELECT taken_at, age_transactions FROM pgleak.horizon_samples
@@ -44,31 +42,10 @@ SELECT detected_at, holder, role, database, pid::bigint, outcome, oldest_for, xm
 FROM period WHERE oldest_for > '0' OR retained_bytes > 0
 ORDER BY oldest_for DESC NULLS LAST, retained_bytes DESC NULLS LAST, leak_id LIMIT 10)";
 
-struct PeriodArguments {
-  Oid types[2];
-  Datum values[2];
-};
-
-PeriodArguments arguments_of(const ReportPeriod& period) {
-  return PeriodArguments{
-      {TIMESTAMPTZOID, TIMESTAMPTZOID},
-      {TimestampTzGetDatum(to_timestamp(period.since)), TimestampTzGetDatum(to_timestamp(period.upto))}};
-}
-
 void fill_curve(const ReportPeriod& period, HorizonCurve* curve) {
-  PeriodArguments arguments = arguments_of(period);
-  Portal portal = SPI_cursor_open_with_args(nullptr, kReadSamples, 2, arguments.types, arguments.values,
-                                            nullptr, true, 0);
-  for (;;) {
-    SPI_cursor_fetch(portal, true, kBatchSize);
-    if (SPI_processed == 0) break;
-    for (std::uint64_t i = 0; i < SPI_processed; i++) {
-      const ResultRow row = result_row(i);
-      curve->add(period, row.time(1, period.since), row.number(2, 0));
-    }
-    SPI_freetuptable(SPI_tuptable);
-  }
-  SPI_cursor_close(portal);
+  fetch_rows(kReadSamples, period, [&period, curve](const ResultRow& row) {
+    curve->add(period, row.time(1, period.since), row.number(2, 0));
+  });
   curve->finish(period);
 }
 

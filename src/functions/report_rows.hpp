@@ -1,17 +1,22 @@
-// Rows of the report's queries, as SPI returns them. For the files report_data.cpp and report_horizon.cpp.
+// Rows of the report's queries, as SPI returns them. For the files report_data.cpp,
+// report_horizon.cpp and report_pools.cpp.
 #ifndef PGLEAK_FUNCTIONS_REPORT_ROWS_HPP
 #define PGLEAK_FUNCTIONS_REPORT_ROWS_HPP
 
 #include <cstdint>
 
+#include "core/report_axis.hpp"
 #include "core/report_table.hpp"
 #include "core/time.hpp"
+#include "pg/clock.hpp"
 #include "pg/postgres.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 }
 
@@ -86,6 +91,41 @@ void expect(int result, int expected);
 
 // Runs a query without parameters; its rows are in SPI_tuptable afterwards.
 inline void run_query(const char* query) { expect(SPI_execute(query, true, 0), SPI_OK_SELECT); }
+
+// The period as the parameters $1 and $2 of a query.
+struct PeriodArguments {
+  Oid types[2];
+  Datum values[2];
+};
+
+inline PeriodArguments arguments_of(const ReportPeriod& period) {
+  return PeriodArguments{
+      {TIMESTAMPTZOID, TIMESTAMPTZOID},
+      {TimestampTzGetDatum(to_timestamp(period.since)), TimestampTzGetDatum(to_timestamp(period.upto))}};
+}
+
+// Calls add(row) for each row of a query about the period, and holds one batch of rows at a time. Texts of a
+// row are in a memory context that does not outlive the batch.
+template <typename Add>
+void fetch_rows(const char* query, const ReportPeriod& period, Add add) {
+  constexpr long kBatchSize = 1000;
+  PeriodArguments arguments = arguments_of(period);
+  MemoryContext outer = CurrentMemoryContext;
+  MemoryContext batch =
+      AllocSetContextCreate(CurrentMemoryContext, "pgleak report batch", ALLOCSET_DEFAULT_SIZES);
+  Portal portal =
+      SPI_cursor_open_with_args(nullptr, query, 2, arguments.types, arguments.values, nullptr, true, 0);
+  for (;;) {
+    SPI_cursor_fetch(portal, true, kBatchSize);
+    if (SPI_processed == 0) break;
+    MemoryContextSwitchTo(batch);
+    for (std::uint64_t i = 0; i < SPI_processed; i++) add(result_row(i));
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(batch);
+    SPI_freetuptable(SPI_tuptable);
+  }
+  SPI_cursor_close(portal);
+}
 
 // Runs a query and fills a table with its rows.
 template <typename Row, typename ReadRow>

@@ -46,8 +46,8 @@ bool has_history_rules();
 // ERROR, the rollback does the same.
 void close_history();
 
-// As open_history(), but for pgleak.horizon_samples. close_history() closes that table as well.
-HistoryAccess open_samples();
+// As open_history(), but for a table of samples, by its name. close_history() closes that table as well.
+HistoryAccess open_samples(const char* name);
 
 // As open_history(), but for reading pgleak.rules; works on a standby too. Sets `*table` if the table exists.
 HistoryAccess open_rules(Oid* table);

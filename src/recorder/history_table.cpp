@@ -125,9 +125,9 @@ bool has_history_rules() {
   return found;
 }
 
-HistoryAccess open_samples() {
+HistoryAccess open_samples(const char* name) {
   Oid samples = InvalidOid;
-  return open_table("horizon_samples", RowExclusiveLock, &samples);
+  return open_table(name, RowExclusiveLock, &samples);
 }
 
 HistoryAccess open_rules(Oid* table) { return open_table("rules", AccessShareLock, table); }

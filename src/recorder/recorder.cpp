@@ -241,6 +241,7 @@ Micros take_turn() {
   MemoryContextReset(recorder.context);
   maintain_pools(recorder.context);
   maintain_horizon_samples(recorder.context);
+  maintain_pool_samples(recorder.context);
   maintain_queue_usage(recorder.context);
   const Micros until_rules = keep_rules_current(recorder.context);
   const Micros until_history = keep_history();

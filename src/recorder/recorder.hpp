@@ -28,8 +28,8 @@ void report_recorder_error(const ErrorData* error);
 // As report_recorder_error(), for an error while pgleak.rules was read.
 void report_rules_error(const ErrorData* error);
 
-// As report_recorder_error(), for an error while pgleak.horizon_samples was written.
-void report_samples_error(const ErrorData* error);
+// As report_recorder_error(), for an error while a table of samples was written.
+void report_samples_error(const char* table, const ErrorData* error);
 
 // Logs how many rules are in force, after a change.
 void report_rules(int count);
@@ -65,11 +65,11 @@ std::int64_t read_role_members(RuleSet* set);
 // the known values stay in force, and the next turn tries again.
 void maintain_pools(MemoryContext context);
 
-// --- horizon_samples.cpp: the samples behind the curve of pgleak.report() ---
+// --- horizon_samples.cpp, pool_samples.cpp: the samples behind the curves of pgleak.report() ---
 
-// Takes a sample once a minute and at the start of this process, and prunes old ones. Does nothing on a
-// standby. The caller resets `context`. Errors are logged, and leave a gap.
+// As maintain_samples() of samples.hpp, for one table each.
 void maintain_horizon_samples(MemoryContext context);
+void maintain_pool_samples(MemoryContext context);
 
 // --- queue_usage.cpp ---
 

@@ -113,11 +113,12 @@ void report_rules_error(const ErrorData* error) {
     log_error(error, "read pgleak.rules", "The previous rules stay in force until the table can be read.");
 }
 
-void report_samples_error(const ErrorData* error) {
+void report_samples_error(const char* table, const ErrorData* error) {
   static Logged logged{};
-  if (note_error(error->message != nullptr ? error->message : "", &logged))
-    log_error(error, "write pgleak.horizon_samples",
-              "Events are recorded all the same. The curve of pgleak.report() has a gap.");
+  if (!note_error(error->message != nullptr ? error->message : "", &logged)) return;
+  char what[16 + NAMEDATALEN];
+  snprintf(what, sizeof(what), "write pgleak.%s", table);
+  log_error(error, what, "Events are recorded all the same. The curve of pgleak.report() has a gap.");
 }
 
 void report_rules(int count) {

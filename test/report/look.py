@@ -2,6 +2,7 @@
 Called by: test/report/run, with the directory for pictures. The cluster is named by PGHOST and the like.
 Must never: take the page's own word for what a browser makes of it."""
 
+import base64
 import html
 import pathlib
 import sys
@@ -39,6 +40,7 @@ const check = (elements, name) => {
 };
 check([...document.querySelectorAll('.axis span')], 'axis');
 check([...document.querySelectorAll('.lane > div, .lane > svg')], 'lane');
+check([...document.querySelectorAll('.marks span')], 'label');
 check([...document.querySelectorAll('.tile')], 'tile');
 check([...document.querySelectorAll('.legend > span')], 'legend');
 check([...document.querySelectorAll('td, th')], 'cell');
@@ -56,7 +58,7 @@ const luminance = c => numbers(c).map(v => v / 255).map(v => v <= 0.03928 ? v / 
   .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
 const page = luminance(getComputedStyle(document.body).backgroundColor);
 const poor = new Set();
-for (const e of document.querySelectorAll('h1, h2, p, b, span, td, th, code')) {
+for (const e of document.querySelectorAll('h1, h2, h3, p, b, span, td, th, code')) {
   const text = luminance(getComputedStyle(e).color);
   const contrast = (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
   if (contrast < 4.5) poor.add(e.tagName + '.' + e.className + ' ' + contrast.toFixed(1));
@@ -106,6 +108,18 @@ def take_picture(browser, file, tallest=2400):
     browser.save_screenshot(str(file))
 
 
+def take_picture_of_pools(browser, file, until="h2"):
+    """Of the section about pools in trouble only, up to an element."""
+    box = browser.execute_script("""
+        const head = [...document.querySelectorAll('h2')].find(h => h.innerText.startsWith('Pools in trouble'));
+        const all = [...document.querySelectorAll(arguments[0])];
+        const end = all.find(e => head.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING);
+        return [head.getBoundingClientRect().top + scrollY, end.getBoundingClientRect().top + scrollY, innerWidth]""", until)
+    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {
+        "x": 0, "y": box[0] - 10, "width": box[2], "height": box[1] - box[0], "scale": 1}})
+    file.write_bytes(base64.b64decode(picture["data"]))
+
+
 def report(cursor, directory, name):
     began = time.monotonic()
     cursor.execute("SELECT pgleak.report()")
@@ -127,6 +141,40 @@ def leak(name, statement):
     return connection
 
 
+def look_at_pools(browser, cursor, directory):
+    """The day of some pools: that what the charts show can be seen, and read without seeing them."""
+    show(browser, directory / "day.html", 1280)
+    cursor.execute("SELECT count(DISTINCT (scope, application_name)) FROM pgleak.pool_samples WHERE verdict <> 'ok'")
+    troubled = cursor.fetchone()[0]
+    body = browser.find_element("tag name", "body").text
+    heads = browser.execute_script(
+        "return [...document.querySelectorAll('.lane.pool > div:first-child')].map(e => e.innerText.split('\\n')[0])")
+    check("the worst pools come first", heads[:3] == ["shop-api", "shop-jobs", "mobile-backend-with-quite-a-long-name-and-version-12.4"],
+          str(heads))
+    check("those left out are counted", len(heads) == 8 and f"the worst 8 of {troubled} pools" in body, str(heads))
+    boxes = browser.execute_script("""
+        return [...document.querySelectorAll('.lane.pool')].slice(0, 2).map(lane =>
+            Object.fromEntries(['size', 'in-use', 'leaked', 'waiting'].map(c => [c, [lane.querySelector('path.' + c).getBBox().width, lane.querySelector('path.' + c).getBBox().height]])))""")
+    (api, jobs) = boxes
+    check("each line that is not zero can be seen", api["leaked"][0] > 200 and api["leaked"][1] > 50 and api["waiting"][0] == 0 and
+          jobs["waiting"][0] > 40 and jobs["leaked"][0] == 0 and api["in-use"][0] > 200 and jobs["size"][0] > 40, str(boxes))
+    colors = browser.execute_script("return [...document.querySelectorAll('.legend path.strip')].map(p => getComputedStyle(p).stroke)")
+    check("the legend has a color for each verdict", len(colors) == 5 and len(set(colors)) >= 4 and "none" not in colors, str(colors))
+    gaps = browser.execute_script("return [...document.querySelectorAll('.lane.pool')].map(l => [...l.querySelectorAll('svg .gap')]"
+                                  ".filter(g => g.getBBox().width > 70 && g.getBBox().width < 90).length)")
+    check("two hours without samples are a gap in each chart", gaps == [1] * 8, str(gaps))
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('h3 + table tbody tr')].map(r => [...r.cells].map(c => c.innerText))")
+    changes = [row[2] for row in rows if row[1].startswith("shop-api")]
+    check("the changes of a verdict are a table, too", changes == ["leak", "leaking", "ok"], str(rows))
+    marks = browser.execute_script("return document.querySelectorAll('.lane.pool .mark').length")
+    check("each has its mark", marks == len(rows), f"{marks} of {len(rows)}")
+    times = [row[0] for row in rows]
+    check("they are in the order of time", times == sorted(times), str(times))
+    check("labels name verdicts and times", browser.execute_script(
+        "return [...document.querySelectorAll('.lane.pool')][0].querySelector('.marks').innerText").startswith("leak "))
+
+
 def watch(browser, page, directory, name, scheme):
     """Looks at one page in both widths."""
     for size, width in SIZES.items():
@@ -135,6 +183,8 @@ def watch(browser, page, directory, name, scheme):
         check(f"{name}, {scheme}, {width} px: nothing overlaps, sticks out or is cut", not overlaps, "; ".join(overlaps))
         poor = browser.execute_script(FIND_POOR_CONTRAST)
         check(f"{name}, {scheme}, {width} px: text can be read", not poor, ", ".join(poor))
+        if "Pools in trouble" in page.read_text(encoding="utf-8"):
+            take_picture_of_pools(browser, directory / f"pools-{name}-{scheme}-{size}.png")
         take_picture(browser, directory / f"report-{name}-{scheme}-{size}.png")
     console = [entry["message"] for entry in browser.get_log("browser")]
     check(f"{name}, {scheme}: nothing in the browser's console", not console, "; ".join(console))
@@ -171,14 +221,18 @@ def main():
 
     fill = pathlib.Path(__file__).with_name("history.sql").read_text(encoding="utf-8")
     cursor.execute(fill % {"episodes": 90})
+    pools = pathlib.Path(__file__).with_name("pools.sql").read_text(encoding="utf-8")
+    cursor.execute(pools % {})
     page, _, _ = report(cursor, directory, "day")
     for scheme, one in browsers.items():
         watch(one, page, directory, "day", scheme)
+    look_at_pools(browser, cursor, directory)
+    take_picture_of_pools(browser, directory / "pools.png", until="p")
     show(browser, page, 1280)
     cursor.execute("SELECT count(*) FROM pgleak.history WHERE ended_at >= now() - interval '1 day' OR ended_at IS NULL")
     take_picture(browser, directory / "report.png", tallest=1000)
     check("every episode has its bar", browser.execute_script(
-        "return [...document.querySelectorAll('.lane svg g')].filter(g => !g.querySelector('.horizon')).length") == cursor.fetchone()[0])
+        "return [...document.querySelectorAll('.lane svg g')].filter(g => !g.querySelector('.horizon') && !g.closest('.pool')).length") == cursor.fetchone()[0])
     cursor.execute("SELECT DISTINCT coalesce(outcome, 'open') FROM pgleak.history")
     legend = browser.find_element("css selector", ".legend").text
     check("the legend explains every outcome", all(outcome in legend for (outcome,) in cursor.fetchall()), legend)

@@ -22,7 +22,7 @@ my $granted_setting = 'pgleak.idle_leak_after';
 
 my %may_select = (
 	(map { $_ => $everybody } qw(leaks top pools idle_times waits horizon)),
-	(map { $_ => 'monitor' } qw(history horizon_samples offenders stats
+	(map { $_ => 'monitor' } qw(history horizon_samples pool_samples offenders stats
 		metrics_sessions metrics_routes metrics_pools metrics_idle_times metrics_horizon metrics_slots metrics_outcomes metrics_workers)),
 	rules => 'monitor writer',
 	rules_id_seq => '');
@@ -378,7 +378,7 @@ sub test_report
 	eventually_recorded($node, $_, 'cancelled', 'a session of hostile names leaks and is cancelled') for @leaks;
 	my $report = session_of('monitor')->ask('SELECT pgleak.report()');
 	my %expected = map { $_ => 1 } qw(!doctype html head meta link title style body h1 h2 p div b span svg g rect line table thead
-		tbody tr th td br code);
+		tbody tr th td br code path h3);
 	my @tags = map { lc } $report =~ m{<\s*/?\s*([^\s>/]+)}g;
 	never('ordinary', "bring the tag $_ into the report", !$expected{$_}) for @tags;
 	never('ordinary', "bring the attribute $_ into the report", 1) for $report =~ /<[^>]*\b(on\w+|src)\s*=/g;

@@ -38,9 +38,9 @@ class ReportPageTest : public testing::Test {
         OffenderRow{text, text, text, text, text, 3, 90 * kSecond, 2, 5 * kSecond, at(2026, 1, 30, 12)};
   }
 
-  void add_pool(PoolRow::Scope scope, const char* text) {
-    page_->pools.rows[page_->pools.count++] =
-        PoolRow{scope, text, text, text, text, 15, 80, 3, 7, 20, text, text};
+  void add_pool(PoolName::Scope scope, const char* text) {
+    page_->pools.now.rows[page_->pools.now.count++] =
+        PoolRow{PoolName{scope, text, text, text, text}, 15, 80, 3, 7, 20, text, text};
   }
 
   void add_action(const char* text) {
@@ -69,6 +69,24 @@ class ReportPageTest : public testing::Test {
         lane.add(timeline.period, bar);
       }
     }
+  }
+
+  // Eight pools that change in each span.
+  void fill_pools(const char* text) {
+    PoolsSection& pools = page_->pools;
+    const ReportPeriod& period = page_->timeline.period;
+    pools.in_trouble = pools.curve_count = kMostPoolCurves;
+    for (int i = 0; i < kMostPoolCurves; i++)
+      pools.names[i] = PoolName{PoolName::Scope::kPool, text, text, text, text};
+    for (int minute = 0; minute < 1440; minute++) {
+      pools.curves.begin_sample(period, period.since + minute * 60 * kSecond);
+      const int step = minute / 6;
+      const SampledVerdict verdict = step % 2 == 0 ? SampledVerdict::kUndersized : SampledVerdict::kLeaking;
+      for (int i = 0; i < kMostPoolCurves; i++)
+        pools.curves.add(period, i,
+                         PoolPoint{100 + step % 3, 1 + step % 90, 1 + step % 70, 1 + step % 50, verdict});
+    }
+    pools.curves.finish(period);
   }
 
   std::unique_ptr<ReportPage> page_;
@@ -126,19 +144,15 @@ TEST_F(ReportPageTest, TilesCountInTheirNumber) {
 }
 
 TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
-  page_->pools.rows[0] = PoolRow{PoolRow::Scope::kPool,
-                                 "",
-                                 "shop",
-                                 "orders",
-                                 nullptr,
-                                 15,
-                                 kNoNumber,
-                                 0,
-                                 kNoNumber,
-                                 kNoNumber,
-                                 nullptr,
-                                 nullptr};
-  page_->pools.count = 1;
+  page_->pools.now.rows[0] = PoolRow{PoolName{PoolName::Scope::kPool, "", "shop", "orders", nullptr},
+                                     15,
+                                     kNoNumber,
+                                     0,
+                                     kNoNumber,
+                                     kNoNumber,
+                                     nullptr,
+                                     nullptr};
+  page_->pools.now.count = 1;
   page_->offenders.rows[0] = OffenderRow{
       "", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
   page_->offenders.count = 1;
@@ -156,16 +170,16 @@ TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
 }
 
 TEST_F(ReportPageTest, TheSumOfPoolsHasAllAddresses) {
-  add_pool(PoolRow::Scope::kApplication, "shop");
-  page_->pools.rows[0].client_address = nullptr;
+  add_pool(PoolName::Scope::kApplication, "shop");
+  page_->pools.now.rows[0].name.client_address = nullptr;
   EXPECT_NE(shown().find(", all addresses</span>"), std::string::npos);
-  page_->pools.rows[0].scope = PoolRow::Scope::kPool;
+  page_->pools.now.rows[0].name.scope = PoolName::Scope::kPool;
   EXPECT_EQ(shown().find(", all addresses</span>"), std::string::npos);
 }
 
 TEST_F(ReportPageTest, OtherScopesHaveNoSession) {
-  add_pool(PoolRow::Scope::kServer, nullptr);
-  add_pool(PoolRow::Scope::kOther, nullptr);
+  add_pool(PoolName::Scope::kServer, nullptr);
+  add_pool(PoolName::Scope::kOther, nullptr);
   const std::string page = shown();
   EXPECT_NE(page.find("<b>the whole server</b></div>"), std::string::npos);
   EXPECT_NE(page.find("<div>all other pools</div>"), std::string::npos);
@@ -184,10 +198,11 @@ TEST_F(ReportPageTest, NothingOfASessionIsMarkup) {
   page_->cluster_name = page_->server_version = page_->time_zone = kEvil;
   for (int i = 0; i < kMostTableRows; i++) {
     add_offender(kEvil);
-    add_pool(PoolRow::Scope::kPool, kEvil);
+    add_pool(PoolName::Scope::kPool, kEvil);
     add_action(kEvil);
   }
   fill_lanes(20, kEvil);
+  fill_pools(kEvil);
   const std::string page = shown();
   EXPECT_EQ(page.find("<script"), std::string::npos);
   EXPECT_EQ(page.find("<img"), std::string::npos);
@@ -196,22 +211,24 @@ TEST_F(ReportPageTest, NothingOfASessionIsMarkup) {
 }
 
 // The limits of the timeline and of the tables bound the page, however many episodes there are.
-TEST_F(ReportPageTest, FullLanesMakeAPageOfLessThanTwoMegabytes) {
+TEST_F(ReportPageTest, FullLanesMakeAPageOfLessThanTwoAndAHalfMegabytes) {
   const std::string text(60, 'x');
   for (int i = 0; i < kMostTableRows; i++) add_offender(text.c_str());
   fill_lanes(100000, text.c_str());
+  fill_pools(text.c_str());
   const std::string page = shown();
   EXPECT_GT(occurrences(page, "<rect"), kMostLanes * kTimelineSpans * (kBarKindCount - 1));
-  EXPECT_LT(page.size(), 2000000U);
+  EXPECT_LT(page.size(), 2500000U);
   expect_well_formed(page);
 }
 
-TEST_F(ReportPageTest, FullLanesOfBarsMakeAPageOfLessThanTwoMegabytes) {
+TEST_F(ReportPageTest, FullLanesOfBarsMakeAPageOfLessThanTwoAndAHalfMegabytes) {
   const std::string text(60, 'x');
   fill_lanes(kMostBars, text.c_str());
+  fill_pools(text.c_str());
   const std::string page = shown();
   EXPECT_GE(occurrences(page, "<title>leak "), kMostLanes * kMostBars);
-  EXPECT_LT(page.size(), 2000000U);
+  EXPECT_LT(page.size(), 2500000U);
   expect_well_formed(page);
 }
 

@@ -78,7 +78,7 @@ void write_statement(HtmlWriter* html, const char* query) {
 // --------------------------------------------------------------------------------------------------
 
 constexpr Column kOffenderColumns[] = {{"Who", ""},
-                                       {"Route and last statement", "wide"},
+                                       {"Code, route and last statement", "wide"},
                                        {"Episodes", "number"},
                                        {"Longest idle", "number"},
                                        {"Blocked", "number"},
@@ -94,7 +94,9 @@ void write_offender(HtmlWriter* html, const OffenderRow& row) {
     html->markup("</span>");
   });
   write_cell(html, *column++, [&] {
-    if (row.route != nullptr) html->markup("<b>").text(row.route).markup("</b>");
+    if (row.code != nullptr) html->markup("<b>").text(row.code).markup("</b> ");
+    if (row.route != nullptr && row.code != nullptr) html->text(row.route);
+    if (row.route != nullptr && row.code == nullptr) html->markup("<b>").text(row.route).markup("</b>");
     write_statement(html, row.query);
   });
   write_cell(html, *column++, [&] { html->count(row.episodes); });
@@ -162,6 +164,7 @@ void write_report(HtmlWriter* html, ReportPage* page) {
   write_legend(html);
   write_timeline(html, &page->timeline);
   write_offenders(html, page->offenders);
+  write_courses(html, page->courses);
   write_horizon(html, page->timeline.period, page->horizon);
   write_pools(html, page->timeline.period, page->pools);
   write_actions(html, *page);

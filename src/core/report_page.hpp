@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/html.hpp"
+#include "core/report_course.hpp"
 #include "core/report_horizon.hpp"
 #include "core/report_pools.hpp"
 #include "core/report_table.hpp"
@@ -30,6 +31,7 @@ struct OffenderRow {
   const char* application;
   const char* role;
   const char* database;
+  const char* code;   // or nullptr
   const char* route;  // or nullptr
   const char* query;  // or nullptr
   std::int64_t episodes;
@@ -62,6 +64,7 @@ struct ReportPage {
   ReportTotals totals;
   Timeline timeline;  // its period is the page's
   TableRows<OffenderRow> offenders;
+  CoursesSection courses;
   HorizonSection horizon;
   PoolsSection pools;
   TableRows<ActionCountRow> action_counts;

@@ -36,7 +36,7 @@ constexpr char kReadPeriod[] = R"(
 SELECT row_number() OVER () AS n, h.leak_id, h.pid, h.database, h.role,
     CASE h.kind WHEN 'session' THEN pgleak.normalize_application_name(h.application_name)
         ELSE '(prepared transactions)' END AS application_name,
-    left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(COALESCE(h.query, h.gid), 200) AS query,
+    left(h.code, 200) AS code, left(pgleak.route_of(h.tags), 100) AS route, h.query_id, left(COALESCE(h.query, h.gid), 200) AS query,
     COALESCE(h.prepared_at, CASE WHEN h.clock <> 'blocking' THEN h.idle_since END, CASE WHEN h.clock = 'transaction'
         THEN h.xact_start WHEN h.detected_at > '1000-01-01' THEN h.detected_at -
         LEAST(GREATEST(h.leak_after, '0'), '24 days') END, h.detected_at) AS began, h.detected_at,
@@ -63,14 +63,15 @@ SELECT application_name, outcome, began, ended_at, detected_at, leak_id, pid::bi
 
 // The most harmful code, each with the statement of its newest episode. Arrays compare from left to right.
 constexpr char kReadOffenders[] = R"(
-SELECT o.application_name, o.role, o.database, o.route, newest.query, o.episodes, o.longest, o.blocked,
+SELECT o.application_name, o.role, o.database, o.code, newest.route, newest.query, o.episodes, o.longest, o.blocked,
     o.waited, o.last_seen
 FROM (
-    SELECT application_name, role, database, route, query_id, count(*) AS episodes, max(idle_for) AS longest,
+    SELECT application_name, role, database, code, CASE WHEN code IS NULL THEN route END,
+        CASE WHEN COALESCE(code, route) IS NULL THEN query_id END, count(*) AS episodes, max(idle_for) AS longest,
         sum(idle_for) AS idle, max(blocked) AS blocked, sum(blocked_for) AS waited,
         max(detected_at) AS last_seen,
         max(ARRAY[(EXTRACT(epoch FROM detected_at) * 1000000)::bigint, n]) AS newest
-    FROM period GROUP BY application_name, role, database, route, query_id
+    FROM period GROUP BY 1, 2, 3, 4, 5, 6
     ORDER BY waited DESC NULLS LAST, idle DESC NULLS LAST LIMIT 20
 ) AS o JOIN period AS newest ON newest.n = o.newest[2]
 ORDER BY o.waited DESC NULLS LAST, o.idle DESC NULLS LAST)";
@@ -206,11 +207,12 @@ void fill_offenders(TableRows<OffenderRow>* offenders) {
                             row.name(3),
                             row.string(4),
                             row.string(5),
-                            row.number(6, 0),
-                            row.duration(7, Micros{kNoNumber}),
-                            row.number(8, 0),
-                            row.duration(9, Micros{0}),
-                            row.time(10, WallTime::none())};
+                            row.string(6),
+                            row.number(7, 0),
+                            row.duration(8, Micros{kNoNumber}),
+                            row.number(9, 0),
+                            row.duration(10, Micros{0}),
+                            row.time(11, WallTime::none())};
   });
 }
 
@@ -244,6 +246,7 @@ void read_report_data(ReportPage* page) {
   fill_lanes(page);
   fill_timeline(&page->timeline);
   fill_offenders(&page->offenders);
+  read_report_courses(&page->courses);
   read_report_horizon(page->timeline.period, &page->horizon);
   read_report_pools(page->timeline.period, &page->pools);
   fill_actions(page);

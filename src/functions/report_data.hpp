@@ -18,6 +18,9 @@ void read_report_data(ReportPage* page);
 // report_horizon.cpp: fills the section about what holds VACUUM back, under the same conditions.
 void read_report_horizon(const ReportPeriod& period, HorizonSection* section);
 
+// report_course.cpp: fills the section about single transactions, while "period" is there.
+void read_report_courses(CoursesSection* section);
+
 // report_pools.cpp: fills the sections about pools, under the same conditions.
 void read_report_pools(const ReportPeriod& period, PoolsSection* section);
 

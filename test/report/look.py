@@ -25,7 +25,7 @@ SIZES = {"wide": 1280, "narrow": 390}
 FIND_OVERLAPS = """
 const found = [];
 if (document.documentElement.scrollWidth > window.innerWidth) found.push('the page is wider than the window');
-const visible = e => e.offsetParent !== null && e.getClientRects().length > 0;
+const visible = e => e.checkVisibility() && e.getClientRects().length > 0;
 const check = (elements, name) => {
   const boxes = elements.filter(visible).map(e => [e.getBoundingClientRect(), e.textContent]);
   for (let i = 0; i < boxes.length; i++) {
@@ -108,13 +108,13 @@ def take_picture(browser, file, tallest=2400):
     browser.save_screenshot(str(file))
 
 
-def take_picture_of_pools(browser, file, until="h2"):
-    """Of the section about pools in trouble only, up to an element."""
+def take_picture_of(browser, heading, file, until="h2"):
+    """Of one section only, up to an element."""
     box = browser.execute_script("""
-        const head = [...document.querySelectorAll('h2')].find(h => h.innerText.startsWith('Pools in trouble'));
-        const all = [...document.querySelectorAll(arguments[0])];
+        const head = [...document.querySelectorAll('h2')].find(h => h.innerText.startsWith(arguments[0]));
+        const all = [...document.querySelectorAll(arguments[1])];
         const end = all.find(e => head.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_FOLLOWING);
-        return [head.getBoundingClientRect().top + scrollY, end.getBoundingClientRect().top + scrollY, innerWidth]""", until)
+        return [head.getBoundingClientRect().top + scrollY, end.getBoundingClientRect().top + scrollY, innerWidth]""", heading, until)
     picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": {
         "x": 0, "y": box[0] - 10, "width": box[2], "height": box[1] - box[0], "scale": 1}})
     file.write_bytes(base64.b64decode(picture["data"]))
@@ -184,7 +184,7 @@ def watch(browser, page, directory, name, scheme):
         poor = browser.execute_script(FIND_POOR_CONTRAST)
         check(f"{name}, {scheme}, {width} px: text can be read", not poor, ", ".join(poor))
         if "Pools in trouble" in page.read_text(encoding="utf-8"):
-            take_picture_of_pools(browser, directory / f"pools-{name}-{scheme}-{size}.png")
+            take_picture_of(browser, "Pools in trouble", directory / f"pools-{name}-{scheme}-{size}.png")
         take_picture(browser, directory / f"report-{name}-{scheme}-{size}.png")
     console = [entry["message"] for entry in browser.get_log("browser")]
     check(f"{name}, {scheme}: nothing in the browser's console", not console, "; ".join(console))
@@ -227,12 +227,19 @@ def main():
     for scheme, one in browsers.items():
         watch(one, page, directory, "day", scheme)
     look_at_pools(browser, cursor, directory)
-    take_picture_of_pools(browser, directory / "pools.png", until="p")
+    take_picture_of(browser, "Pools in trouble", directory / "pools.png", until="p")
+    browser.execute_script("document.querySelector('details').open = true")
+    steps = browser.find_element("css selector", "details").text
+    check("a transaction shows its statements and its silence", all(
+        word in steps for word in ("BEGIN", "3 times in a row", "5 more", "silence", "COMMIT")), steps)
+    check("and both as bars", browser.execute_script(
+        "return document.querySelectorAll('.course .work').length > 3 && document.querySelectorAll('.course .silence').length > 3"))
+    take_picture_of(browser, "Inside the worst", directory / "transactions.png")
     show(browser, page, 1280)
     cursor.execute("SELECT count(*) FROM pgleak.history WHERE ended_at >= now() - interval '1 day' OR ended_at IS NULL")
     take_picture(browser, directory / "report.png", tallest=1000)
     check("every episode has its bar", browser.execute_script(
-        "return [...document.querySelectorAll('.lane svg g')].filter(g => !g.querySelector('.horizon') && !g.closest('.pool')).length") == cursor.fetchone()[0])
+        "return [...document.querySelectorAll('.lane svg g')].filter(g => !g.querySelector('.horizon') && !g.closest('.pool, .course')).length") == cursor.fetchone()[0])
     cursor.execute("SELECT DISTINCT coalesce(outcome, 'open') FROM pgleak.history")
     legend = browser.find_element("css selector", ".legend").text
     check("the legend explains every outcome", all(outcome in legend for (outcome,) in cursor.fetchall()), legend)

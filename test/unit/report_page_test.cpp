@@ -35,12 +35,22 @@ class ReportPageTest : public testing::Test {
 
   void add_offender(const char* text) {
     page_->offenders.rows[page_->offenders.count++] =
-        OffenderRow{text, text, text, text, text, 3, 90 * kSecond, 2, 5 * kSecond, at(2026, 1, 30, 12)};
+        OffenderRow{text, text, text, text, text, text, 3, 90 * kSecond, 2, 5 * kSecond, at(2026, 1, 30, 12)};
   }
 
   void add_pool(PoolName::Scope scope, const char* text) {
     page_->pools.now.rows[page_->pools.now.count++] =
         PoolRow{PoolName{scope, text, text, text, text}, 15, 80, 3, 7, 20, text, text};
+  }
+
+  void add_course(const char* text) {
+    if (page_->courses.count == kMostCourses) return;
+    Course& course = page_->courses.courses[page_->courses.count++];
+    course = Course{7, 4711, text, text, text, text, 0, {}};
+    course.steps[course.step_count++] =
+        Step{StepKind::kStatement, at(2026, 1, 30, 12), kSecond, Micros{0}, 3, text};
+    course.steps[course.step_count++] =
+        Step{StepKind::kIdle, at(2026, 1, 30, 12) + kSecond, 60 * kSecond, 60 * kSecond, 1, nullptr};
   }
 
   void add_action(const char* text) {
@@ -154,7 +164,7 @@ TEST_F(ReportPageTest, WhatIsUnknownIsADash) {
                                      nullptr};
   page_->pools.now.count = 1;
   page_->offenders.rows[0] = OffenderRow{
-      "", "shop", "orders", nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
+      "", "shop", "orders", nullptr, nullptr, nullptr, 1, Micros{kNoNumber}, 0, Micros{0}, at(2026, 1, 30)};
   page_->offenders.count = 1;
   const std::string page = shown();
   EXPECT_NE(page.find("<td data-label=\"In use\" class=\"number\"><div>-</div></td>"), std::string::npos);
@@ -199,6 +209,7 @@ TEST_F(ReportPageTest, NothingOfASessionIsMarkup) {
   for (int i = 0; i < kMostTableRows; i++) {
     add_offender(kEvil);
     add_pool(PoolName::Scope::kPool, kEvil);
+    add_course(kEvil);
     add_action(kEvil);
   }
   fill_lanes(20, kEvil);

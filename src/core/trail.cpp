@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/racing_copy.hpp"
+
 namespace pgleak {
 
 namespace {
@@ -46,16 +48,6 @@ bool holds_only_comments(const char* text, const char* end) {
   return true;
 }
 
-// Copies only as much of the entry as it has text.
-void copy_entry(TrailEntry* target, const TrailEntry& source) {
-  target->at = source.at;
-  target->query_id = source.query_id;
-  // The writer may change the length during the copy, though only to a valid one, so it must be read once.
-  const std::size_t length = *static_cast<const volatile std::uint16_t*>(&source.length);
-  target->length = static_cast<std::uint16_t>(length);
-  std::memcpy(target->text, source.text, length);
-}
-
 }  // namespace
 
 TextSpan find_statement_text(const char* source, int location, int length) {
@@ -76,7 +68,9 @@ int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
-    const int count = xact_seq_ == xact_seq ? copy_entries(capacity, copy) : 0;
+    XactSeq of_ring;
+    copy_racing(&of_ring, xact_seq_);
+    const int count = of_ring == xact_seq ? copy_entries(capacity, copy) : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }
@@ -88,7 +82,7 @@ int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   const int next = next_.load(std::memory_order_relaxed);
   int place = next >= count ? next - count : next - count + capacity;
   for (int i = 0; i < count; i++) {
-    copy_entry(&copy[i], entries()[place]);
+    copy_racing(&copy[i], entries()[place]);
     place = place + 1 == capacity ? 0 : place + 1;
   }
   return count;

@@ -41,6 +41,13 @@ extern "C" {
 #error "pgleak needs PostgreSQL 15 or later"
 #endif
 
+// The parameters of a signal handler that uses none.
+#if PG_VERSION_NUM >= 190000
+#define PGLEAK_UNUSED_SIGNAL_ARGS int, const pg_signal_info*
+#else
+#define PGLEAK_UNUSED_SIGNAL_ARGS int
+#endif
+
 namespace pgleak::compat {
 
 // Index of this process's own entry in the backend status array. Up to 16, the array is ordered by BackendId

@@ -86,10 +86,12 @@ mutants:
 package:
 	PACKAGES=$(PACKAGES) test/package/run
 
-# The archive for PGXN, of the last commit; make assembles the extension script there as here.
+# The archive for PGXN, of the last commit, without what .gitattributes leaves out; make assembles the extension script there
+# as here.
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
+dist: ARCHIVE = $(name).zip
 dist:
-	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
+	git archive --format=zip --prefix=$(name)/ -o $(ARCHIVE) HEAD
 
 # Runs every command block of README.md and doc/, except those that change the machine,
 doccheck:
@@ -166,9 +168,7 @@ override with_llvm = no
 # PGXS links with the C compiler, which does not know the C++ runtime.
 override COMPILER = $(CXX) $(CXXFLAGS)
 
-# Some machines have no instruction for an atomic of one or of eight bytes (riscv64, armel).
-atomics_library = $(shell echo 'char a; unsigned long long b; int main() { return __atomic_add_fetch(&a, 1, 5) + \
-  __atomic_add_fetch(&b, 1, 5); }' | $(CXX) $(CXXFLAGS) -x c++ - -o /dev/null 2>/dev/null || echo -latomic)
+include $(SOURCE)src/atomics.mk
 SHLIB_LINK = $(atomics_library)
 
 # Says which server the objects here are built for.

@@ -1,12 +1,13 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
+#   make install-relocated RELOCATED=/extensions/pgleak
 # A build directory elsewhere works too: make -f /path/to/pgleak/Makefile
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | newcomer | reference
-#   make versions | arch | assert | sanitize | tsan | valgrind | mutants | package | rpm | container | dist | bump VERSION=1.1
+#   make versions | arch | assert | sanitize | tsan | valgrind | mutants | package | container | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
 developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck newcomer reference \
-  versions arch assert sanitize tsan upgrade valgrind mutants package dist bump
+  versions arch assert sanitize tsan upgrade valgrind mutants package container dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -82,9 +83,13 @@ valgrind:
 mutants:
 	test/mutants/run
 
-# Needs root: builds the Debian packages in one throw-away root and uses them in another. $(PACKAGES) gets them.
+# Needs root: builds the Debian and RPM packages in one throw-away root and uses the former in another. $(PACKAGES) gets them.
 package:
 	PACKAGES=$(PACKAGES) test/package/run
+
+# Needs root: builds the container images and uses them, in a throw-away root.
+container:
+	test/container/run
 
 # The archive for PGXN, of the last commit, without what .gitattributes leaves out; make assembles the extension script there
 # as here.
@@ -191,6 +196,14 @@ endif
 $(OBJS): | $(STAMP)
 $(STAMP):
 	@echo '$(built_for)' >$@
+
+# Only pgleak's files, as an extension image has them: for extension_control_path and dynamic_library_path of 18 and later.
+.PHONY: install-relocated
+install-relocated: all
+	$(if $(RELOCATED),,$(error install-relocated needs RELOCATED=/directory))
+	$(MKDIR_P) '$(RELOCATED)/lib' '$(RELOCATED)/share/extension'
+	$(INSTALL_SHLIB) pgleak$(DLSUFFIX) '$(RELOCATED)/lib/'
+	$(INSTALL_DATA) $(SOURCE)pgleak.control $(SCRIPT) $(addprefix $(SOURCE),$(DATA)) '$(RELOCATED)/share/extension/'
 
 # Says what is missing before any test runs.
 .PHONY: check_server

@@ -209,6 +209,7 @@ install-relocated: all
 .PHONY: check_server
 installcheck: check_server
 check_server:
+	$(if $(filter $(CURDIR),$(abspath $(SOURCE))),,$(error the tests read files of the source: run `make installcheck` in $(SOURCE)))
 	@PSQL='$(bindir)/psql' $(SOURCE)test/regress/check-server $(SOURCE)test/regress.conf
 
 # A build directory elsewhere has no directories yet.

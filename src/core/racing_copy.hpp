@@ -39,13 +39,14 @@ struct RacingWord<8> {
   using Type = std::uint64_t __attribute__((may_alias));
 };
 
-// Copies `source` word by word. The copy may be torn: some words old, some new. The caller finds that out afterwards,
-// by a version that the writer changes (core/seqlock.hpp), and throws such a copy away.
+// Copies `source` word by word. The copy may be torn: some words old, some new. The caller finds that out
+// afterwards, by a version that the writer changes (core/seqlock.hpp), and throws such a copy away.
 //
-// The writer changes the value by plain stores, so this is a data race on purpose, the only one, and ThreadSanitizer
-// ignores this function. What makes data races dangerous does not happen here. The loads are volatile: the compiler
-// makes each of them once, and here. The fences of the protocol order them against the version on every processor. No
-// word of a torn copy is used. Atomic stores would slow down the backends, which write at every statement.
+// The writer changes the value by plain stores, so this is a data race on purpose, the only one, and
+// ThreadSanitizer ignores this function. What makes data races dangerous does not happen here. The loads are
+// volatile: the compiler makes each of them once, and here. The fences of the protocol order them against the
+// version on every processor. No word of a torn copy is used. Atomic stores would slow down the backends,
+// which write at every statement.
 template <typename Value>
 PGLEAK_RACES_ON_PURPOSE void copy_racing(Value* copy, const Value& source) {
   static_assert(std::is_trivially_copyable<Value>::value, "copied as words");

@@ -1,11 +1,13 @@
 # Builds and installs the extension with PGXS; every developer command is a target here too.
 #   make [PG_CONFIG=/path/to/pg_config] && sudo make install [PG_CONFIG=...]
+#   make install-relocated RELOCATED=/extensions/pgleak
+# A build directory elsewhere works too: make -f /path/to/pgleak/Makefile
 #   make check | format | layering | tidy | fuzz | monitoring | clients | storm | bench | screenshots | doccheck | newcomer | reference
-#   make versions | assert | sanitize | valgrind | mutants | package | dist | bump VERSION=1.1
+#   make versions | arch | assert | sanitize | tsan | valgrind | mutants | package | container | dist | bump VERSION=1.1
 # See CONTRIBUTING.md.
 
 developer_targets = check format layering tidy fuzz monitoring clients storm bench screenshots doccheck newcomer reference \
-  versions assert sanitize valgrind mutants package dist bump
+  versions arch assert sanitize tsan upgrade valgrind mutants package container dist bump
 .PHONY: $(developer_targets)
 
 ifneq ($(filter $(developer_targets),$(MAKECMDGOALS)),)
@@ -52,9 +54,17 @@ screenshots:
 versions:
 	test/versions/run
 
+# Needs root: unit tests for arm64 and s390x under an emulator, the SQL tests on i386.
+arch:
+	test/versions/arch
+
 # Needs root: a server built with assertions.
 assert:
 	PG_CONFIG=$$(test/versions/build-server assert) test/run
+
+# Unit tests that have threads.
+tsan:
+	test/versions/tsan
 
 # Needs root: unit tests and fuzzers, then the SQL and TAP tests in a server, all built with the address and undefined
 # behaviour sanitizers.
@@ -73,14 +83,20 @@ valgrind:
 mutants:
 	test/mutants/run
 
-# Needs root: builds the Debian packages in one throw-away root and uses them in another. $(PACKAGES) gets them.
+# Needs root: builds the Debian and RPM packages in one throw-away root and uses the former in another. $(PACKAGES) gets them.
 package:
 	PACKAGES=$(PACKAGES) test/package/run
 
-# The archive for PGXN, of the last commit; make assembles the extension script there as here.
+# Needs root: builds the container images and uses them, in a throw-away root.
+container:
+	test/container/run
+
+# The archive for PGXN, of the last commit, without what .gitattributes leaves out; make assembles the extension script there
+# as here.
 dist: name = pgleak-$(shell sed -n 's/^  "version": "\(.*\)",/\1/p' META.json)
+dist: ARCHIVE = $(name).zip
 dist:
-	git archive --format=zip --prefix=$(name)/ -o $(name).zip HEAD
+	git archive --format=zip --prefix=$(name)/ -o $(ARCHIVE) HEAD
 
 # Runs every command block of README.md and doc/, except those that change the machine,
 doccheck:
@@ -100,9 +116,20 @@ bump:
 
 else
 
+all: # before the targets of PGXS
+
 # Where the source is: ./, or elsewhere for `make -f DIRECTORY/Makefile` in a build directory.
-SOURCE := $(dir $(firstword $(MAKEFILE_LIST)))
+SOURCE := $(dir $(lastword $(MAKEFILE_LIST)))
 sources = $(patsubst $(SOURCE)%,%,$(sort $(wildcard $(addprefix $(SOURCE),$(1)))))
+ifeq ($(call sources,src/pgleak.cpp),)
+$(error no source in $(SOURCE))
+endif
+# Objects there would be taken for those of the build directory, and not be made.
+ifneq ($(abspath $(SOURCE)),$(CURDIR))
+ifneq ($(call sources,pgleak.so src/*.o src/*/*.o),)
+$(error $(SOURCE) contains the objects of another build: run `make clean` there first)
+endif
+endif
 
 MODULE_big = pgleak
 OBJS = $(patsubst %.cpp,%.o,$(call sources,src/*.cpp src/*/*.cpp))
@@ -146,9 +173,44 @@ override with_llvm = no
 # PGXS links with the C compiler, which does not know the C++ runtime.
 override COMPILER = $(CXX) $(CXXFLAGS)
 
-EXTRA_CLEAN = $(OBJS:.o=.d) $(SCRIPT).new
+include $(SOURCE)src/atomics.mk
+SHLIB_LINK = $(atomics_library)
 
+# Says which server the objects here are built for.
+STAMP = .built-for
+EXTRA_CLEAN = $(OBJS:.o=.d) $(SCRIPT).new $(STAMP)
+
+ifeq ($(wildcard $(PGXS)),)
+$(error $(PG_CONFIG) knows no PGXS: install the server's headers, or set PG_CONFIG to the path of a pg_config)
+endif
 include $(PGXS)
+
+built_for = PostgreSQL $(VERSION) in $(INCLUDEDIR_SERVER)$(if $(PGLEAK_INJECTION), with injection points)
+ifneq ($(wildcard $(STAMP)),)
+ifeq ($(filter clean distclean maintainer-clean,$(MAKECMDGOALS)),)
+ifneq ($(strip $(file <$(STAMP))),$(built_for))
+$(error the objects here are built for $(strip $(file <$(STAMP))), not for $(built_for): run `make clean` first)
+endif
+endif
+endif
+$(OBJS): | $(STAMP)
+$(STAMP):
+	@echo '$(built_for)' >$@
+
+# Only pgleak's files, as an extension image has them: for extension_control_path and dynamic_library_path of 18 and later.
+.PHONY: install-relocated
+install-relocated: all
+	$(if $(RELOCATED),,$(error install-relocated needs RELOCATED=/directory))
+	$(MKDIR_P) '$(RELOCATED)/lib' '$(RELOCATED)/share/extension'
+	$(INSTALL_SHLIB) pgleak$(DLSUFFIX) '$(RELOCATED)/lib/'
+	$(INSTALL_DATA) $(SOURCE)pgleak.control $(SCRIPT) $(addprefix $(SOURCE),$(DATA)) '$(RELOCATED)/share/extension/'
+
+# Says what is missing before any test runs.
+.PHONY: check_server
+installcheck: check_server
+check_server:
+	$(if $(filter $(CURDIR),$(abspath $(SOURCE))),,$(error the tests read files of the source: run `make installcheck` in $(SOURCE)))
+	@PSQL='$(bindir)/psql' $(SOURCE)test/regress/check-server $(SOURCE)test/regress.conf
 
 # A build directory elsewhere has no directories yet.
 .PHONY: object_directories

@@ -1,7 +1,8 @@
 -- What is a leak and what is not: both clocks, each state a transaction can be in, and sessions that are legitimately idle.
 \i test/regress/helpers.sql
 
-CREATE TABLE test_detection (id integer PRIMARY KEY, name text);
+-- Without autovacuum, which would change a plan.
+CREATE TABLE test_detection (id integer PRIMARY KEY, name text) WITH (autovacuum_enabled = off);
 INSERT INTO test_detection SELECT i, 'row ' || i FROM generate_series(1, 100) AS i;
 
 -- The idle clock. The scanner finds it by itself, and its end.

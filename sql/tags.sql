@@ -5,32 +5,32 @@
 ALTER DATABASE contrib_regression SET pgleak.idle_leak_after = '50ms';
 
 SELECT pgleak.reset();
--- At the start, at the end, of both kinds, of neither, and in what only looks like a comment.
+-- At the start, at the end, of both kinds, of neither, and in what only looks like a comment. The transaction begins in the
+-- same message, or the session might be a leak before it comes to the statement.
 CREATE TEMP TABLE sample (session text PRIMARY KEY, statement text NOT NULL);
 INSERT INTO sample VALUES
-    ('at the start', $$/*route='%2Forders',traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01'*/ SELECT 1$$),
-    ('at the end', $$SELECT 1 /*controller='index',framework='django%3A2.2.3',it='\'s%20so'*/;$$),
+    ('at the start', $$/*route='%2Forders',traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01'*/ BEGIN; SELECT 1$$),
+    ('at the end', $$BEGIN; SELECT 1 /*controller='index',framework='django%3A2.2.3',it='\'s%20so'*/;$$),
     ('both ends', $$-- a line
-/* prose */ /*a='1'*/ SELECT 1; /*a:2,b:3*/ -- end$$),
-    ('marginalia', $$SELECT 1 /*application:BCX,controller:orders,action:show,line:/app/x.rb:3:in `a, b'*/$$),
-    ('none', $$SELECT 1 /* this is slow: see above */$$),
-    ('hint', $$/*+ IndexScan(t) */ SELECT 1$$),
-    ('string', $$SELECT '/*a:1*/' || E'\'/*b:2*/' || $tag$ /*c:3*/ $tag$ AS "/*d:4*/"$$),
-    ('nested', $$/* /*a:1*/ b:2 */ SELECT 1$$),
-    ('characters', $$/*plain='é',encoded='%C3%A9',both='é%E2%82%AC',invalid='%E9x%FFy',control='%01%0A',nul='%00',json='"\%22%5C'*/ SELECT 1$$),
-    ('code', $$SELECT 1 /*code.filepath='app%2Forders.py',code.lineno='42',code.function='get_orders'*/$$),
-    ('cut before', '/*route=''/orders''*/ SELECT ''' || repeat('x', 2000) || ''''),
-    ('cut after', 'SELECT ''' || repeat('x', 2000) || ''' /*route=''/orders''*/'),
-    ('cut in the middle', 'SELECT ''' || repeat('x', 981) || ''' /*route=''/orders'',action=''show%20one''*/'),
-    ('cut character', '/*a=''1'',b=''' || repeat('é', 600) || '''*/ SELECT 1'),
-    ('long', '/*a=''' || repeat('é', 257) || ''',b=''2''*/ SELECT 1');
+/* prose */ /*a='1'*/ BEGIN; SELECT 1; /*a:2,b:3*/ -- end$$),
+    ('marginalia', $$BEGIN; SELECT 1 /*application:BCX,controller:orders,action:show,line:/app/x.rb:3:in `a, b'*/$$),
+    ('none', $$BEGIN; SELECT 1 /* this is slow: see above */$$),
+    ('hint', $$/*+ IndexScan(t) */ BEGIN; SELECT 1$$),
+    ('string', $$BEGIN; SELECT '/*a:1*/' || E'\'/*b:2*/' || $tag$ /*c:3*/ $tag$ AS "/*d:4*/"$$),
+    ('nested', $$/* /*a:1*/ b:2 */ BEGIN; SELECT 1$$),
+    ('characters', $$/*plain='é',encoded='%C3%A9',both='é%E2%82%AC',invalid='%E9x%FFy',control='%01%0A',nul='%00',json='"\%22%5C'*/ BEGIN; SELECT 1$$),
+    ('code', $$BEGIN; SELECT 1 /*code.filepath='app%2Forders.py',code.lineno='42',code.function='get_orders'*/$$),
+    ('cut before', '/*route=''/orders''*/ BEGIN; SELECT ''' || repeat('x', 2000) || ''''),
+    ('cut after', 'BEGIN; SELECT ''' || repeat('x', 2000) || ''' /*route=''/orders''*/'),
+    ('cut in the middle', 'BEGIN; SELECT ''' || repeat('x', 974) || ''' /*route=''/orders'',action=''show%20one''*/'),
+    ('cut character', '/*a=''1'',b=''' || repeat('é', 600) || '''*/ BEGIN; SELECT 1'),
+    ('long', '/*a=''' || repeat('é', 257) || ''',b=''2''*/ BEGIN; SELECT 1');
 DO $$
 DECLARE
     s pg_temp.sample;
 BEGIN
     FOR s IN SELECT * FROM sample LOOP
         CALL pg_temp.connect(s.session);
-        PERFORM pg_temp.run(s.session, 'BEGIN');
         PERFORM pg_temp.run(s.session, s.statement);
     END LOOP;
 END
@@ -119,19 +119,12 @@ DROP ROLE regress_pgleak_job;
 -- query_id is there although nobody asked for it, and the same whatever the comments say.
 SHOW compute_query_id;
 CREATE TABLE test_tags (id integer);
-DO $$
-DECLARE
-    s text;
-BEGIN
-    FOREACH s IN ARRAY ARRAY['plain', 'one', 'other'] LOOP
-        CALL pg_temp.connect(s);
-        PERFORM pg_temp.run(s, 'BEGIN');
-    END LOOP;
-END
-$$;
-SELECT pg_temp.run('plain', 'SELECT count(*) FROM test_tags WHERE id = 1');
-SELECT pg_temp.run('one', '/*route=''/one''*/ SELECT count(*) FROM test_tags WHERE id = 2');
-SELECT pg_temp.run('other', 'SELECT count(*) FROM test_tags /* a comment */ WHERE id = 3 /*route=''/other''*/');
+CALL pg_temp.connect('plain');
+CALL pg_temp.connect('one');
+CALL pg_temp.connect('other');
+SELECT pg_temp.run('plain', 'BEGIN; SELECT count(*) FROM test_tags WHERE id = 1');
+SELECT pg_temp.run('one', '/*route=''/one''*/ BEGIN; SELECT count(*) FROM test_tags WHERE id = 2');
+SELECT pg_temp.run('other', 'BEGIN; SELECT count(*) FROM test_tags /* a comment */ WHERE id = 3 /*route=''/other''*/');
 CALL pg_temp.wait_for('SELECT count(*) = 3 FROM history');
 SELECT count(*), count(query_id), count(DISTINCT query_id) AS forms FROM leak;
 SELECT count(*), count(query_id), count(DISTINCT query_id) AS forms FROM history;
@@ -143,8 +136,7 @@ CREATE ROLE regress_pgleak_app LOGIN;
 CREATE ROLE regress_pgleak_reader;
 GRANT SELECT ON leak TO PUBLIC;
 CALL pg_temp.connect('app', 'user=regress_pgleak_app');
-SELECT pg_temp.run('app', 'BEGIN');
-SELECT pg_temp.run('app', '/*route=''/secret''*/ SELECT 1');
+SELECT pg_temp.run('app', '/*route=''/secret''*/ BEGIN; SELECT 1');
 CALL pg_temp.wait_for_leak('app');
 SET ROLE regress_pgleak_reader;
 SELECT l.query, l.tags FROM pgleak.leaks l;

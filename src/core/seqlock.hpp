@@ -7,10 +7,10 @@
 
 #include <atomic>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "core/assert.hpp"
+#include "core/racing_copy.hpp"
 
 namespace pgleak {
 
@@ -40,7 +40,7 @@ class SeqLock {
     for (int i = 0; i < kReadTries; i++) {
       const std::uint32_t before = version_.load(std::memory_order_acquire);
       if (before & 1) continue;
-      std::memcpy(static_cast<void*>(copy), &value_, sizeof(Value));
+      copy_racing(copy, value_);
       std::atomic_thread_fence(std::memory_order_acquire);
       if (version_.load(std::memory_order_relaxed) == before) return true;
     }

@@ -1,7 +1,8 @@
 #include "core/trail.hpp"
 
-#include <cstddef>
 #include <cstring>
+
+#include "core/racing_copy.hpp"
 
 namespace pgleak {
 
@@ -47,14 +48,10 @@ bool holds_only_comments(const char* text, const char* end) {
   return true;
 }
 
-// Copies only as much of the entry as it has text.
+// The number of omitted entries is known once all are copied.
 void copy_entry(TrailEntry* target, const TrailEntry& source) {
-  // The writer may change the length during the copy, though only to a valid one, so it must be read once.
-  const std::size_t length = *static_cast<const volatile std::uint16_t*>(&source.length);
-  std::memcpy(static_cast<void*>(target), &source, offsetof(TrailEntry, length));
+  copy_racing(target, source);
   target->omitted = 0;
-  target->length = static_cast<std::uint16_t>(length);
-  std::memcpy(target->text, source.text, length);
 }
 
 }  // namespace
@@ -78,7 +75,9 @@ int TrailRing::read_with(XactSeq xact_seq, Copy copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
-    const int count = xact_seq_ == xact_seq ? copy() : 0;
+    XactSeq of_ring;
+    copy_racing(&of_ring, xact_seq_);
+    const int count = of_ring == xact_seq ? copy() : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }
@@ -108,7 +107,7 @@ int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
     copy_entry(&copy[i], entries()[is_kept ? i : place]);
     if (!is_kept) place = place + 1 == capacity ? kept : place + 1;
   }
-  if (count == capacity) copy[kept].omitted = omitted_;
+  if (count == capacity) copy_racing(&copy[kept].omitted, omitted_);
   return count;
 }
 

@@ -112,7 +112,7 @@ Datum pgleak_read_outcomes(PG_FUNCTION_ARGS) {
   return 0;
 }
 
-Datum pgleak_request_scan(PG_FUNCTION_ARGS) {
+Datum pgleak_request_scan([[maybe_unused]] PG_FUNCTION_ARGS) {
   using namespace pgleak;
   require_preloading();
   const std::uint64_t number = shared->scans_requested.fetch_add(1) + 1;
@@ -121,7 +121,7 @@ Datum pgleak_request_scan(PG_FUNCTION_ARGS) {
   PG_RETURN_INT64(static_cast<int64>(shared->open_leaks.load()));
 }
 
-Datum pgleak_reset_counters(PG_FUNCTION_ARGS) {
+Datum pgleak_reset_counters([[maybe_unused]] PG_FUNCTION_ARGS) {
   using namespace pgleak;
   require_preloading();
   Counters& counters = shared->counters;

@@ -40,6 +40,12 @@ extern "C" {
 #if PG_VERSION_NUM < 150000
 #error "pgleak needs PostgreSQL 15 or later"
 #endif
+// The parameters of a signal handler that uses none.
+#if PG_VERSION_NUM >= 190000
+#define PGLEAK_UNUSED_SIGNAL_ARGS int, const pg_signal_info*
+#else
+#define PGLEAK_UNUSED_SIGNAL_ARGS int
+#endif
 
 namespace pgleak::compat {
 

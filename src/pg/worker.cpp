@@ -31,7 +31,7 @@ void give_up_query() {
   QueryCancelPending = true;
 }
 
-void handle_sigterm(SIGNAL_ARGS) {
+void handle_sigterm(PGLEAK_UNUSED_SIGNAL_ARGS) {
   const int saved_errno = errno;
   ShutdownRequestPending = true;
   if (interruptible) give_up_query();

@@ -46,14 +46,16 @@ END
 $$;
 
 -- Runs statements in that session; returns the last one's first value or its tag. An error there is a NOTICE here.
+-- regress.pause, in seconds, makes this machine a slow one (PGLEAK_PAUSE of test/run).
 CREATE FUNCTION pg_temp.run(session text, statements text) RETURNS text LANGUAGE sql AS $$
+    SELECT pg_sleep(nullif(current_setting('regress.pause', true), '')::float8);
     SELECT * FROM dblink(session, statements, false) AS t(result text)
 $$;
 
 -- Polls until the query returns true. Has the scanner look each time, unless it is to find out by itself.
 CREATE PROCEDURE pg_temp.wait_for(query text, scans boolean DEFAULT true) LANGUAGE plpgsql AS $$
 DECLARE
-    deadline timestamp with time zone := clock_timestamp() + interval '30 seconds';
+    deadline timestamp with time zone := clock_timestamp() + interval '2 minutes';
     is_true boolean;
 BEGIN
     LOOP

@@ -84,7 +84,7 @@ TEST(ReportAxisTest, PositionsStayInside) {
   EXPECT_EQ(period.position(period.since, 1000), 0);
   EXPECT_EQ(period.position(at(2026, 1, 1, 12), 1000), 500);
   EXPECT_EQ(period.position(period.upto, 1000), 1000);
-  EXPECT_EQ(period.position(at(2099, 1, 1), 1000), 1000);
+  EXPECT_EQ(period.position(at(2037, 1, 1), 1000), 1000);  // i386 has no time_t for later years
 }
 
 }  // namespace

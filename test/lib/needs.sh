@@ -32,7 +32,7 @@ unpack_with_libraries() {
   done
 }
 
-# Find node-pg or get it: from the distribution, or through npm for a Node.js from another source, which does not work
+# Find node-pg, its cursors and streams or get them: from the distribution, or through npm for a Node.js from another source, which does not work
 # with the distribution's packages. False if it is not available; the rest can be tested without it.
 find_node_pg() {
   [ -z "$node_path" ] || return 0
@@ -43,7 +43,7 @@ find_node_pg() {
   mkdir -p "$temp_dir/node"
   give_to_user "$temp_dir/node"
   command -v node >/dev/null && command -v npm >/dev/null &&
-    quietly as_user npm install --prefix "$temp_dir/node" --no-audit --no-fund --no-save pg@8 ||
+    quietly as_user npm install --prefix "$temp_dir/node" --no-audit --no-fund --no-save pg@8 pg-cursor@2 pg-query-stream@4 pg-copy-streams ||
     { say 'node-pg is skipped: it cannot be installed'; return 1; }
   node_path=$temp_dir/node/node_modules
 }

@@ -10,7 +10,7 @@ const { fileURLToPath } = require('node:url');
 const nodeModule = require('node:module');
 
 const kDepths = [1, 12, 64];
-const kStackDepth = 10;
+const kStackDepth = 12;
 const kMaxSites = 10_000;
 const kOwnDirectory = path.dirname(__dirname) + path.sep;
 const kLibraries = /(^node:|^internal\/|[\\/]node_modules[\\/]|^\/usr\/(share|lib)\/nodejs\/)/;

@@ -1,10 +1,10 @@
 'use strict';
 // Wraps a pool: its statements say where they come from, and it remembers where each of its clients was taken.
 
-const { AsyncResource } = require('node:async_hooks');
 const { callSite, captureStack, linesOf, setRoot } = require('./call_site.js');
 const { reportOnce } = require('./report.js');
 const { NamedStatements, hasOrigin, tagForClient, tagForPool } = require('./statement.js');
+const { keepTags } = require('./tags.js');
 
 const states = new WeakMap(); // pool -> State
 
@@ -113,7 +113,7 @@ function patchConnect(state) {
       });
     }
     // The pool calls back in the context of whoever released the client.
-    const inContext = AsyncResource.bind(callback);
+    const inContext = keepTags(callback);
     return connect.call(pool, (error, client, done) => {
       const release = client ? state.onCheckout(client, stack) : undefined;
       inContext(error, client, release ?? done);

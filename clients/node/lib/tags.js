@@ -67,4 +67,10 @@ function currentPairs() {
   return context.pairs;
 }
 
-module.exports = { currentPairs, middleware, setTags, withTags };
+// A callback that runs with the tags of now.
+function keepTags(callback) {
+  const context = storage.getStore();
+  return (...values) => storage.run(context, callback, ...values);
+}
+
+module.exports = { currentPairs, keepTags, middleware, setTags, withTags };

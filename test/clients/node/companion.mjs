@@ -11,7 +11,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-import { admin, ask, check, results, waitUntil } from './checks.mjs';
+import { admin, ask, check, pgleak, require, results, waitUntil } from './checks.mjs';
 import { testStatements } from './statements.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -122,6 +122,15 @@ async function testOwnFailures() {
   }
 }
 
+// As `import` has it; NODE_PATH is for require() only.
+async function testModules() {
+  for (const [name, loaded] of [['index', pgleak], ['test', require('pgleak-client/test')]]) {
+    const { default: all, ...named } = await import(new URL(`../../../clients/node/${name}.mjs`, import.meta.url));
+    check(all === loaded && Object.keys(named).sort().join() === Object.keys(loaded).sort().join(), `${name} can be imported`, named);
+  }
+}
+
+await testModules();
 await testStatements();
 await testShop();
 await testHelper();

@@ -33,6 +33,7 @@ public final class LeakWatch implements AutoCloseable {
   private volatile Consumer<String> log = message -> logger.log(System.Logger.Level.WARNING, message);
   private volatile boolean isClosed;
   private volatile Connection connection;
+  private int pause = kFirstPause; // of the thread
 
   private LeakWatch(PgleakDataSource source, Connector connector) {
     this.source = source;
@@ -75,7 +76,6 @@ public final class LeakWatch implements AutoCloseable {
   }
 
   private void run() {
-    int pause = kFirstPause;
     while (!isClosed) {
       try (Connection open = connector.connect()) {
         connection = open;
@@ -103,30 +103,39 @@ public final class LeakWatch implements AutoCloseable {
       }
       statement.execute("LISTEN pgleak");
     }
+    pause = kFirstPause;
     PGConnection notified = open.unwrap(PGConnection.class);
     while (!isClosed) {
       PGNotification[] notifications = notified.getNotifications(kPatience);
       if (notifications == null) continue;
       for (PGNotification each : notifications)
-        if (recorder == 0 || each.getPID() == recorder) onNotification(each.getParameter());
+        if (recorder == 0 || each.getPID() == recorder) onNotification(open, each.getParameter());
     }
   }
 
-  private void onNotification(String payload) {
+  private void onNotification(Connection open, String payload) throws SQLException {
     try {
       Map<String, String> event = Json.members(payload);
       if (event.get("pid") == null) return;
       int pid = Integer.parseInt(event.get("pid"));
-      for (Checkout checkout : source.checkouts()) if (checkout.pid() == pid) onLeak(event, checkout);
+      for (Checkout checkout : source.checkouts()) if (checkout.pid() == pid) onLeak(open, event, checkout);
     } catch (RuntimeException error) {
       Failures.report("a notification", error);
     }
   }
 
-  private void onLeak(Map<String, String> event, Checkout checkout) {
+  private void onLeak(Connection open, Map<String, String> event, Checkout checkout) throws SQLException {
     log.accept("pgleak: leak " + event.get("leak_id") + ", connection " + checkout.pid() + " of " + event.get("application_name")
         + ": " + wordsOf(event) + "; " + checkout);
-    if (returnsTerminated && "terminated".equals(event.get("outcome"))) giveBack(checkout);
+    // The notification may be forged; a session that does not exist is none.
+    if (returnsTerminated && "terminated".equals(event.get("outcome")) && !exists(open, checkout.pid())) giveBack(checkout);
+  }
+
+  private static boolean exists(Connection open, int pid) throws SQLException {
+    try (Statement statement = open.createStatement();
+        ResultSet row = statement.executeQuery("SELECT 1 FROM pg_stat_activity WHERE pid = " + pid)) {
+      return row.next();
+    }
   }
 
   private void giveBack(Checkout checkout) {

@@ -61,6 +61,9 @@ export function watch(pool: PoolLike, options?: WatchOptions): { close(): Promis
 /** The clients that were taken and not released, for a debug page. */
 export function checkouts(pool: PoolLike): Checkout[];
 
+/** Makes the statements of a client name their line, for pools other than pg.Pool. Returns the client. */
+export function tagClient<C extends { query(...values: any[]): any }>(client: C): C;
+
 /** Runs `work`, whose statements have these tags, beside those of the caller. */
 export function withTags<R>(tags: Tags, work: () => R): R;
 

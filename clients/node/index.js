@@ -1,7 +1,7 @@
 'use strict';
 
-const { wrap, checkouts } = require('./lib/pool.js');
+const { checkouts, tagClient, wrap } = require('./lib/pool.js');
 const { middleware, setTags, withTags } = require('./lib/tags.js');
 const { watch } = require('./lib/watch.js');
 
-module.exports = { wrap, watch, checkouts, withTags, setTags, middleware };
+module.exports = { wrap, watch, checkouts, tagClient, withTags, setTags, middleware };

@@ -7,32 +7,32 @@ const { NamedStatements, hasOrigin, tagForClient, tagForPool } = require('./stat
 const { keepTags } = require('./tags.js');
 
 const states = new WeakMap(); // pool -> State
+const tagged = new WeakSet(); // clients
+const named = new NamedStatements();
+
+// The client's statements get their comment. For clients that come from another pool than pg.Pool. Returns the client.
+function tagClient(client) {
+  if (tagged.has(client)) return client;
+  tagged.add(client);
+  const query = client.query;
+  client.query = function pgleakQuery(...values) {
+    try {
+      values[0] = tagForClient(values[0], client, named, hasOrigin(values[0]) ? undefined : callSite(pgleakQuery));
+    } catch (error) {
+      reportOnce('the comment of a statement', error);
+    }
+    return query.apply(client, values);
+  };
+  return client;
+}
 
 class State {
   constructor(pool, options) {
     this.pool = pool;
-    this.named = new NamedStatements();
     this.taken = new Map(); // client -> { stack, since, isReturned }
-    this.instrumented = new WeakSet();
     this.returnLost = options.returnLost === true;
     this.log = options.log ?? ((message) => console.warn(message));
     this.isInsideQuery = false;
-  }
-
-  // The client's statements get their comment.
-  instrument(client) {
-    if (this.instrumented.has(client)) return;
-    this.instrumented.add(client);
-    const { named } = this;
-    const query = client.query;
-    client.query = function pgleakQuery(...values) {
-      try {
-        values[0] = tagForClient(values[0], client, named, hasOrigin(values[0]) ? undefined : callSite(pgleakQuery));
-      } catch (error) {
-        reportOnce('the comment of a statement', error);
-      }
-      return query.apply(client, values);
-    };
   }
 
   // The client now belongs to the application, until it calls release().
@@ -74,7 +74,7 @@ class State {
   // Called with each client that the pool hands out. `stack` is undefined for pool.query(), which gives it back itself.
   onCheckout(client, stack) {
     try {
-      this.instrument(client);
+      tagClient(client);
       return stack === undefined ? undefined : this.take(client, stack);
     } catch (error) {
       reportOnce('the record of a checkout', error);
@@ -165,4 +165,4 @@ function checkouts(pool) {
   }));
 }
 
-module.exports = { checkouts, states, takenAt, wrap };
+module.exports = { checkouts, states, tagClient, takenAt, wrap };

@@ -133,6 +133,15 @@ async function testPool(pool) {
   check(pgleak.wrap(pool) === pool, 'wrapping twice does it once');
 }
 
+// Knex and Sequelize have pools of their own, which hand out clients like this one.
+async function testClient() {
+  const client = pgleak.tagClient(pgleak.tagClient(new pg.Client({ user: 'shop', database: 'postgres' })));
+  await client.connect();
+  const { rows } = await client.query('SELECT current_query() AS text');
+  check(hasCode(rows[0].text, 'testClient') && rows[0].text.match(/code=/g).length === 1, 'tagClient() tags a client without a pool', rows);
+  await client.end();
+}
+
 // A pool runs what waits for a client in the context of whoever releases one.
 async function testContext() {
   const pool = pgleak.wrap(makePool({ max: 1 }));
@@ -194,6 +203,7 @@ export async function testStatements() {
   await testNamed();
   await testSubmittable(pool);
   await testPool(pool);
+  await testClient();
   await testContext();
   await testMiddleware(pool);
   await testHostile();

@@ -9,7 +9,7 @@ const path = require('node:path');
 const { fileURLToPath } = require('node:url');
 const nodeModule = require('node:module');
 
-const kDepths = [1, 12, 64];
+const kDepths = [1, 12, 40];
 const kStackDepth = 12;
 const kMaxSites = 10_000;
 const kOwnDirectory = path.dirname(__dirname) + path.sep;

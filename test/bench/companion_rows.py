@@ -1,5 +1,5 @@
 # What the companions for node-pg and JDBC cost the application: microseconds for each statement and each checkout.
-# Called by: test/bench/run, as companions.py NAME COMMAND..., a program that prints its measurements as JSON.
+# Called by: test/bench/run, as companion_rows.py NAME COMMAND..., a program that prints its measurements as JSON.
 # Must never: measure a server.
 
 import json

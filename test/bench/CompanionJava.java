@@ -1,5 +1,5 @@
 // What the companion for JDBC costs: a statement and a checkout with a pool that does nothing, with and without it.
-// Called by: companions.py, as a single source file. Prints a line of JSON: measure -> microseconds, one for each round.
+// Called by: companion_rows.py, as a single source file. Prints a line of JSON: measure -> microseconds, one for each round.
 // Must never: talk to a server. Its round trip would hide what is measured.
 
 import java.lang.management.ManagementFactory;
@@ -15,7 +15,7 @@ import javax.sql.DataSource;
 import org.pgleak.client.PgleakDataSource;
 import org.pgleak.client.RequestTags;
 
-public class Companion {
+public class CompanionJava {
   static final ThreadMXBean threads = ManagementFactory.getThreadMXBean();
   static final int kRounds = 21;
   static final int kDepth = 20; // frames of an application between its server and its query
@@ -30,7 +30,7 @@ public class Companion {
 
   /** An object of an interface that does nothing; its connections and statements are such objects as well. */
   static <T> T idle(Class<T> type, Object result) {
-    return type.cast(Proxy.newProxyInstance(Companion.class.getClassLoader(), new Class<?>[] {type}, (self, method, values) -> {
+    return type.cast(Proxy.newProxyInstance(CompanionJava.class.getClassLoader(), new Class<?>[] {type}, (self, method, values) -> {
       if (method.getReturnType() == boolean.class) return false;
       if (method.getReturnType() == int.class) return 0;
       return method.getReturnType().isInstance(result) ? result : null;

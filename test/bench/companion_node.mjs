@@ -1,5 +1,5 @@
 // What the companion for node-pg costs: a statement and a checkout with a pool that does nothing, with and without it.
-// Called by: companions.py, with pgleak-client in NODE_PATH. Prints a line of JSON: measure -> microseconds, one for each round.
+// Called by: companion_rows.py, with pgleak-client in NODE_PATH. Prints a line of JSON: measure -> microseconds, one for each round.
 // Must never: talk to a server. Its round trip would hide what is measured.
 
 import { EventEmitter } from 'node:events';

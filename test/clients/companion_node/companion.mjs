@@ -1,6 +1,6 @@
 // The companion for node-pg: whether each kind of statement arrives with its line, whether the leaks of an application name
 // theirs, and whether the application goes on when anything about it fails.
-// Called by: test/clients/run node, with PGHOST and PGPORT of a throw-away cluster, and node-pg and pgleak-client in NODE_PATH.
+// Called by: test/clients/run companion_node, with PGHOST and PGPORT of a throw-away cluster, and node-pg and pgleak-client in NODE_PATH.
 //   Prints "ok - ..." and "not ok - ..."; exit status is the truth.
 // Must never: use the driver in a way that applications do not.
 
@@ -21,6 +21,8 @@ function lineOf(file, mark) {
   const lines = readFileSync(path.join(here, file), 'utf8').split('\n');
   return `${file}:${lines.findIndex((line) => line.endsWith(`// ${mark}`)) + 1}`;
 }
+
+const knowsCode = () => ask("SELECT to_regprocedure('pgleak.open_transactions(text)') IS NOT NULL");
 
 function start(argv, env = {}) {
   const child = spawn(process.execPath, argv, { cwd: here, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -61,10 +63,22 @@ async function testShop() {
   check(/^\d+$/.test(await get('/healthy')), 'and the process is alive', shop.said);
   shop.kill();
   await once(shop, 'exit');
+  if (!(await knowsCode())) return;
+  for (const [bug, called] of Object.entries(bugs)) await testRecords(bug, `${lineOf('shop.mjs', `code: ${bug}`)} ${called}`);
+}
+
+// What stays when the leak is over.
+async function testRecords(bug, code) {
+  const records = await waitUntil(() => ask(`SELECT jsonb_build_object('code', min(code), 'offender', (SELECT min(code) FROM pgleak.offenders
+    WHERE code = $1)) FROM pgleak.history WHERE application_name = 'shop-node' AND code = $1 AND outcome = 'terminated' HAVING count(*) > 0`, code));
+  check(records?.code === code && records?.offender === code, `${bug}: history and offenders name it`, records);
+  check(readFileSync(process.env.SERVER_LOG, 'utf8').includes(`code="${code}"`), `${bug}: so does the server's log`, code);
+  const page = await ask("SELECT pgleak.report('1 day')");
+  check(page.includes(code) || page.includes(encodeURIComponent(code)), `${bug}: and the report`, code);
 }
 
 async function testHelper() {
-  if (!(await ask("SELECT to_regprocedure('pgleak.open_transactions(text)') IS NOT NULL"))) {
+  if (!(await knowsCode())) {
     console.log('skipped - node: the helper for node:test: this server has no pgleak.open_transactions()');
     return;
   }

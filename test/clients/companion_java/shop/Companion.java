@@ -1,6 +1,6 @@
 // The companion for JDBC: whether each kind of statement arrives with its line, whether the leaks of an application name theirs,
 // and whether the application goes on when anything about it fails.
-// Called by: test/clients/run java, in test/clients/java, with PGPORT of a throw-away cluster. Prints "ok - ..." and
+// Called by: test/clients/run companion_java, in test/clients/companion_java, with PGPORT of a throw-away cluster. Prints "ok - ..." and
 //   "not ok - ..."; exit status is the truth.
 // Must never: use the pool in a way that applications do not.
 package shop;
@@ -89,12 +89,28 @@ public final class Companion {
       check(waitUntil(() -> hikari.getHikariPoolMXBean().getActiveConnections() == 0 && source.checkouts().isEmpty()),
           "after a terminate, the pool has their places back", source.checkouts());
       check("100".equals(shop.healthy()), "and works", log);
+      if (!knowsCode()) return;
+      for (String bug : bugs.keySet()) testRecords(bug, lineOf("shop/Shop.java", "code: " + bug) + " " + methods.get(bug));
     }
     hikari.close();
   }
 
+  static boolean knowsCode() throws Exception {
+    return "t".equals(ask("SELECT to_regprocedure('pgleak.open_transactions(text)') IS NOT NULL"));
+  }
+
+  /** What stays when the leak is over. */
+  static void testRecords(String bug, String code) throws Exception {
+    check(waitUntil(() -> ask("SELECT 1 FROM pgleak.history h JOIN pgleak.offenders o USING (code) WHERE h.application_name = 'shop-java'"
+        + " AND outcome = 'terminated' AND code = ?", code) != null), bug + ": history and offenders name it",
+        ask("SELECT jsonb_agg(jsonb_build_object('code', code, 'outcome', outcome)) FROM pgleak.history"));
+    check(Files.readString(Path.of(System.getenv("SERVER_LOG"))).contains("code=\"" + code + "\""), bug + ": so does the server's log", code);
+    String page = ask("SELECT pgleak.report('1 day')");
+    check(page.contains(code) || page.contains(code.replace("/", "%2F").replace(":", "%3A").replace(" ", "%20")), bug + ": and the report", code);
+  }
+
   static void testExtension() throws Exception {
-    if (!"t".equals(ask("SELECT to_regprocedure('pgleak.open_transactions(text)') IS NOT NULL"))) {
+    if (!knowsCode()) {
       System.out.println("skipped - java: the extension for JUnit: this server has no pgleak.open_transactions()");
       return;
     }

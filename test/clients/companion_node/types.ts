@@ -1,5 +1,5 @@
 // The types of the companion for node-pg, as an application in TypeScript uses them.
-// Called by: test/clients/run node, through tsc where there is one. It is compiled, not run.
+// Called by: test/clients/run companion_node, through tsc where there is one. It is compiled, not run.
 // Must never: need @types/pg.
 
 import { checkouts, middleware, setTags, watch, withTags, wrap } from '../../../clients/node/index';

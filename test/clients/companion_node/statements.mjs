@@ -40,6 +40,8 @@ async function testKinds(pool) {
     const called = kind === 'callback' || kind === 'query' ? '' : kind;
     check(result === 1 && hasCode(text, called), `${kind}: arrives with its line, and answers`, `${result} ${text}`);
   }
+  await kinds.lineComment();
+  check((await textOf(pid)).includes('-- one\n/*'), 'a comment does not become a part of a line comment', await textOf(pid));
   const plainPool = makePool({ max: 1 });
   const plain = await plainPool.connect();
   for (const nothing of ['', null, undefined, 1]) {
@@ -142,6 +144,20 @@ async function testClient() {
   await client.end();
 }
 
+async function testLost() {
+  const said = [];
+  const pool = pgleak.wrap(makePool({ max: 1 }), { returnLost: true, log: (line) => said.push(line) });
+  const client = await pool.connect();
+  await client.query('BEGIN');
+  await ask('SELECT pg_terminate_backend($1)', client.processID);
+  const row = await pool.query('SELECT 1 AS n'); // waits for the place
+  check(row.rows[0].n === 1, 'a client that is lost gives its place back, and the process goes on', row);
+  check(said.length === 1 && /connection \d+ is lost/.test(said[0]) && said[0].includes('at testLost'), 'which the log says once', said);
+  check((await errorOf(() => client.release())) === undefined && pool.totalCount === 1, 'releasing it later does nothing', pool.totalCount);
+  check((await errorOf(() => client.query('SELECT 1'))) !== undefined, 'using it later is an error');
+  await pool.end();
+}
+
 // A pool runs what waits for a client in the context of whoever releases one.
 async function testContext() {
   const pool = pgleak.wrap(makePool({ max: 1 }));
@@ -177,7 +193,7 @@ async function testMiddleware(pool) {
 async function testHostile() {
   const values = ["/it's", '*/ SELECT 1; /*', '/a\nb\r\tc', "';--", '$1 ? :x %s %', '/\u{1f600}\u00e9', '\\', '/x'.repeat(500), '\u0000'];
   const pool = pgleak.wrap(makePool({ max: values.length + 1, application_name: 'hostile' }));
-  const clients = await Promise.all(values.map((route) => pgleak.withTags({ route, "k'*/=,": route }, async () => {
+  const clients = await Promise.all(values.map((route) => pgleak.withTags({ route, "k'*/=,": route, action: route }, async () => {
     const client = await pool.connect();
     await client.query('BEGIN');
     await client.query('SELECT $1::integer AS n', [1]);
@@ -204,6 +220,7 @@ export async function testStatements() {
   await testSubmittable(pool);
   await testPool(pool);
   await testClient();
+  await testLost();
   await testContext();
   await testMiddleware(pool);
   await testHostile();

@@ -147,7 +147,7 @@ final class Statements {
         Connection connection = PgleakDataSource.wrap(pool).tagPreparedStatements(true).getConnection();
         RequestTags.Scope scope = RequestTags.with(Map.of("route", "/orders/{id}", "job", "x"))) {
       String text = prepared(connection, "SELECT current_query()");
-      check(text.endsWith(",job='x',route='%2Forders%2F%7Bid%7D'*/"), "tagPreparedStatements() adds the tags of the request", text);
+      check(text.endsWith(",route='%2Forders%2F%7Bid%7D',job='x'*/"), "tagPreparedStatements() adds the tags of the request", text);
     }
   }
 
@@ -201,7 +201,7 @@ final class Statements {
       PgleakDataSource source = PgleakDataSource.wrap(pool);
       List<Connection> open = new ArrayList<>();
       for (String value : values) {
-        try (RequestTags.Scope scope = RequestTags.with(Map.of("route", value, "k'*/=,", "x"))) {
+        try (RequestTags.Scope scope = RequestTags.with(Map.of("route", value, "k'*/=,", value, "action", value))) {
           Connection connection = source.getConnection();
           connection.setAutoCommit(false);
           connection.createStatement().execute("SELECT 1");

@@ -34,17 +34,21 @@ final class SqlComment {
     return encode(key) + "='" + encode(value) + "'";
   }
 
-  /** Without empty values, and without what would make it too long. */
+  /** Without empty values, and without what would make it too long; the route comes first. */
   static String pairs(Map<String, String> tags) {
     StringBuilder result = new StringBuilder();
-    for (Map.Entry<String, String> tag : tags.entrySet()) {
-      if (tag.getKey().isEmpty() || tag.getValue() == null || tag.getValue().isEmpty()) continue;
-      String pair = pair(tag.getKey(), tag.getValue());
-      if (result.length() + pair.length() > kMaxLength) continue;
-      if (result.length() > 0) result.append(',');
-      result.append(pair);
-    }
+    add("route", tags.get("route"), result);
+    for (Map.Entry<String, String> tag : tags.entrySet())
+      if (!tag.getKey().equals("route")) add(tag.getKey(), tag.getValue(), result);
     return result.toString();
+  }
+
+  private static void add(String key, String value, StringBuilder result) {
+    if (key.isEmpty() || value == null || value.isEmpty()) return;
+    String pair = pair(key, value);
+    if (result.length() + pair.length() > kMaxLength) return;
+    if (result.length() > 0) result.append(',');
+    result.append(pair);
   }
 
   static String join(String pairs, String morePairs) {

@@ -71,7 +71,7 @@ public final class Companion {
       Map<String, String> methods = Map.of("forgotten", "forgotten", "background", "print", "global", "quantityOf", "error", "errorPath");
       for (String bug : bugs.keySet()) {
         String expected = lineOf("shop/Shop.java", "code: " + bug) + " " + methods.get(bug);
-        boolean isFound = waitUntil(() -> ask("SELECT 1 FROM pgleak.leaks WHERE application_name = 'shop-java' AND tags->>'code' = ?",
+        boolean isFound = waitUntil(() -> ask("SELECT 1 FROM pgleak.leaks WHERE application_name = 'shop-java' AND code = ?",
             expected) != null);
         check(isFound, bug + ": the leak names " + expected,
             ask("SELECT jsonb_agg(jsonb_build_object('tags', tags, 'query', query)) FROM pgleak.leaks"));
@@ -89,14 +89,9 @@ public final class Companion {
       check(waitUntil(() -> hikari.getHikariPoolMXBean().getActiveConnections() == 0 && source.checkouts().isEmpty()),
           "after a terminate, the pool has their places back", source.checkouts());
       check("100".equals(shop.healthy()), "and works", log);
-      if (!knowsCode()) return;
       for (String bug : bugs.keySet()) testRecords(bug, lineOf("shop/Shop.java", "code: " + bug) + " " + methods.get(bug));
     }
     hikari.close();
-  }
-
-  static boolean knowsCode() throws Exception {
-    return "t".equals(ask("SELECT to_regprocedure('pgleak.open_transactions(text)') IS NOT NULL"));
   }
 
   /** What stays when the leak is over. */
@@ -110,10 +105,6 @@ public final class Companion {
   }
 
   static void testExtension() throws Exception {
-    if (!knowsCode()) {
-      System.out.println("skipped - java: the extension for JUnit: this server has no pgleak.open_transactions()");
-      return;
-    }
     SummaryGeneratingListener listener = new SummaryGeneratingListener();
     Launcher launcher = LauncherFactory.create();
     launcher.execute(LauncherDiscoveryRequestBuilder.request().selectors(DiscoverySelectors.selectClass(ShopTest.class)).build(), listener);

@@ -50,8 +50,6 @@ class State {
       this.tell(`pgleak: connection ${describe(client)} is lost (${error?.message ?? 'it was closed'}) and goes back to the pool`
         + `${takenAt(checkout)}`);
       forget();
-      // Its last events arrive without a listener otherwise, and such an 'error' ends the process.
-      client.on('error', () => {});
       release.call(client, true);
     };
     client.release = function pgleakRelease(...values) {

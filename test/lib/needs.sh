@@ -42,12 +42,12 @@ build_java_companion() {
 
 # Unpack daemons, and install the libraries that their packages depend on, which start nothing.
 unpack_with_libraries() {
-  local package libraries
+  local package found
   unpack_packages "$@"
   for package in "$temp_dir"/unpacked/packages/*.deb; do
     [ -e "$package" ] || continue
-    mapfile -t libraries < <(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ :|(]*\).*/\1/p')
-    [ ${#libraries[@]} -eq 0 ] || install_packages "${libraries[@]}"
+    mapfile -t found < <(dpkg-deb -f "$package" Depends | tr ',' '\n' | sed -n 's/^ *\(lib[^ :|(]*\).*/\1/p')
+    [ ${#found[@]} -eq 0 ] || install_packages "${found[@]}"
   done
 }
 

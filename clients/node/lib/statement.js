@@ -37,7 +37,7 @@ function withText(query, text) {
 // the first request.
 class NamedStatements {
   constructor() {
-    this.byName = new Map();
+    this.byName = new Map(); // name and text -> { code, isShared }
     this.sent = new WeakMap(); // client -> name -> { text, tagged }
   }
 
@@ -48,10 +48,11 @@ class NamedStatements {
     // With another text the driver has its own error to raise.
     if (earlier !== undefined) return earlier.text === text ? earlier.tagged : text;
 
-    let statement = this.byName.get(name);
+    const key = `${name}\n${text}`;
+    let statement = this.byName.get(key);
     if (statement === undefined) {
       if (this.byName.size >= kMaxNames) return text;
-      this.byName.set(name, (statement = { code, isShared: false }));
+      this.byName.set(key, (statement = { code, isShared: false }));
     }
     statement.isShared ||= statement.code !== code;
     const tagged = statement.isShared ? text : appendComment(text, code);

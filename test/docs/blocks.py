@@ -139,7 +139,14 @@ class Document:
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         return result.returncode == 0, "the server does not restart"
 
+    def file(self, block):
+        """What the reader saves; programs of later blocks find it in $TMPDIR."""
+        pathlib.Path(os.environ["TMPDIR"], block.marks["file"]).write_text(block.text, encoding="utf-8")
+        return True, ""
+
     def execute(self, block):
+        if "file" in block.marks:
+            return self.file(block)
         if "session" in block.marks:
             return self.in_session(block)
         if block.language == "sql":

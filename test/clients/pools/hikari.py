@@ -1,11 +1,14 @@
-# HikariCP with pgjdbc: a leak with its code, what terminate does not give back, and that its housekeeping raises
-#   no suspicion.
+# HikariCP with pgjdbc: a leak with its code, what terminate does not give back, that its housekeeping raises no suspicion,
+#   and what pgleak says of pools in trouble that is no lost connection.
 # Called by: test/clients/run pools.
 # Must never: use the pool in a way that applications do not.
 # Needs: libhikaricp-java libpostgresql-jdbc-java libslf4j-java java-compiler python3-psycopg2
 
 import os
 import secrets
+import threading
+
+import psycopg2
 
 from scenario import APPS, Child, Scenario, run
 
@@ -14,9 +17,53 @@ JAVA = ["java", "-Xmx128m", "-Dcom.zaxxer.hikari.housekeeping.periodMs=500", "-c
         os.path.join(APPS, "HikariPool.java")]
 
 
-def make_pool(scenario, application, size):
+def make_pool(scenario, application, size, **env):
     return Child(scenario, application, JAVA,
-                 {"APPLICATION": application, "POOL_SIZE": str(size), "PASSWORD": scenario.password})
+                 {"APPLICATION": application, "POOL_SIZE": str(size), "PASSWORD": scenario.password, **env})
+
+
+def test_nested(scenario):
+    pool = make_pool(scenario, "nested", 4)
+    pool.nest()
+    scenario.pool_becomes("HikariCP: a pool that waits for itself is told from a leak", "nested",
+                          "advice LIKE '4 of 4 connections have run nothing but BEGIN since %%, all within a second: each seems"
+                          " to wait for a second connection of the same pool; raise the pool size, or take no second%%'")
+    scenario.stop(pool.program)
+
+
+def test_init_query(scenario):
+    """connectionInitSql without autocommit: each connection that nobody has used yet is in a transaction."""
+    pool = make_pool(scenario, "tested", 4, INIT_SQL="SELECT 1")
+    scenario.pool_becomes("HikariCP: free connections that connectionInitSql has left in a transaction are no lost ones", "tested",
+                          "idle_in_transaction = 4 AND exhausted_at IS NULL AND advice LIKE '%%after the same SELECT 1, which reads no"
+                          " table: the pool''s own test query%%'")
+    scenario.check(pool.in_use() == 0 and pool.works(), "HikariCP: for they are free")
+    scenario.stop(pool.program)
+
+
+def test_blocked(scenario):
+    """Somebody looks at a table in a GUI, a migration queues behind that, and all requests behind the migration."""
+    pool = make_pool(scenario, "waiting", 5)
+    gui = psycopg2.connect("dbname=postgres user=postgres application_name=DBeaver")
+    migration = psycopg2.connect("dbname=postgres user=postgres application_name=migration")
+    gui.cursor().execute("SELECT FROM stock")
+    migrate = threading.Thread(target=lambda: migration.cursor().execute("ALTER TABLE stock ADD COLUMN extra integer"))
+    migrate.start()
+    scenario.wait_until("SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND pid = %s", migration.info.backend_pid)
+    pool.read()
+    pid = gui.info.backend_pid
+    scenario.pool_becomes("HikariCP: a pool that waits for somebody else is blocked, and the advice names the session at the root",
+                          "waiting", f"verdict = 'blocked' AND waiting >= 4 AND advice LIKE '_ of 5 wait behind pid {pid} (DBeaver,"
+                          f" idle in transaction for %%s, holds AccessShareLock on public.stock); cancel it: SELECT"
+                          f" pgleak.cancel({pid})'")
+    scenario.ask("SELECT pgleak.cancel(%s)", pid)
+    migrate.join()
+    migration.rollback()
+    scenario.pool_becomes("HikariCP: it goes on when that is cancelled", "waiting", "verdict = 'ok' AND waiting = 0")
+    scenario.check(pool.failures() == 0, "HikariCP: and no request has failed")
+    scenario.stop(pool.program)
+    for connection in gui, migration:
+        connection.close()
 
 
 def body(scenario):
@@ -34,6 +81,10 @@ def body(scenario):
         scenario.check("Connection leak detection triggered" in log.read(),
                        "HikariCP: its own leakDetectionThreshold says the same, with the stack of the checkout")
     scenario.stop(pool.program)
+
+    test_nested(scenario)
+    test_init_query(scenario)
+    test_blocked(scenario)
 
     pool = make_pool(scenario, "healthy", 8)
     pool.hurry()

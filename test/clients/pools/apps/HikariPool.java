@@ -13,6 +13,8 @@ import java.sql.SQLTransientConnectionException;
 import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.atomic.AtomicInteger;
 
 public class HikariPool {
@@ -30,6 +32,12 @@ public class HikariPool {
     config.setMaximumPoolSize(Integer.parseInt(System.getenv("POOL_SIZE")));
     config.setMinimumIdle(2);
     config.setLeakDetectionThreshold(2000);
+    if (System.getenv("INIT_SQL") != null) {
+      // As frameworks set it. HikariCP commits after its own statement only with isolateInternalQueries.
+      config.setAutoCommit(false);
+      config.setMinimumIdle(config.getMaximumPoolSize());
+      config.setConnectionInitSql(System.getenv("INIT_SQL"));
+    }
     return config;
   }
 
@@ -104,6 +112,50 @@ public class HikariPool {
     }
   }
 
+  // Requests that hold a connection and ask for a second one, all at the same time.
+  static void nest() {
+    CyclicBarrier together = new CyclicBarrier(pool.getMaximumPoolSize());
+    inThreads(pool.getMaximumPoolSize(), () -> {
+      try (Connection outer = pool.getConnection(); Statement statement = outer.createStatement()) {
+        statement.execute("BEGIN");
+        together.await();
+        try (Connection inner = pool.getConnection()) {
+          run(inner, "SELECT 1");
+        } finally {
+          statement.execute("ROLLBACK");
+        }
+      }
+      return null;
+    });
+  }
+
+  // Requests that read one row, again and again.
+  static void read() {
+    inThreads(pool.getMaximumPoolSize(), () -> {
+      while (true) {
+        try (Connection connection = pool.getConnection()) {
+          run(connection, "SELECT quantity FROM stock WHERE product = 1");
+        }
+        Thread.sleep(50);
+      }
+    });
+  }
+
+  static void inThreads(int count, Callable<Void> work) {
+    for (int i = 0; i < count; i++) {
+      Thread thread = new Thread(() -> {
+        try {
+          work.call();
+        } catch (Exception error) {
+          System.err.println(error);
+          failures.incrementAndGet();
+        }
+      });
+      thread.setDaemon(true);
+      thread.start();
+    }
+  }
+
   static int run(Connection connection, String query) throws SQLException {
     try (Statement statement = connection.createStatement(); ResultSet rows = statement.executeQuery(query)) {
       rows.next();
@@ -120,6 +172,8 @@ public class HikariPool {
       case "works": return works();
       case "hurry": hurry(); return null;
       case "load": load(); return null;
+      case "nest": nest(); return null;
+      case "read": read(); return null;
       case "requests": return requests.get();
       case "failures": return failures.get();
       default: throw new IllegalArgumentException(order);

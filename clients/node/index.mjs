@@ -1,0 +1,4 @@
+import client from './index.js';
+
+export const { wrap, watch, checkouts, tagClient, withTags, setTags, middleware } = client;
+export default client;

@@ -1,0 +1,4 @@
+import helper from './test.js';
+
+export const { noOpenTransactions } = helper;
+export default helper;

@@ -29,8 +29,8 @@ def body(shop):
         shop.becomes("FastAPI: a global session in steady use is one, seen by the transaction clock alone",
                      has("/global", "clock = 'transaction'"))
     for function in ("forgotten", "background", "error", "use_global"):
-        shop.has_episodes(f"FastAPI: the line of {function}() is named", name, 1,
-                          f"tags->>'code' ~ 'pools/apps/shop_fastapi.py:[0-9]+ {function}$'")
+        shop.check(shop.count_episodes(name, f"tags->>'code' ~ '^shop_fastapi.py:[0-9]+ {function}$'") == 1,
+                   f"FastAPI: the line of {function}() is named", shop.report)
     shop.check(shop.count_episodes(name) == 4, "FastAPI: and there are no other episodes", shop.report)
     shop.check(shop.ask("SELECT array_agg(route ORDER BY route) = '{/background,/error,/forgotten,/global}'"
                         " FROM pgleak.offenders WHERE role = %s", shop.role),

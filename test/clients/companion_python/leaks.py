@@ -361,9 +361,10 @@ def main():
         test_reconnect(checks, lines)
         test_forged(checks, lines)
     checks.check(not watch._thread.is_alive(), "the watch ends when it is closed")
-    for driver in ("psycopg", "asyncpg"):
+    for driver, dsn in (("psycopg", "postgresql+any://postgres@/postgres"), ("asyncpg", "postgresql://postgres@/postgres"),
+                        ("asyncpg", DSN)):
         lines.texts.clear()
-        with pgleak_client.watch("postgresql+any://postgres@/postgres", driver=driver):
+        with pgleak_client.watch(dsn, driver=driver):
             client = type("Other", (Psycopg2,), {"name": "by " + driver})()
             kept = client.leak()
             checks.check(checks.wait_for(lambda: lines.has("leak ", f"(by {driver})", "impact=")), f"the watch works with {driver}",

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 import selectors
+import shlex
 import sys
 from typing import Any, Optional, Protocol
 
@@ -61,6 +62,15 @@ def open_leaks(dsn: str, pids: list[int]) -> list[dict[str, Any]]:
 def leaks_of(server: Server, pids: list[int]) -> list[dict[str, Any]]:
     """The same over a connection that there is."""
     return server.rows("SELECT jsonb_strip_nulls(to_jsonb(l)) FROM pgleak.leaks l WHERE pid = ANY ({})", pids)
+
+
+def _keywords(dsn: str) -> dict[str, str]:
+    """What asyncpg.connect() takes for a connection string; of libpq's two forms it knows the URL only."""
+    if "://" in dsn:
+        return {"dsn": dsn}
+    names = {"dbname": "database", "sslmode": "ssl"}
+    pairs = (pair.partition("=") for pair in shlex.split(dsn))
+    return {names.get(name, name): value for name, _, value in pairs}
 
 
 def _find_driver() -> str:
@@ -118,7 +128,8 @@ class _Asyncpg:
         self._loop = asyncio.new_event_loop()
         self._arrived: asyncio.Queue[Optional[str]] = asyncio.Queue()
         try:
-            self._connection = self._run(module.connect(dsn, timeout=10, server_settings={"application_name": _NAME}))
+            self._connection = self._run(module.connect(**_keywords(dsn), timeout=10,
+                                                        server_settings={"application_name": _NAME}))
         except BaseException:
             self._loop.close()
             raise

@@ -57,7 +57,7 @@ class Watch:
             except Exception as error:
                 # One line for each time that the server goes, not for each attempt.
                 level = logging.WARNING if pause == _FIRST_PAUSE else logging.DEBUG
-                logger.log(level, "pgleak watch has no connection, tries again in %.0f s: %s", pause, str(error).strip())
+                logger.log(level, "pgleak watch has no connection, tries again in %.0fs: %s", pause, str(error).strip())
             finally:
                 _close_quietly(connection)
             if self._stopped.wait(pause):
@@ -90,7 +90,7 @@ class Watch:
         if kind == "opened" and leak_id not in self._known:
             self._known.add(leak_id)
             logger.warning(
-                "pgleak: leak %s: pid %s (%s) has held its connection for %.1f s, clock=%s impact=%s blocked=%s\n"
+                "pgleak: leak %s: pid %s (%s) has held its connection for %.1fs, clock=%s impact=%s blocked=%s\n"
                 "Taken at %s (most recent call last):\n%s", leak_id, event["pid"], event.get("application_name"),
                 checkout.age(), event.get("clock"), event.get("impact"), event.get("blocked"),
                 checkout.stack.site() or "an unknown place", checkout.stack.format(), extra=_fields(event))

@@ -64,3 +64,11 @@ def error_of(action, *values):
     except Exception as error:  # noqa: BLE001 - each driver has its own
         return error
     return None
+
+
+def holds(condition, *values):
+    """Whether a condition is true; not if it raises an error."""
+    try:
+        return bool(condition(*values))
+    except Exception:  # noqa: BLE001 - each driver has its own
+        return False

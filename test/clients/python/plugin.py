@@ -1,5 +1,5 @@
 # The plugin for pytest, as a team uses it: a test suite of a small project, with and without leaks.
-# Called by: test/clients/run companion_python, with PGHOST and PGPORT of a throw-away cluster and the installed companion.
+# Called by: test/clients/run python, with PGHOST and PGPORT of a throw-away cluster and the installed companion.
 # Must never: share a process with the tests that it runs.
 
 import os

@@ -1,6 +1,6 @@
 # Leaks through the pool of each driver: pgleak.leaks names file and line, the watch logs the stack of the checkout, and gives
 #   the place in the pool back after a terminate.
-# Called by: test/clients/run companion_python, with PGHOST and PGPORT of a throw-away cluster where a session that is idle in
+# Called by: test/clients/run python, with PGHOST and PGPORT of a throw-away cluster where a session that is idle in
 #   a transaction for a second is a leak.
 # Must never: let the garbage collector end a leak.
 
@@ -24,14 +24,14 @@ import pgleak_client.asyncpg
 import pgleak_client.psycopg
 import pgleak_client.psycopg2
 import pgleak_client.sqlalchemy
-from checks import Checks, error_of
+from checks import Checks, error_of, holds
 from pgleak_client import asgi, checkouts
 
 DSN = "dbname=postgres user=postgres"
 READ = "SELECT n FROM numbers WHERE n = 1"
 OPTIONS = {"min_size": 2, "max_size": 2, "timeout": 0.5, "kwargs": {"application_name": "psycopg_pool"}}
 # Each file is a part of the project whose paths the companion shows.
-PLACE = "test/clients/companion_python/leaks.py"
+PLACE = "test/clients/python/leaks.py"
 
 
 def line_of(mark):
@@ -255,7 +255,7 @@ def test_client(checks, lines, make):
     leaking = "SELECT count(*) = 1 FROM pgleak.leaks WHERE application_name = %s"
     checks.check(checks.wait_until(leaking, name), f"{name}: is a leak")
     code = checks.ask("SELECT tags->>'code' FROM pgleak.leaks WHERE application_name = %s", name)
-    checks.check(code.startswith(place + " ") and code.endswith("leak"), f"{name}: pgleak.leaks names the line", code)
+    checks.check(holds(lambda: code.startswith(place + " ") and code.endswith("leak")), f"{name}: pgleak.leaks names the line", code)
     checks.check(checks.wait_for(lambda: lines.has("leak ", f"({name})", "impact=", f'File "{PLACE}"', ".leak\n")),
                  f"{name}: the watch logs the stack of the checkout", "\n".join(lines.texts))
     pid = checks.ask("SELECT pid FROM pgleak.leaks WHERE application_name = %s", name)
@@ -268,12 +268,12 @@ def test_client(checks, lines, make):
     else:
         checks.check(checks.wait_for(lambda: lines.has("its place in the pool is free again", place.partition(":")[0])
                                      and checkouts.of(pid) is None), f"{name}: the watch gives the place back", lines.texts)
-    checks.check(client.works(), f"{name}: all places of the pool work again, though nobody has returned that one")
+    checks.check(holds(client.works), f"{name}: all places of the pool work again, though nobody has returned that one")
     error = error_of(client.use, kept)
     checks.check(isinstance(error, client.lost), f"{name}: who still uses it gets an error of the driver's", repr(error))
     error = error_of(client.put, kept)
     checks.check(error is None, f"{name}: and may still return it", repr(error))
-    checks.check(client.works() and not [pid for pid in checkouts.pids() if checkouts.of(pid).stack.site() == place],
+    checks.check(holds(client.works) and not [pid for pid in checkouts.pids() if checkouts.of(pid).stack.site() == place],
                  f"{name}: after which nothing is left of it")
     client.close()
     lines.texts.clear()
@@ -321,11 +321,11 @@ def test_garbage(checks):
 def test_reconnect(checks, lines):
     """The watch outlives its connection, and says what it has missed."""
     client = Psycopg2()
-    client.pool.closeall()
-    client = type("Late", (Psycopg2,), {"name": "late"})()
+    client.pool = psycopg2.pool.ThreadedConnectionPool(1, 1, DSN, application_name="late", options="-c pgleak.idle_leak_after=100ms")
+    pgleak_client.psycopg2.install(client.pool)
     checks.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pgleak_client'")
     checks.check(checks.wait_for(lambda: lines.has("has no connection")), "the watch says that its connection is gone", lines.texts)
-    kept = client.leak()
+    kept = client.leak()  # before it connects again, after a second
     checks.check(checks.wait_for(lambda: lines.has("leak ", "(late)", "impact=")), "it connects again and logs what is open",
                  lines.texts)
     client.put(kept)

@@ -1,5 +1,5 @@
 # The companion in web frameworks: the template of the route, the trace, the pool's page; Django's transactions.
-# Called by: test/clients/run companion_python, with PGHOST and PGPORT of a throw-away cluster where a session that is idle in
+# Called by: test/clients/run python, with PGHOST and PGPORT of a throw-away cluster where a session that is idle in
 #   a transaction for a second is a leak.
 # Must never: let a framework's own error pass for the companion's.
 
@@ -24,7 +24,7 @@ from pgleak_client import checkouts, failures
 
 SEEN = "SELECT query FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 TRACE = "00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01"
-PLACE = "test/clients/companion_python/web.py"
+PLACE = "test/clients/python/web.py"
 
 
 def engine_named(name):

@@ -1,5 +1,5 @@
 # What the Python companion does without a server: which line is the application's, what the comment says, and where it goes.
-# Called by: test/clients/run companion_python.
+# Called by: test/clients/run python.
 # Must never: need a driver.
 
 import contextvars
@@ -43,7 +43,7 @@ def test_sites(results):
         results.check(stack.lines()[0] == "app/orders.py:7 keep", "a stack names the lines that its frames had", stack.lines())
         results.check("  ... 1 frame of libraries" in stack.format(), "and counts frames of libraries", stack.format())
         results.check(f"in {test_sites.__name__}\n    stack = names[\"keep\"]()" in stack.format(), "with the source", stack.format())
-    results.check(callers.call_site().startswith("test/clients/companion_python/units.py:"),
+    results.check(callers.call_site().startswith("test/clients/python/units.py:"),
                   "without any such file, paths are relative to the working directory", callers.call_site())
 
 

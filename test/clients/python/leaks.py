@@ -291,7 +291,7 @@ def test_others(checks):
         connection.rollback()
         connection.execute("BEGIN")
         with contextlib.suppress(psycopg.Error):
-            connection.execute("SELECT 1/0")  # an aborted transaction
+            connection.execute("SELECT 1 / (n - n) FROM numbers")  # an aborted transaction
         checks.check(checks.wait_until("SELECT count(*) = 1 FROM pgleak.leaks WHERE application_name = 'stalled' AND state = "
                                        "'idle in transaction (aborted)' AND tags->>'code' LIKE %s",
                                        line_of("an aborted transaction") + " %"),

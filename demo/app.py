@@ -106,8 +106,8 @@ health_session = Session()
 @app.get("/health")
 async def health():
     """Never idle for long, but never finished: the first statement opened a transaction that lives as long as the app."""
-    health_session.execute(text("SELECT 1"))
-    return {"status": "green"}
+    sold_out = health_session.execute(text("SELECT count(*) FROM product WHERE stock = 0")).scalar_one()
+    return {"status": "green", "sold_out": sold_out}
 
 
 # --- bug 4: an error path that closes nothing -------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def body(shop):
         shop.becomes("FastAPI: a global session in steady use is one, seen by the transaction clock alone",
                      has("/global", "clock = 'transaction'"))
     for function in ("forgotten", "background", "error", "use_global"):
-        shop.check(shop.count_episodes(name, f"tags->>'code' ~ '^shop_fastapi.py:[0-9]+ {function}$'") == 1,
+        shop.check(shop.count_episodes(name, f"code ~ '^shop_fastapi.py:[0-9]+ {function}$'") == 1,
                    f"FastAPI: the line of {function}() is named", shop.report)
     shop.check(shop.count_episodes(name) == 4, "FastAPI: and there are no other episodes", shop.report)
     shop.check(shop.ask("SELECT array_agg(route ORDER BY route) = '{/background,/error,/forgotten,/global}'"

@@ -254,7 +254,7 @@ def test_client(checks, lines, make):
     checks.check(asgi.pool_counts(client.pool).get("checked_out") in (1, None), f"{name}: one connection is taken")
     leaking = "SELECT count(*) = 1 FROM pgleak.leaks WHERE application_name = %s"
     checks.check(checks.wait_until(leaking, name), f"{name}: is a leak")
-    code = checks.ask("SELECT tags->>'code' FROM pgleak.leaks WHERE application_name = %s", name)
+    code = checks.ask("SELECT code FROM pgleak.leaks WHERE application_name = %s", name)
     checks.check(holds(lambda: code.startswith(place + " ") and code.endswith("leak")), f"{name}: pgleak.leaks names the line", code)
     checks.check(checks.wait_for(lambda: lines.has("leak ", f"({name})", "impact=", f'File "{PLACE}"', ".leak\n")),
                  f"{name}: the watch logs the stack of the checkout", "\n".join(lines.texts))
@@ -285,7 +285,7 @@ def test_others(checks):
         pgleak_client.psycopg.install(connection)
         with connection.cursor().copy("COPY numbers FROM STDIN") as copy:  # a stalled COPY
             checks.check(checks.wait_until("SELECT count(*) = 1 FROM pgleak.leaks WHERE application_name = 'stalled' AND state = 'active'"
-                                           " AND tags->>'code' LIKE %s", line_of("a stalled COPY") + " %"),
+                                           " AND code LIKE %s", line_of("a stalled COPY") + " %"),
                          "a COPY whose client has nothing to say is named by its line")
             copy.write("1\n")
         connection.rollback()
@@ -293,7 +293,7 @@ def test_others(checks):
         with contextlib.suppress(psycopg.Error):
             connection.execute("SELECT 1 / (n - n) FROM numbers")  # an aborted transaction
         checks.check(checks.wait_until("SELECT count(*) = 1 FROM pgleak.leaks WHERE application_name = 'stalled' AND state = "
-                                       "'idle in transaction (aborted)' AND tags->>'code' LIKE %s",
+                                       "'idle in transaction (aborted)' AND code LIKE %s",
                                        line_of("an aborted transaction") + " %"),
                      "and so is an aborted transaction, by the statement that failed")
     engine = sqlalchemy.create_engine("postgresql+psycopg2://postgres@/postgres", poolclass=sqlalchemy.pool.NullPool)

@@ -126,8 +126,8 @@ class _Asyncpg:
 
     def __init__(self, module: Any, dsn: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._arrived: asyncio.Queue[Optional[str]] = asyncio.Queue()
         try:
+            self._arrived = self._run(_new_queue())
             self._connection = self._run(module.connect(**_keywords(dsn), timeout=10,
                                                         server_settings={"application_name": _NAME}))
         except BaseException:
@@ -159,3 +159,8 @@ class _Asyncpg:
     def close(self) -> None:
         self._connection.terminate()
         self._loop.close()
+
+
+async def _new_queue() -> asyncio.Queue[Optional[str]]:
+    """Before Python 3.10, a queue belongs to the loop that runs when it is made."""
+    return asyncio.Queue()

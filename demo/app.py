@@ -1,18 +1,19 @@
-# A small web shop: an ordinary FastAPI and SQLAlchemy application with the three bugs that leak sessions most often.
+# A small web shop: an ordinary FastAPI and SQLAlchemy application with the four bugs that leak sessions most often.
 #
 # demo/run starts it under uvicorn with SHOP_DATABASE in the environment, and optionally SHOP_POOL_SIZE and
-# SHOP_POOL_OVERFLOW; demo/drive.py sends the requests. The shop knows nothing about pgleak.
+# SHOP_POOL_OVERFLOW; demo/drive.py sends the requests. Three lines make it tell pgleak which code it is running.
 
 import os
 import time
-from contextvars import ContextVar
-from urllib.parse import quote
 
-from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from fastapi import BackgroundTasks, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import sessionmaker
+
+import pgleak_client.asgi
+import pgleak_client.sqlalchemy
 
 # SQLAlchemy's default pool has 5 connections plus an overflow of 10. The timeout is shortened from its default, 30 seconds.
 engine = create_engine(
@@ -23,21 +24,12 @@ engine = create_engine(
     pool_timeout=2,
 )
 Session = sessionmaker(bind=engine)
-current_route = ContextVar("current_route", default="")
+app = FastAPI(title="shop-api")
 
-
-async def note_route(request: Request):
-    current_route.set(request.scope["route"].path)
-
-
-app = FastAPI(title="shop-api", dependencies=[Depends(note_route)])
-
-
-@event.listens_for(engine, "before_cursor_execute", retval=True)
-def name_the_route(connection, cursor, statement, parameters, context, executemany):
-    """Put the route into each statement, as sqlcommenter does, so that the database knows which code sent it."""
-    # psycopg treats % as a placeholder.
-    return f"/*route='{quote(current_route.get()).replace('%', '%%')}'*/ {statement}", parameters
+# The companion puts the line and the route into each statement, and logs the stack of each checkout that leaks.
+pgleak_client.sqlalchemy.install(engine)
+app.add_middleware(pgleak_client.asgi.Middleware)
+pgleak_client.watch(os.environ["SHOP_DATABASE"].rpartition("/")[0] + "/postgres")
 
 
 @app.exception_handler(PoolTimeout)
@@ -114,5 +106,28 @@ health_session = Session()
 @app.get("/health")
 async def health():
     """Never idle for long, but never finished: the first statement opened a transaction that lives as long as the app."""
-    health_session.execute(text("SELECT 1"))
-    return {"status": "green"}
+    sold_out = health_session.execute(text("SELECT count(*) FROM product WHERE stock = 0")).scalar_one()
+    return {"status": "green", "sold_out": sold_out}
+
+
+# --- bug 4: an error path that closes nothing -------------------------------------------------------------------------
+
+recent_errors = []
+
+
+def pay_back(order):
+    raise ConnectionError("the payment service does not answer")
+
+
+@app.post("/refund")
+def refund(order: int):
+    """Only the path without an error closes the session; the list of errors keeps the traceback, and that the session."""
+    session = Session()
+    try:
+        session.execute(text("UPDATE orders SET quantity = 0 WHERE id = :id"), {"id": order})
+        pay_back(order)
+        session.commit()
+        session.close()
+    except ConnectionError as error:
+        recent_errors.append(error)
+        raise HTTPException(502, str(error)) from None

@@ -7,15 +7,11 @@ import time
 import psycopg2
 
 
-class Checks:
-    """Prints the results, and looks at the server from outside."""
-
-    patience = 10  # seconds
+class Results:
+    """Prints the results, and counts those that fail."""
 
     def __init__(self):
         self.failed = 0
-        self.admin = psycopg2.connect("dbname=postgres user=postgres application_name=checks")
-        self.admin.autocommit = True
 
     def check(self, holds, what, detail=""):
         """Prints a result; the detail, or the function that makes it, is for failures."""
@@ -25,6 +21,17 @@ class Checks:
             text = str(detail() if callable(detail) else detail)
             print("\n".join("#   " + line for line in text.splitlines()), flush=True)
         return holds
+
+
+class Checks(Results):
+    """Looks at the server from outside as well."""
+
+    patience = 10  # seconds
+
+    def __init__(self):
+        super().__init__()
+        self.admin = psycopg2.connect("dbname=postgres user=postgres application_name=checks")
+        self.admin.autocommit = True
 
     def ask(self, query, *values):
         cursor = self.admin.cursor()
@@ -57,3 +64,11 @@ def error_of(action, *values):
     except Exception as error:  # noqa: BLE001 - each driver has its own
         return error
     return None
+
+
+def holds(condition, *values):
+    """Whether a condition is true; not if it raises an error."""
+    try:
+        return bool(condition(*values))
+    except Exception:  # noqa: BLE001 - each driver has its own
+        return False

@@ -1,18 +1,24 @@
 # A Python that runs blocks one after the other in one namespace, as `python3 -m asyncio` does with what is typed: tasks
 #   go on between blocks. A block without await runs outside of the loop, as some libraries refuse to work inside of one.
+#   A block that begins with "# NAME.py" is what that file has in it.
 # Called by: sessions.py, as interpreter.py END: a line END on its input ends a block, and is printed after its output.
 # Must never: end because a block fails.
 
 import ast
 import asyncio
 import inspect
+import linecache
+import re
 import sys
 import traceback
 import types
 
 
 def run(text, names, loop):
-    code = compile(text, "<block>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    file = re.match(r"# (\w+\.py)$", text, re.M)
+    name = file.group(1) if file else "<block>"
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    code = compile(text, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     result = eval(code, names)
     if inspect.iscoroutine(result):
         loop.run_until_complete(result)

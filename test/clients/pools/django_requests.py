@@ -28,6 +28,7 @@ def body(shop):
     payment.start()
     shop.has_episodes("Django: ATOMIC_REQUESTS with a slow partner inside is an episode with its view, and locks", name, 1,
                       "tags->>'route' = '/pay' AND locks > 0 AND outcome IS NULL")
+    shop.has_episodes("Django: and its line", name, 1, "code ~ '^shop_django.py:[0-9]+ pay$'")
     shop.check(call(url + "/good")[0] == 200, "Django: the others are served in the meantime")
     call(url + "/answer")
     payment.join()

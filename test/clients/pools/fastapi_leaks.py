@@ -1,4 +1,4 @@
-# FastAPI and SQLAlchemy with psycopg2: four ways to leak a session, each found, with the route that did it.
+# FastAPI and SQLAlchemy with psycopg2: four ways to leak a session, each found, with the route and the line that did it.
 # Called by: test/clients/run pools.
 # Must never: expect more of the application than that it answers.
 # Needs: python3-fastapi python3-uvicorn python3-sqlalchemy python3-psycopg2
@@ -28,6 +28,9 @@ def body(shop):
                      has("/error", "clock = 'idle' AND state = 'idle in transaction (aborted)'"))
         shop.becomes("FastAPI: a global session in steady use is one, seen by the transaction clock alone",
                      has("/global", "clock = 'transaction'"))
+    for function in ("forgotten", "background", "error", "use_global"):
+        shop.check(shop.count_episodes(name, f"code ~ '^shop_fastapi.py:[0-9]+ {function}$'") == 1,
+                   f"FastAPI: the line of {function}() is named", shop.report)
     shop.check(shop.count_episodes(name) == 4, "FastAPI: and there are no other episodes", shop.report)
     shop.check(shop.ask("SELECT array_agg(route ORDER BY route) = '{/background,/error,/forgotten,/global}'"
                         " FROM pgleak.offenders WHERE role = %s", shop.role),

@@ -1,25 +1,24 @@
 # A web application with Django, persistent connections and a transaction around each request, as many are set up.
 # Called by: gunicorn, for the scenario django_requests, with APPLICATION and libpq's variables.
-# Must never: know anything of pgleak. The application is the patient.
+# Must never: know more of pgleak than its companion's middleware. The application is the patient.
 
 import os
 import threading
-from urllib.parse import quote
 
 import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.db import connection, transaction
-from django.db.backends.signals import connection_created
-from django.dispatch import receiver
 from django.http import JsonResponse
 from django.urls import path
+
+import pgleak_client
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1"],
     SECRET_KEY="none",
     ROOT_URLCONF=__name__,
-    MIDDLEWARE=[__name__ + ".note_route"],
+    MIDDLEWARE=["pgleak_client.django.Middleware"],
     DATABASES={"default": {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "postgres",
@@ -30,25 +29,6 @@ settings.configure(
     }},
 )
 django.setup()
-current = threading.local()
-
-
-def note_route(get_response):
-    def handle(request):
-        current.route = request.path
-        return get_response(request)
-    return handle
-
-
-def name_the_route(execute, sql, params, many, context):
-    # psycopg2 takes a % in a statement with parameters for a placeholder.
-    tag = f"/*route='{quote(getattr(current, 'route', ''))}'*/ "
-    return execute((tag if params is None else tag.replace("%", "%%")) + sql, params, many, context)
-
-
-@receiver(connection_created)
-def watch_statements(connection, **kwargs):
-    connection.execute_wrappers.append(name_the_route)
 
 
 def quantity_of(product):
@@ -80,7 +60,7 @@ def answer(request):
 def export(request):
     """A thread of its own has a connection of its own, which no end of a request closes."""
     def write_file():
-        current.route = "/export"
+        pgleak_client.set_route("/export")  # a thread has nothing of its request's
         with transaction.atomic():
             quantity_of(3)
             threading.Event().wait()  # a full disk, a dead mount

@@ -1,16 +1,17 @@
 # A web application with FastAPI and SQLAlchemy, with one good route and one route for each way to leak a session.
 # Called by: uvicorn, for the scenarios fastapi_leaks and fastapi_load, with APPLICATION, POOL_SIZE and libpq's variables.
-# Must never: know anything of pgleak. The application is the patient.
+# Must never: know more of pgleak than how to install its companion. The application is the patient.
 
 import os
 import time
-from contextvars import ContextVar
-from urllib.parse import quote
 
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
-from sqlalchemy import create_engine, event, text
+from fastapi import BackgroundTasks, FastAPI, HTTPException
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import sessionmaker
+
+import pgleak_client.asgi
+import pgleak_client.sqlalchemy
 
 engine = create_engine(
     "postgresql+psycopg2:///postgres",
@@ -20,20 +21,9 @@ engine = create_engine(
     pool_timeout=2 if "IMPATIENT" in os.environ else 60,
 )
 Session = sessionmaker(bind=engine)
-current_route = ContextVar("current_route", default="")
-
-
-async def note_route(request: Request):
-    current_route.set(request.scope["route"].path)
-
-
-app = FastAPI(dependencies=[Depends(note_route)])
-
-
-@event.listens_for(engine, "before_cursor_execute", retval=True)
-def name_the_route(connection, cursor, statement, parameters, context, executemany):
-    # A % is a placeholder for psycopg2.
-    return f"/*route='{quote(current_route.get()).replace('%', '%%')}'*/ {statement}", parameters
+app = FastAPI()
+pgleak_client.sqlalchemy.install(engine)
+app.add_middleware(pgleak_client.asgi.Middleware)
 
 
 @app.get("/good")

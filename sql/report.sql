@@ -55,12 +55,13 @@ FROM (VALUES (1, 'long ago', interval '2 days'), (2, 'just now', interval '1 min
 SELECT r.period, r.html ~ '>long ago<' AS long_ago, r.html ~ '>just now<' AS just_now, r.html ~ '>still open<' AS still_open,
     r.html ~ ', released, detected ' AS released
 FROM (SELECT p AS period, pgleak.report(p::interval) AS html FROM unnest('{1 hour,3 days}'::text[]) AS p) AS r;
--- It reads the history once, by the index on ended_at; a BitmapOr counts as two scans of it.
+-- It reads the history once, by the index on ended_at; a BitmapOr counts as two scans of it. Each of the four transactions that it
+-- draws is looked up by its number.
 SELECT pg_stat_force_next_flush();
 BEGIN;
 SET LOCAL enable_seqscan = off;
 SELECT length(pgleak.report()) > 1000 AS has_report;
-SELECT seq_scan, idx_scan BETWEEN 1 AND 2 AS uses_index FROM pg_stat_xact_user_tables WHERE relid = 'pgleak.history'::regclass;
+SELECT seq_scan, idx_scan BETWEEN 1 AND 6 AS uses_index FROM pg_stat_xact_user_tables WHERE relid = 'pgleak.history'::regclass;
 COMMIT;
 -- It reads and does not write, and sees what its transaction sees.
 BEGIN READ ONLY;

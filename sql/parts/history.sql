@@ -50,7 +50,7 @@ CREATE TABLE pgleak.history (
     ended_at timestamp with time zone,
     duration interval,
     outcome text,
-    PRIMARY KEY (system_identifier, leak_id)
+    PRIMARY KEY (leak_id, system_identifier)
 );
 -- For pruning, for finding open episodes, and for reading a period.
 CREATE INDEX history_ended_at_idx ON pgleak.history (ended_at);

@@ -65,13 +65,19 @@ def body(scenario):
     scenario.check(scenario.ask("SELECT count(*) = 0 FROM pgleak.history WHERE role = %s", scenario.role),
                    "PgBouncer: nor are there episodes", scenario.report)
 
-    # While all goes on, billing begins to leak.
+    # While all goes on, billing begins to leak, from a statement with a comment and from one without.
     leaked = []
     for invoice in range(1, 4):
         connection = bouncer.connect("billing")
-        connection.cursor().execute(f"/*route='/invoice'*/ UPDATE stock SET quantity = 0 WHERE product = {invoice}")
+        cursor = connection.cursor()
+        comment = "/*route='/invoice'*/ " if invoice < 3 else ""
+        if not comment:
+            cursor.execute("SELECT set_config('pgleak.tags', %s, true)", ("route='%2Finvoice'",))
+        cursor.execute(f"{comment}UPDATE stock SET quantity = 0 WHERE product = {invoice}")
         leaked.append(connection)
     scenario.has_episodes("PgBouncer: the leaks of one service are its own", "billing", 3, "tags->>'route' = '/invoice'")
+    scenario.check(scenario.ask("SELECT count(*) = 0 FROM pgleak.open_transactions('orders') WHERE tags IS NOT NULL"),
+                   "PgBouncer: what a client has SET LOCAL is not the next client's", scenario.report)
     scenario.check(scenario.count_episodes("orders") == 0, "PgBouncer: and none is the other's", scenario.report)
     scenario.pool_becomes("PgBouncer: whose verdict is leaking", "billing", "verdict = 'leaking' AND leaked = 3")
     scenario.check(scenario.pool("coalesce(leaked, 0) = 0 AND verdict <> 'leaking'", "orders") in (True, None),

@@ -138,7 +138,7 @@ EXTENSION = pgleak
 EXTENSION_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)pgleak.control)
 # The extension script, assembled from these parts. Later parts use the objects of earlier ones.
 SCRIPT = sql/pgleak--$(EXTENSION_VERSION).sql
-SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql waits.sql horizon.sql history.sql rules.sql offenders.sql pools.sql idle.sql stats.sql \
+SCRIPT_PARTS = $(addprefix sql/parts/, schema.sql leaks.sql waits.sql horizon.sql history.sql transactions.sql rules.sql offenders.sql pools.sql idle.sql stats.sql \
   report.sql metrics.sql)
 DATA_built = $(SCRIPT)
 # Upgrade scripts, written by hand.

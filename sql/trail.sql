@@ -1,4 +1,4 @@
--- The trail: the last statements of a transaction as its client sent them, in pgleak.leaks while it leaks and in
+-- The trail: the first and last statements of a transaction as its client sent them, in pgleak.leaks while it leaks and in
 -- pgleak.history afterwards. test/tap/040_trail.pl has what dblink cannot do: the extended protocol, other sizes.
 \i test/regress/helpers.sql
 
@@ -52,6 +52,33 @@ FROM leak l JOIN activity a USING (session);
 -- The history has it from the beginning, and in the end all of it.
 CALL pg_temp.wait_for('SELECT EXISTS (SELECT FROM history)');
 SELECT h.trail = l.trail AS is_same FROM history h JOIN leak l USING (leak_id);
+-- What happened between them: silence too; the same statement in a row is one entry.
+SELECT pg_temp.run('app', 'SELECT pg_sleep(0.02)');
+SELECT pg_temp.run('app', 'SELECT 2') FROM generate_series(1, 3);
+CALL pg_temp.wait_for('SELECT query = ''SELECT 2'' AND idle_for > ''50ms'' FROM leak');
+SELECT n, e ->> 'query' AS query, (e ->> 'idle_before')::float > 0 AS has_idle, e -> 'count' AS count,
+    (e ->> 'idle_within')::float > 0 AS has_idle_within, (e ->> 'last_at')::timestamptz > (e ->> 'at')::timestamptz AS is_later
+FROM leak, jsonb_array_elements(trail) WITH ORDINALITY AS t(e, n) ORDER BY n;
+SELECT t.activity, t.lasted > '0' AS lasted, t.idle > '0' AS idle, t.count, t.query
+FROM leak, pgleak.timeline(leak_id) WITH ORDINALITY AS t(at, activity, lasted, idle, count, query_id, query, n) ORDER BY n;
+-- One thing follows the other without a gap, from BEGIN until now.
+SELECT bool_and(at + lasted = next_at) AS is_gapless, min(at) = min(xact_start) AS from_the_start
+FROM (SELECT t.at, t.lasted, lead(t.at) OVER (ORDER BY t.n) AS next_at, xact_start
+    FROM leak, pgleak.timeline(leak_id) WITH ORDINALITY AS t(at, activity, lasted, idle, count, query_id, query, n)) AS s
+WHERE next_at IS NOT NULL;
+SELECT lasted >= '20ms' AS slept FROM leak, pgleak.timeline(leak_id) t WHERE t.query = 'SELECT pg_sleep(0.02)';
+-- To know what is open takes no leak and no limit.
+SELECT o.pid = l.pid AS is_it, o.application_name, o.state, o.xact_start = l.xact_start AS start, o.idle_for > '0' AS idle, o.query,
+    o.query_id = l.query_id AS query_id, o.tags = l.tags AS tags, o.route, o.code, o.trail = l.trail AS trail
+FROM pgleak.open_transactions('app') o, leak l;
+SELECT count(*) FROM pgleak.open_transactions('nobody');
+SELECT count(*) FROM pgleak.open_transactions() WHERE pid = pg_backend_pid();
+CREATE ROLE regress_pgleak_reader;
+SET ROLE regress_pgleak_reader;
+SELECT application_name, state, query, tags, trail FROM pgleak.open_transactions('app');
+SELECT * FROM pgleak.timeline(1);
+RESET ROLE;
+DROP ROLE regress_pgleak_reader;
 SELECT pg_temp.run('app', 'SELECT 2');
 SELECT pg_temp.run('app', 'COMMIT');
 CALL pg_temp.wait_for_outcome('app', 'committed');
@@ -83,11 +110,13 @@ CALL pg_temp.wait_for_leak('app');
 SELECT pg_temp.statements(trail) FROM leak;
 SELECT pg_temp.run('app', 'COMMIT');
 
--- No more than the last eight. A transaction begins with an empty one, whatever came before it.
+-- No more than the first two and the last six. A transaction begins with an empty one, whatever came before it.
 SELECT pg_temp.run('app', 'SELECT 0');
 SELECT pg_temp.run('app', 'BEGIN; ' || string_agg('SELECT ' || i, '; ')) FROM generate_series(1, 12) AS i;
 CALL pg_temp.wait_for_leak('app');
 SELECT string_agg(s, ', ') FROM leak, pg_temp.statements(trail) AS s;
+SELECT t.activity, t.count, t.query, t.lasted IS NOT NULL AS is_known
+FROM leak, pgleak.timeline(leak_id) t WHERE t.activity <> 'idle';
 SELECT pg_temp.run('app', 'ROLLBACK AND CHAIN');
 SELECT pg_temp.run('app', 'SELECT 13');
 CALL pg_temp.wait_for_leak('app');

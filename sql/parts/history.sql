@@ -45,6 +45,7 @@ CREATE TABLE pgleak.history (
     query text,
     query_id bigint,
     tags jsonb,
+    code text,
     trail jsonb,
     ended_at timestamp with time zone,
     duration interval,
@@ -94,12 +95,13 @@ COMMENT ON COLUMN pgleak.history.subxact_overflow IS 'whether the transaction ha
 COMMENT ON COLUMN pgleak.history.client_gone IS 'whether its client had closed the connection when pgleak last looked; NULL if it did not or could not tell';
 COMMENT ON COLUMN pgleak.history.query IS 'last statement at detection';
 COMMENT ON COLUMN pgleak.history.query_id IS 'query identifier of that statement, the same for all statements of one form';
-COMMENT ON COLUMN pgleak.history.tags IS 'tags that the application wrote into comments at the start or end of the statement (sqlcommenter, marginalia); "truncated": true if the statement was cut and may have had more';
+COMMENT ON COLUMN pgleak.history.tags IS 'at detection: tags of the newest statement of the transaction that has any, from its comments (sqlcommenter, marginalia) and from the setting pgleak.tags; "truncated": true if there were more or longer ones';
+COMMENT ON COLUMN pgleak.history.code IS 'the place in the application''s source that these tags name, such as app/orders.py:42 get_orders';
 COMMENT ON COLUMN pgleak.history.last_action IS 'what pgleak did, or would have done in a dry run: cancel or terminate';
 COMMENT ON COLUMN pgleak.history.last_action_at IS 'when it did so';
 COMMENT ON COLUMN pgleak.history.last_action_result IS 'its result: requested; done, once its effect was seen; done, still blocks N; dry run; skipped; not possible safely; no effect; no effect: waits for its client';
 COMMENT ON COLUMN pgleak.history.action_source IS 'what demanded it: server, session, a rule of pgleak.rules, or by hand by a login role';
-COMMENT ON COLUMN pgleak.history.trail IS 'last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes; see pgleak.trail_size';
+COMMENT ON COLUMN pgleak.history.trail IS 'first two and last statements of the transaction, oldest first: when each began, its query_id, its first 128 bytes, for how many seconds the session had been idle before it; the same statement in a row is one, with its count; see pgleak.timeline() and pgleak.trail_size';
 COMMENT ON COLUMN pgleak.history.ended_at IS 'when the leak ended: with its transaction or session, or when nobody waited any more; NULL while it is open';
 COMMENT ON COLUMN pgleak.history.duration IS 'time from detection to the end';
 COMMENT ON COLUMN pgleak.history.outcome IS 'how it ended: committed, rolled back, prepared, disconnected, cancelled, terminated, released (held outside of a transaction: nobody has waited for 10 s, or its client reads notifications again), server stopped, unknown (a prepared transaction is gone, and the commit log no longer says how); NULL while open and not cancelled';

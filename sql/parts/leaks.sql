@@ -50,6 +50,7 @@ CREATE FUNCTION pgleak.read_leaks(
     OUT query text,
     OUT query_id bigint,
     OUT tags jsonb,
+    OUT code text,
     OUT trail jsonb)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'pgleak_read_leaks'
@@ -107,6 +108,7 @@ SELECT
     l.query,
     l.query_id,
     l.tags,
+    l.code,
     l.trail
 FROM pgleak.read_leaks() l;
 COMMENT ON VIEW pgleak.leaks IS 'sessions and prepared transactions that leak now, read from shared memory; those of other users are masked as in pg_stat_activity';
@@ -126,6 +128,8 @@ COMMENT ON COLUMN pgleak.leaks.notify_queue_usage IS 'highest share of the notif
 COMMENT ON COLUMN pgleak.leaks.subxact_overflow IS 'whether the transaction has had more than 64 subtransactions at a time, which makes the snapshots of all sessions slower; NULL until its first sample';
 COMMENT ON COLUMN pgleak.leaks.autovacuum_skipped IS 'whether autovacuum probably skips a table because of it: a guess, from a lock on a table, SHARE UPDATE EXCLUSIVE or stronger, seen for longer than autovacuum_naptime; NULL if the lock is in another database than yours';
 COMMENT ON COLUMN pgleak.leaks.declared IS 'whether the session says that it is idle on purpose, which keeps limits from acting: it has set idle_in_transaction_session_timeout to 0 itself, or exported a snapshot';
+COMMENT ON COLUMN pgleak.leaks.tags IS 'tags of the newest statement of the transaction that has any, from its comments (sqlcommenter, marginalia) and from the setting pgleak.tags; "truncated": true if there were more or longer ones';
+COMMENT ON COLUMN pgleak.leaks.code IS 'the place in the application''s source that these tags name, such as app/orders.py:42 get_orders';
 COMMENT ON COLUMN pgleak.leaks.client_gone IS 'whether its client has closed the connection, as seen when pgleak last looked; NULL if it did not or cannot tell';
 GRANT SELECT ON pgleak.leaks TO PUBLIC;
 
@@ -172,6 +176,15 @@ AS $function$
 $function$;
 COMMENT ON FUNCTION pgleak.route_of(jsonb) IS 'the code that the tags name: route, or else controller#action';
 
+CREATE FUNCTION pgleak.short_code(code text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT regexp_replace(code, '^\S*[/\\](?=[^/\\\s]+(\s|$))', '')
+$function$;
+COMMENT ON FUNCTION pgleak.short_code(text) IS 'a place in the source without the directories of its file; used by pgleak.top';
+
 CREATE FUNCTION pgleak.normalize_application_name(application_name text)
 RETURNS text
 AS 'MODULE_PATHNAME', 'pgleak_normalize_application_name'
@@ -197,10 +210,10 @@ SELECT
             THEN ' ' || pg_catalog.split_part(pgleak.format_duration(l.next_action_at - pg_catalog.clock_timestamp()), ' ', 1)
         ELSE ' now'
     END AS next,
-    pgleak.fit_text(coalesce(pgleak.route_of(l.tags), l.query, l.gid), 15) AS statement
+    pgleak.fit_text(coalesce(pgleak.short_code(l.code), pgleak.route_of(l.tags), l.query, l.gid), 15) AS statement
 FROM pgleak.leaks l
 ORDER BY l.blocked DESC NULLS LAST, l.blocked_for DESC NULLS LAST, l.transaction_age DESC NULLS LAST, l.pid, l.leak_id;
-COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first; shows the route or else the statement, or the gid; made for \watch';
+COMMENT ON VIEW pgleak.top IS 'pgleak.leaks for a terminal of 120 columns, worst first; shows the code, or else the route, the statement, or the gid; made for \watch';
 GRANT SELECT ON pgleak.top TO PUBLIC;
 
 CREATE FUNCTION pgleak.scan()

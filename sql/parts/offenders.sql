@@ -8,8 +8,10 @@ WITH episode AS (
         h.database,
         h.role,
         pgleak.normalize_application_name(h.application_name) AS application_name,
-        pgleak.route_of(h.tags) AS route,
-        h.query_id,
+        h.code,
+        -- The code says most; where there is none, the route does.
+        CASE WHEN h.code IS NULL THEN pgleak.route_of(h.tags) END AS route,
+        CASE WHEN h.code IS NULL AND pgleak.route_of(h.tags) IS NULL THEN h.query_id END AS query_id,
         coalesce(h.outcome, 'open') AS outcome,
         greatest(h.idle_for, l.idle_for) AS idle_for,
         greatest(h.blocked, l.blocked) AS blocked,
@@ -28,6 +30,7 @@ WITH episode AS (
         e.database,
         e.role,
         e.application_name,
+        e.code,
         e.route,
         e.query_id,
         e.outcome,
@@ -41,15 +44,14 @@ WITH episode AS (
         pg_catalog.max(e.last_seen) AS last_seen,
         pg_catalog.max(e.row_id) AS newest
     FROM episode e
-    GROUP BY e.kind, e.database, e.role, e.application_name, e.route, e.query_id, e.outcome
+    GROUP BY e.kind, e.database, e.role, e.application_name, e.code, e.route, e.query_id, e.outcome
 ), offender AS (
     SELECT
         o.kind,
         o.database,
         o.role,
         o.application_name,
-        o.route,
-        o.query_id,
+        o.code,
         pg_catalog.sum(o.episodes)::bigint AS episodes,
         coalesce(pg_catalog.sum(o.total_idle), '0') AS total_idle,
         coalesce(pg_catalog.max(o.longest_idle), '0') AS longest_idle,
@@ -61,15 +63,16 @@ WITH episode AS (
         pg_catalog.max(o.last_seen) AS last_seen,
         pg_catalog.max(o.newest) AS newest
     FROM outcome o
-    GROUP BY o.kind, o.database, o.role, o.application_name, o.route, o.query_id
+    GROUP BY o.kind, o.database, o.role, o.application_name, o.code, o.route, o.query_id
 )
 SELECT
     o.kind,
     o.database,
     o.role,
     o.application_name,
-    o.route,
-    o.query_id,
+    o.code,
+    pgleak.route_of(s.tags) AS route,
+    s.query_id,
     o.episodes,
     o.total_idle,
     o.longest_idle,
@@ -84,13 +87,14 @@ SELECT
 FROM offender o
 JOIN pgleak.history s ON s.system_identifier = o.newest[2] AND s.leak_id = o.newest[3]
 ORDER BY o.blocked_for DESC, o.total_idle DESC, o.episodes DESC;
-COMMENT ON VIEW pgleak.offenders IS 'the code that leaked, most harmful first: the episodes of pgleak.history by database, role, application, route and statement';
+COMMENT ON VIEW pgleak.offenders IS 'the code that leaked, most harmful first: the episodes of pgleak.history by database, role, application and code, or else route, or else form of the statement';
 COMMENT ON COLUMN pgleak.offenders.kind IS 'session or prepared transaction';
 COMMENT ON COLUMN pgleak.offenders.database IS 'database of the sessions or prepared transactions';
 COMMENT ON COLUMN pgleak.offenders.role IS 'role of the sessions, or owner of the prepared transactions';
 COMMENT ON COLUMN pgleak.offenders.application_name IS 'application of the sessions, as pgleak.normalize_application_name() gives it; NULL for prepared transactions';
-COMMENT ON COLUMN pgleak.offenders.route IS 'tag route of the last statement or, without it, controller#action; NULL without either';
-COMMENT ON COLUMN pgleak.offenders.query_id IS 'query identifier of the last statement, the same for all statements of one form';
+COMMENT ON COLUMN pgleak.offenders.code IS 'the place in the application''s source that the tags name, such as app/orders.py:42 get_orders';
+COMMENT ON COLUMN pgleak.offenders.route IS 'tag route of the newest episode or, without it, controller#action; NULL without either; where there is no code, that of all episodes';
+COMMENT ON COLUMN pgleak.offenders.query_id IS 'query identifier of the last statement of the newest episode, the same for all statements of one form; where there is neither code nor route, that of all episodes';
 COMMENT ON COLUMN pgleak.offenders.episodes IS 'number of leaks, open ones included';
 COMMENT ON COLUMN pgleak.offenders.total_idle IS 'sum over the episodes of the longest idle time between two statements';
 COMMENT ON COLUMN pgleak.offenders.longest_idle IS 'longest of these times';
@@ -101,6 +105,6 @@ COMMENT ON COLUMN pgleak.offenders.outcomes IS 'number of episodes by outcome; "
 COMMENT ON COLUMN pgleak.offenders.first_seen IS 'when the first episode was detected';
 COMMENT ON COLUMN pgleak.offenders.last_seen IS 'when the last episode ended; now, if one is open';
 COMMENT ON COLUMN pgleak.offenders.query IS 'a sample: the last statement of the newest episode, at its detection; the last statement of a prepared transaction was PREPARE TRANSACTION';
-COMMENT ON COLUMN pgleak.offenders.tags IS 'tags of that statement';
+COMMENT ON COLUMN pgleak.offenders.tags IS 'tags of that episode';
 REVOKE ALL ON pgleak.offenders FROM PUBLIC;
 GRANT SELECT ON pgleak.offenders TO pg_monitor;

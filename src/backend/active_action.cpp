@@ -53,6 +53,7 @@ bool accepts_signal() {
     return false;
   }
   active_action.accepted_nonce = static_cast<sig_atomic_t>(armed.nonce);
+  active_action.is_touched = true;
   accepted_action = armed.action;
   accepted_reason = request.reason;
   my_slot->action.reply(armed.nonce, Reply::kActing);
@@ -101,7 +102,8 @@ void begin_transaction_end() {
   active_action.accepted_nonce = 0;
 }
 
-const ActionReason* finish_accepted_action(bool has_rolled_back) {
+const ActionReason* finish_transaction_end(bool has_rolled_back) {
+  active_action.is_touched = false;
   const std::uint32_t nonce = static_cast<std::uint32_t>(active_action.accepted_nonce);
   const bool is_pending = QueryCancelPending;
   if (nonce != 0 && is_pending && !is_own_timeout()) QueryCancelPending = false;

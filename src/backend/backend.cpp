@@ -70,7 +70,13 @@ void take_slot() {
   install_signal_handler();
 }
 
-void publish_end(TransactionEnd how) {
+// True if nothing but the end itself is to be published.
+bool is_plain_commit(TransactionEnd how) {
+  return how == TransactionEnd::kCommitted && my_slot != nullptr && my_care == 0 && !proc_exit_inprogress &&
+         !active_action.is_touched && count_idle_time();
+}
+
+[[gnu::noinline]] void publish_end_with_care(TransactionEnd how) {
   // The first transaction to end is the one in which the server sets the session up. By then the settings of
   // the role and the database are in force.
   if (my_slot == nullptr) {
@@ -83,7 +89,7 @@ void publish_end(TransactionEnd how) {
   if (proc_exit_inprogress) how = TransactionEnd::kDisconnected;
   // What came before COMMIT, or before a statement that failed before it started.
   if (!count_idle_time()) count_idle_time_with_care();
-  my_idle_times.follows_rollback = how == TransactionEnd::kRolledBack;
+  set_care(kAfterRollback, how == TransactionEnd::kRolledBack);
   const XactSeq xact_seq = my_slot->backend.report().ended_count;
   const ActionReason* const cancelled = finish_transaction_end(how == TransactionEnd::kRolledBack);
   if (cancelled != nullptr) {
@@ -96,12 +102,19 @@ void publish_end(TransactionEnd how) {
     publish_prepared(static_cast<int>(my_slot - session_slots), xact_seq, my_slot->backend.watched(),
                      GetTopTransactionIdIfAny(), prepared_gid);
   prepared_gid[0] = '\0';
+  set_care(kPreparedGid, false);
   forget_exported();
   finish_listen(how == TransactionEnd::kCommitted);
   // Only an aborted block needs the start of its transaction; see current_block().
   my_slot->backend.publish_end(how, how == TransactionEnd::kRolledBack
                                         ? from_timestamp(GetCurrentTransactionStartTimestamp())
                                         : WallTime::none());
+}
+
+void publish_end(TransactionEnd how) {
+  if (!is_plain_commit(how)) return publish_end_with_care(how);
+  active_action.is_ending = false;
+  my_slot->backend.publish_end(how, WallTime::none());
 }
 
 void on_transaction_event(XactEvent event, void*) {
@@ -127,11 +140,16 @@ void on_transaction_event(XactEvent event, void*) {
 
 }  // namespace
 
-void note_prepare(const char* gid) { copy_gid(prepared_gid, gid); }
+void note_prepare(const char* gid) {
+  copy_gid(prepared_gid, gid);
+  set_care(kPreparedGid, true);
+}
 
 void install_backend() {
   RegisterXactCallback(on_transaction_event, nullptr);
   on_limit_change(publish_limits);
+  on_tags_change(note_tag_setting);
+  note_tag_setting(settings.tags);
   install_in_place();
   install_statement_hooks();
 }

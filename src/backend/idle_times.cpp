@@ -27,7 +27,7 @@ bool find_my_pool() {
 
 }  // namespace
 
-MyIdleTimes my_idle_times{&my_idle_times.counted, 0, nullptr, nullptr, false};
+MyIdleTimes my_idle_times{&my_idle_times.counted, 0, nullptr, nullptr};
 
 void claim_idle_times(int index) {
   my_banks = idle_times_of(index);

@@ -90,7 +90,7 @@ void roll_back_in_place(const ActionRequest& request) {
   // A snapshot that the whole transaction shares stays registered until the block ends, and would hold the
   // xmin horizon.
   MyProc->xmin = InvalidTransactionId;
-  has_cancelled_block = true;
+  set_care(kCancelledBlock, true);
   set_ps_display("idle in transaction (aborted)");
   pgstat_report_activity(STATE_IDLEINTRANSACTION_ABORTED, nullptr);
   my_slot->action.aborted_at.store(from_timestamp(MyBEEntry->st_state_start_timestamp),
@@ -172,13 +172,11 @@ void install_in_place() {
 
 void note_cancelled_block(const ActionReason& reason, XactSeq xact_seq) {
   cancelled_block = CancelledBlock{xact_seq, from_timestamp(GetCurrentTimestamp()), reason};
-  has_cancelled_block = true;
+  set_care(kCancelledBlock, true);
 }
 
-bool has_cancelled_block = false;
-
 const CancelledBlock* current_cancelled_block() {
-  if (!has_cancelled_block || my_slot == nullptr) return nullptr;
+  if (!has_care(kCancelledBlock) || my_slot == nullptr) return nullptr;
   if (!IsAbortedTransactionBlockState() || my_block_seq() != cancelled_block.xact_seq) return nullptr;
   return &cancelled_block;
 }

@@ -44,9 +44,8 @@ bool is_listening_now() {
 
 }  // namespace
 
-bool is_listening_unsure = false;
-
 void note_listen(const Node* statement) {
+  set_care(kPendingListen, true);
   if (IsA(statement, ListenStmt)) {
     pending = Pending::kListens;
   } else if (IsA(statement, UnlistenStmt)) {
@@ -58,10 +57,11 @@ void note_listen(const Node* statement) {
 }
 
 void finish_listen(bool has_committed) {
+  set_care(kPendingListen, false);
   if (pending == Pending::kNothing) return;
   if (has_committed) {
     if (pending != Pending::kUnknown) my_slot->backend.publish_listens(pending == Pending::kListens);
-    is_listening_unsure = true;
+    set_care(kListeningUnsure, true);
   }
   pending = Pending::kNothing;
 }
@@ -69,7 +69,7 @@ void finish_listen(bool has_committed) {
 void ask_if_listening() {
   // In an aborted block, the server's functions must not be called.
   if (my_slot == nullptr || !IsTransactionState()) return;
-  is_listening_unsure = false;
+  set_care(kListeningUnsure, false);
   my_slot->backend.publish_listens(is_listening_now());
 }
 

@@ -18,6 +18,7 @@ volatile sig_atomic_t has_published_exported = false;
 
 SessionSlot* my_slot = nullptr;
 Trail* my_trail = nullptr;
+std::uint32_t my_care = 0;
 
 bool is_in_aborted_block() {
   return IsAbortedTransactionBlockState() && GetCurrentTransactionNestLevel() == 1;
@@ -36,6 +37,7 @@ void describe_my_socket(ClientSocket* socket) {
 bool spares(bool spares_exported) {
   if (!spares_exported || !XactHasExportedSnapshots()) return false;
   has_published_exported = true;
+  active_action.is_touched = true;
   my_slot->backend.publish_exported(true);
   return true;
 }

@@ -21,7 +21,6 @@ namespace {
 
 // The next hook: another module's, or the server's own function.
 ProcessUtility_hook_type next_utility = nullptr;
-ExecutorStart_hook_type next_executor_start = nullptr;
 ExecutorRun_hook_type next_executor_run = nullptr;
 
 // True if the client itself asked for `portal`, by a simple query or by a Bind. DECLARE CURSOR, EXECUTE and
@@ -50,11 +49,23 @@ const void* main_statement(Portal portal) {
   return portal != nullptr && main_statement(portal) == statement && is_clients_portal(portal);
 }
 
-void remember(const PlannedStmt* statement, const char* source) {
-  my_trail->add(my_block_seq(), my_slot->backend.watched(),
-                from_timestamp(GetCurrentStatementStartTimestamp()),
-                static_cast<std::uint64_t>(statement->queryId),
-                statement_text(source, statement->stmt_location, statement->stmt_len));
+// True if the client asked for `statement`, and `direction` is that of its first run. A client that fetches a
+// result in parts runs one statement many times.
+[[gnu::always_inline]] inline bool begins_clients_statement(const PlannedStmt* statement,
+                                                            ScanDirection direction) {
+  return is_clients_statement(statement) && ActivePortal->atStart && direction != NoMovementScanDirection;
+}
+
+// Usually the statement is all of the client's message, whose length is known.
+void remember(const PlannedStmt* statement, const char* source, Message message) {
+  const bool is_whole = source == message.text && statement->stmt_location <= 0 && statement->stmt_len <= 0;
+  const Micros idle_sum = pgstat_track_activities ? Micros{pgStatTransactionIdleTime} : Micros{-1};
+  my_trail->add(
+      my_block_seq(), my_slot->backend.watched(),
+      TrailStatement{from_timestamp(GetCurrentStatementStartTimestamp()),
+                     static_cast<std::uint64_t>(statement->queryId), idle_sum,
+                     is_whole ? message_text(source, message.length)
+                              : statement_text(source, statement->stmt_location, statement->stmt_len)});
 }
 
 bool ends_transaction(const TransactionStmt* statement) {
@@ -70,12 +81,16 @@ bool ends_unwatched(const PlannedStmt* statement) {
          my_slot->backend.watched() != my_block_seq();
 }
 
-// True if something is left of what happened before this statement.
-[[gnu::always_inline]] inline bool needs_attention() { return has_accepted_cancel() || is_listening_unsure; }
+// True if nothing comes after the statement that its tags could stand for.
+bool ends_all(const Node* statement) {
+  return IsA(statement, TransactionStmt) &&
+         ends_transaction(reinterpret_cast<const TransactionStmt*>(statement));
+}
 
+// What an earlier statement or transaction has left for the next statement to do.
 [[gnu::noinline]] void attend() {
   if (has_accepted_cancel()) forget_ignored_cancel();
-  if (is_listening_unsure) ask_if_listening();
+  if (has_care(kListeningUnsure)) ask_if_listening();
 }
 
 bool is_concurrent_detach(const AlterTableStmt* alter) {
@@ -150,13 +165,12 @@ bool begins_transaction(const TransactionStmt* statement) {
 // True if nothing is to be done before or after the statement than to run it: for most that begin or end a
 // transaction, which are most of all utility statements. Calls nothing.
 [[gnu::always_inline]] inline bool is_of_no_interest(const Node* statement) {
-  if (has_cancelled_block || needs_attention() || !IsA(statement, TransactionStmt)) return false;
+  if (!needs_no_care() || !IsA(statement, TransactionStmt)) return false;
   const TransactionStmt* const transaction = reinterpret_cast<const TransactionStmt*>(statement);
   if (!ends_transaction(transaction))
-    return begins_transaction(transaction) && my_trail == nullptr && has_no_idle_time();
-  // The idle time before it is counted when the transaction ends. After a rollback, only a function of the
-  // server can tell which transaction this is, and whether it has ended.
-  if (transaction->kind == TRANS_STMT_PREPARE || my_idle_times.follows_rollback) return false;
+    return begins_transaction(transaction) && my_trail == nullptr && has_no_idle_time() && is_bare_begin();
+  // The idle time before it is counted when the transaction ends.
+  if (transaction->kind == TRANS_STMT_PREPARE) return false;
   return my_trail == nullptr || my_slot->backend.report().ended_count != my_slot->backend.watched();
 }
 
@@ -171,10 +185,11 @@ void before_transaction_statement(const TransactionStmt* statement) {
 // What is to be done before the statement runs; returns what it means.
 [[gnu::noinline]] Meaning before_utility(const PlannedStmt* statement, const char* query, bool is_toplevel) {
   if (!count_idle_time()) count_idle_time_with_care();
-  if (needs_attention()) attend();
+  if (!needs_no_care()) attend();
+  const Message message = ends_all(statement->utilityStmt) ? Message{nullptr, 0} : note_tags();
   if (is_toplevel && my_trail != nullptr && !ends_unwatched(statement) && is_clients_statement(statement))
-    remember(statement, query);
-  if (is_toplevel && has_cancelled_block) guard_commit(statement);
+    remember(statement, query, message);
+  if (is_toplevel && has_care(kCancelledBlock)) guard_commit(statement);
   const Node* const inner = statement->utilityStmt;
   if (my_slot == nullptr) return Meaning::kNothing;
   if (IsA(inner, VariableSetStmt) || IsA(inner, DiscardStmt)) forget_my_pool();
@@ -213,24 +228,19 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
                     completion);
 }
 
-void executor_start(QueryDesc* query, int flags) {
-  if (needs_attention()) attend();
-  if (my_trail != nullptr && is_clients_statement(query->plannedstmt))
-    remember(query->plannedstmt, query->sourceText);
-  next_executor_start(query, flags);
+[[gnu::noinline]] void prepare_run() {
+  if (!count_idle_time()) count_idle_time_with_care();
+  if (!needs_no_care()) attend();
 }
 
-// Not the start, because a client that fetches a result in parts starts its statement once and runs it many
-// times. `rest` differs between versions of the server.
-template <typename... Rest>
-[[gnu::noinline]] void run_after_idle(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
-  count_idle_time_with_care();
-  next_executor_run(query, direction, count, rest...);
-}
-
+// Not ExecutorStart, because a client that fetches a result in parts starts its statement once, and is idle
+// between its runs. `rest` differs between versions of the server.
 template <typename... Rest>
 void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
-  if (!count_idle_time()) return run_after_idle(query, direction, count, rest...);
+  if (!needs_no_care() || !count_idle_time()) prepare_run();
+  const Message message = note_tags();
+  if (my_trail != nullptr && begins_clients_statement(query->plannedstmt, direction))
+    remember(query->plannedstmt, query->sourceText, message);
   next_executor_run(query, direction, count, rest...);
 }
 
@@ -239,14 +249,8 @@ void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest.
 void install_statement_hooks() {
   next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
-  if (settings.track_idle_times) {
-    next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
-    ExecutorRun_hook = executor_run;
-  }
-  // Only the trail needs this hook.
-  if (settings.trail_size == 0) return;
-  next_executor_start = ExecutorStart_hook != nullptr ? ExecutorStart_hook : standard_ExecutorStart;
-  ExecutorStart_hook = executor_start;
+  next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
+  ExecutorRun_hook = executor_run;
 }
 
 }  // namespace pgleak

@@ -58,7 +58,8 @@ void LeakSummary::add(const Episode& episode, const LeakOrigin& origin) {
   const WallTime began = is_idle && episode.idle_since.is_set() ? episode.idle_since : episode.detected_at;
   if (count == 0) {
     query_id = episode.query_id;
-    TextBuffer(route, sizeof(route)).append(origin.route);
+    std::memcpy(route, origin.route, sizeof(route));
+    std::memcpy(code, origin.code, sizeof(code));
     std::memcpy(statement, origin.statement, sizeof(statement));
     since = began;
     oldest_on = episode.detected_mono;
@@ -67,6 +68,7 @@ void LeakSummary::add(const Episode& episode, const LeakOrigin& origin) {
   // Once empty, it stays empty and equals no other. Where the ids are equal, the words differ in constants.
   if (query_id != episode.query_id) query_id = 0;
   keep_common(route, origin.route);
+  keep_common(code, origin.code);
   if (query_id == 0) keep_common(statement, origin.statement);
   if (began < since) since = began;
   if (episode.detected_mono < oldest_on) oldest_on = episode.detected_mono;
@@ -90,6 +92,7 @@ void LeakSummary::add(const LeakSummary& others) {
   }
   if (query_id != others.query_id) query_id = 0;
   keep_common(route, others.route);
+  keep_common(code, others.code);
   if (query_id == 0) keep_common(statement, others.statement);
   if (probes == 0) std::memcpy(probe, others.probe, sizeof(probe));
   if (std::strcmp(probe, others.probe) == 0) probes += others.probes;

@@ -18,6 +18,7 @@ namespace pgleak {
 // Where one leak comes from, as far as its statements tell.
 struct LeakOrigin {
   char route[kRouteSize];           // empty: not known
+  char code[kCodeSize];             // empty: not known
   char statement[kFirstWordsSize];  // its first words; empty: not known
   StatementKind kind;
   bool touches_nothing;  // its transaction holds no lock and no transaction id
@@ -34,7 +35,8 @@ struct LeakSummary {
   WallTime first_began;     // the first and last start of their transactions
   WallTime last_began;
   std::uint64_t query_id;           // of their last statement; 0: they differ or it is unknown
-  char route[kRouteSize];           // of their last statement; empty: they differ or it is unknown
+  char route[kRouteSize];           // that their tags name; empty: they differ or it is unknown
+  char code[kCodeSize];             // the place in the source that their tags name; empty: the same
   char statement[kFirstWordsSize];  // first words of it; empty: they differ or it is unknown
   char probe[kFirstWordsSize];      // first words of that of `probes`
 

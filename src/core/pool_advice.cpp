@@ -17,9 +17,11 @@ void append_since(TextBuffer* text, const char* time) {
   text->append(time);
 }
 
+bool has_place(const LeakSummary& leaks) { return leaks.code[0] != '\0' || leaks.route[0] != '\0'; }
+
 // An id is shown as a signed number, as in pg_stat_statements.
 void append_query(TextBuffer* text, const LeakSummary& leaks) {
-  if (leaks.route[0] != '\0') return;  // says more
+  if (has_place(leaks)) return;  // says more
   if (leaks.statement[0] == '\0' && leaks.query_id == 0) return;
   text->append(leaks.count > 1 ? ", all last ran " : ", it last ran ");
   if (leaks.statement[0] != '\0') {
@@ -54,20 +56,24 @@ void append_forecast(TextBuffer* text, const PoolState& state, const AdviceTimes
   text->append(times.exhausted_at);
 }
 
-// Where the leaks come from: "the route /orders".
+// Where the leaks come from: "app/orders.py:42 get_orders (route /orders)", or "the route /orders".
 void append_place(TextBuffer* text, const LeakSummary& leaks) {
-  if (leaks.route[0] != '\0') {
-    text->append("the route ");
+  const bool has_code = leaks.code[0] != '\0';
+  const bool has_route = leaks.route[0] != '\0';
+  if (has_code) text->append_escaped(leaks.code, false);
+  if (has_route) {
+    text->append(has_code ? " (route " : "the route ");
     text->append_escaped(leaks.route, false);
-    return;
+    if (has_code) text->append(")");
   }
+  if (has_place(leaks)) return;
   const bool is_one_statement = leaks.statement[0] != '\0' || leaks.query_id != 0;
   text->append(is_one_statement ? "the code that runs it" : "the code that leaves them");
 }
 
 // What to fix: the more the leaks have in common, the more specific.
 void append_culprit(TextBuffer* text, const LeakSummary& leaks) {
-  const bool is_known = leaks.route[0] != '\0' || leaks.statement[0] != '\0' || leaks.query_id != 0;
+  const bool is_known = has_place(leaks) || leaks.statement[0] != '\0' || leaks.query_id != 0;
   text->append(is_known ? "; fix " : "; see pgleak.leaks and fix ");
   append_place(text, leaks);
 }

@@ -1,6 +1,7 @@
 #include "core/tags.hpp"
 
 #include <cstring>
+#include <initializer_list>
 
 #include "core/sql_lexer.hpp"
 #include "core/text.hpp"
@@ -10,6 +11,9 @@ namespace pgleak {
 namespace {
 
 using Byte = unsigned char;
+
+// A byte of a UTF-8 character other than its first one.
+bool is_continuation(char c) { return (static_cast<Byte>(c) & 0xC0) == 0x80; }
 
 void skip_spaces(Span* text) {
   while (!text->is_empty() && is_space(*text->at)) text->at++;
@@ -100,33 +104,17 @@ Span take_encoded_value(Span* text) {
   return value;
 }
 
-// An escape sequence cut in the middle is not text.
-Span without_half_escape(Span value) {
-  const std::ptrdiff_t length = value.end - value.at;
-  if (length >= 1 && (value.end[-1] == '%' || value.end[-1] == '\\'))
-    value.end--;
-  else if (length >= 2 && value.end[-2] == '%' && hex_value(value.end[-1]) >= 0)
-    value.end -= 2;
-  return value;
-}
-
 // Each reader returns false if the comment is in another format; it may have left tags then.
-bool read_sqlcommenter(Span text, bool is_cut, Tags* tags) {
+bool read_sqlcommenter(Span text, Tags* tags) {
   skip_spaces(&text);
   if (text.starts_with('+')) return false;
   for (;;) {
     const Span key = take_encoded_key(&text);
-    if (text.is_empty()) return is_cut;
-    if (key.is_empty() || *text.at++ != '=') return false;
-    if (text.is_empty()) return is_cut;
-    if (*text.at++ != '\'') return false;
+    if (key.is_empty() || !text.starts_with('=', '\'')) return false;
+    text.at += 2;
 
     const Span value = take_encoded_value(&text);
-    if (text.is_empty()) {
-      const Span rest = without_half_escape(value);
-      if (is_cut && !rest.is_empty()) add_tag(tags, key, rest, false);
-      return is_cut;
-    }
+    if (text.is_empty()) return false;
     add_tag(tags, key, value, false);
     text.at++;
     skip_spaces(&text);
@@ -154,17 +142,8 @@ bool take_plain_key(Span* text, Span* key) {
   return true;
 }
 
-// True if `text` is the start of a key and nothing else, as after a cut.
-bool is_half_key(Span text) {
-  skip_spaces(&text);
-  if (!text.is_empty() && !is_letter(*text.at)) return false;
-  while (!text.is_empty() && is_plain_key_byte(*text.at)) text.at++;
-  if (text.starts_with(':')) text.at++;
-  return text.is_empty();
-}
-
 // Takes a value up to the comma before the next key, which stays, or to the end.
-Span take_plain_value(Span* text, bool is_cut) {
+Span take_plain_value(Span* text) {
   Span value = *text;
   for (; !text->is_empty(); text->at++) {
     if (*text->at != ',') continue;
@@ -172,23 +151,18 @@ Span take_plain_value(Span* text, bool is_cut) {
     Span key{};
     skip_spaces(&next);
     if (take_plain_key(&next, &key)) break;
-    if (is_cut && is_half_key(Span{text->at + 1, text->end})) {
-      value.end = text->at;
-      text->at = text->end;
-      return value;
-    }
   }
   value.end = text->at;
   while (value.end > value.at && is_space(value.end[-1])) value.end--;
   return value;
 }
 
-bool read_marginalia(Span text, bool is_cut, Tags* tags) {
+bool read_marginalia(Span text, Tags* tags) {
   skip_spaces(&text);
   while (!text.is_empty()) {
     Span key{};
     if (!take_plain_key(&text, &key)) return false;
-    const Span value = take_plain_value(&text, is_cut);
+    const Span value = take_plain_value(&text);
     if (!value.is_empty()) add_tag(tags, key, value, true);
     if (text.is_empty()) return true;
     text.at++;
@@ -199,47 +173,38 @@ bool read_marginalia(Span text, bool is_cut, Tags* tags) {
 
 // --- the statement ---
 
-void read_comment(Span inside, bool is_cut, Tags* tags) {
-  // Half of the comment's end marker.
-  if (is_cut && !inside.is_empty() && inside.end[-1] == '*') inside.end--;
-
+void read_comment(Span inside, Tags* tags) {
   const int count = tags->count;
   const bool is_truncated = tags->is_truncated;
-  if (read_sqlcommenter(inside, is_cut, tags)) return;
+  if (read_sqlcommenter(inside, tags)) return;
   tags->count = count;
   tags->is_truncated = is_truncated;
-  if (read_marginalia(inside, is_cut, tags)) return;
+  if (read_marginalia(inside, tags)) return;
   tags->count = count;
   tags->is_truncated = is_truncated;
 }
 
 }  // namespace
 
-void read_tags(const char* statement, std::size_t length, bool is_cut, Tags* tags) {
+void read_tags(const char* comments, std::size_t length, Tags* tags) {
   tags->count = 0;
   tags->is_truncated = false;
-  const void* const nul = std::memchr(statement, '\0', length);
-  Span text{statement, nul != nullptr ? static_cast<const char*>(nul) : statement + length};
+  Span text{comments, comments + length};
+  skip_blank(&text, [tags](Span inside, bool is_whole) {
+    if (is_whole) read_comment(inside, tags);
+  });
+}
 
-  // To the server, a comment without an end is an error, unless the statement was truncated.
-  bool has_comment = false;
-  const auto read = [tags, is_cut, &has_comment](Span inside, bool is_whole) {
-    has_comment = true;
-    if (is_whole || is_cut) read_comment(inside, !is_whole, tags);
-  };
-  skip_blank(&text, read);
-  const bool has_token = !text.is_empty();
-  const int count_before = tags->count;
-
-  Span rest = text;
-  while (!text.is_empty()) {
-    skip_token(&text);
-    rest = text;
-    skip_blank(&text, [](Span, bool) {});
-  }
-  has_comment = false;
-  skip_blank(&rest, read);
-  if (is_cut && (!has_token || has_comment || count_before == 0)) tags->is_truncated = true;
+TagListError check_tag_list(const char* text) {
+  const std::size_t length = std::strlen(text);
+  if (length == 0) return TagListError::kNone;
+  if (length > kMaxTagList) return TagListError::kTooLong;
+  if (std::strstr(text, "/*") != nullptr || std::strstr(text, "*/") != nullptr) return TagListError::kComment;
+  Tags tags;
+  tags.count = 0;
+  tags.is_truncated = false;
+  if (!read_sqlcommenter(Span{text, text + length}, &tags)) return TagListError::kFormat;
+  return tags.is_truncated ? TagListError::kLimits : TagListError::kNone;
 }
 
 const Tag* find_tag(const Tags& tags, const char* key) {
@@ -252,6 +217,42 @@ RouteTags find_route(const Tags& tags) {
   if (const Tag* const route = find_tag(tags, "route")) return RouteTags{route, nullptr};
   const Tag* const controller = find_tag(tags, "controller");
   return RouteTags{controller, controller == nullptr ? nullptr : find_tag(tags, "action")};
+}
+
+CodeTags find_code(const Tags& tags) {
+  const auto first_of = [&tags](std::initializer_list<const char*> keys) -> const Tag* {
+    for (const char* const key : keys)
+      if (const Tag* const tag = find_tag(tags, key)) return tag;
+    return nullptr;
+  };
+  if (const Tag* const place = first_of({"code", "source_location"}))
+    return CodeTags{place, nullptr, nullptr};
+  if (const Tag* const file = first_of({"code.filepath", "code.file.path"}))
+    return CodeTags{file, first_of({"code.lineno", "code.line.number"}),
+                    first_of({"code.function", "code.function.name"})};
+  const Tag* const file = find_tag(tags, "file");
+  if (file == nullptr) return CodeTags{};
+  return CodeTags{file, find_tag(tags, "line"), first_of({"function", "func"})};
+}
+
+bool write_code(const Tags& tags, char (&code)[kCodeSize]) {
+  const CodeTags found = find_code(tags);
+  char whole[3 * kTagValueSize];
+  TextBuffer text(whole, sizeof(whole));
+  if (found.place != nullptr) text.append(found.place->value);
+  if (found.line != nullptr) {
+    text.append(":");
+    text.append(found.line->value);
+  }
+  if (found.function != nullptr) {
+    text.append(" ");
+    text.append(found.function->value);
+  }
+  const char* rest = whole;
+  if (text.length() >= kCodeSize) rest += text.length() - (kCodeSize - 1);
+  while (is_continuation(*rest)) rest++;
+  TextBuffer(code, kCodeSize).append(rest);
+  return code[0] != '\0';
 }
 
 bool write_route(const Tags& tags, char (&route)[kRouteSize]) {

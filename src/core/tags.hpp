@@ -1,12 +1,8 @@
 // The tags that applications write into comments of their statements, to say which code and which request
 // sent them.
 //
-// Called by pg/json and scanner/leak_log with statements from the status array. Accepts any bytes, reads each
-// a bounded number of times, allocates nothing, never ereports.
-//
-// Position: block comments before the first token of the statement and after its last one; white space, line
-// comments and semicolons may surround them. Strings, quoted identifiers, dollar quotes and nested comments
-// are recognized as by the server's lexer (scan.l) with standard_conforming_strings on.
+// core/tag_text cuts the comments out of a statement; pg/json, scanner/leak_log and scanner/pool_leaks read
+// their tags. Accepts any bytes, reads each a bounded number of times, allocates nothing, never ereports.
 //
 // Format: one of these two per comment; a comment in any other format has no tags.
 //   sqlcommenter: key='value',key2='value2'
@@ -19,11 +15,12 @@
 //     followed by a key and a colon belongs to the value.
 // White space is allowed at both ends of the comment and around its commas.
 //
-// If a key repeats, the first one wins, so a statement has the same tags whether or not its end is missing.
+// If a key repeats, the first one wins.
 #ifndef PGLEAK_CORE_TAGS_HPP
 #define PGLEAK_CORE_TAGS_HPP
 
 #include <cstddef>
+#include <cstdint>
 
 namespace pgleak {
 
@@ -41,18 +38,27 @@ struct Tag {
 
 struct Tags {
   int count;
-  // There may have been more; see the limits above and read_tags().
-  bool is_truncated;
+  bool is_truncated;   // there were more, or longer ones
   Tag tags[kMaxTags];  // only the first `count` are set
 };
 
-// Reads the tags of the `length` bytes at `statement`, up to the first NUL if there is one.
-//
-// `is_cut`: the statement was longer, and its end is missing. Then a tag is kept up to the cut, without an
-// incomplete escape sequence or key, and the tags are truncated unless all of them come before the first
-// token, where they are known to be complete. A cut statement without tags counts as truncated, because it
-// may have had some.
-void read_tags(const char* statement, std::size_t length, bool is_cut, Tags* tags);
+// Reads the tags of the block comments in the `length` bytes at `comments`. White space, line comments and
+// semicolons may surround them; the first token ends them.
+void read_tags(const char* comments, std::size_t length, Tags* tags);
+
+// Why a text is no list of tags for the setting pgleak.tags.
+enum class TagListError : std::uint8_t {
+  kNone,
+  kTooLong,  // more than kMaxTagList bytes
+  kComment,  // contains the start or the end of a comment
+  kFormat,   // is not in the format of sqlcommenter
+  kLimits,   // has too many tags, or too long ones; see the limits above
+};
+
+inline constexpr std::size_t kMaxTagList = 1000;  // bytes
+
+// `text`: the inside of a comment; the empty text is correct.
+TagListError check_tag_list(const char* text);
 
 // The tag `key`, or nullptr.
 const Tag* find_tag(const Tags& tags, const char* key);
@@ -71,6 +77,22 @@ inline constexpr std::size_t kRouteSize = 129;
 // Writes find_route() into `route`. Truncates between UTF-8 characters. Returns false and an empty string if
 // there is none.
 bool write_route(const Tags& tags, char (&route)[kRouteSize]);
+
+// The tags that say where in the application's source the statement comes from: one with all of it ("code"
+// or, from Rails, "source_location"), or several (OpenTelemetry's code.*, or file, line and function).
+struct CodeTags {
+  const Tag* place;  // all of it, or the file; nullptr: there is none
+  const Tag* line;   // nullptr: not known, or part of `place`
+  const Tag* function;
+};
+CodeTags find_code(const Tags& tags);
+
+// Bytes for write_code(), including the NUL.
+inline constexpr std::size_t kCodeSize = 129;
+
+// Writes find_code() into `code` as "app/orders.py:42 get_orders". If that does not fit, the start of the
+// path is missing, between UTF-8 characters. Returns false and an empty string if there is none.
+bool write_code(const Tags& tags, char (&code)[kCodeSize]);
 
 }  // namespace pgleak
 

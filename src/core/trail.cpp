@@ -48,6 +48,12 @@ bool holds_only_comments(const char* text, const char* end) {
   return true;
 }
 
+// The text is whole only up to its length, which is copied with it.
+void copy_entry(TrailEntry* target, const TrailEntry& source) {
+  copy_racing(target, source);
+  target->omitted = 0;
+}
+
 }  // namespace
 
 TextSpan find_statement_text(const char* source, int location, int length) {
@@ -64,28 +70,51 @@ TextSpan find_statement_text(const char* source, int location, int length) {
   return TextSpan{text, static_cast<int>(end - text)};
 }
 
-int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
+template <typename Copy>
+int TrailRing::read_with(XactSeq xact_seq, Copy copy) const {
   for (int i = 0; i < kReadTries; i++) {
     const std::uint32_t before = version_.load(std::memory_order_acquire);
     if (before & 1) continue;
     XactSeq of_ring;
     copy_racing(&of_ring, xact_seq_);
-    const int count = of_ring == xact_seq ? copy_entries(capacity, copy) : 0;
+    const int count = of_ring == xact_seq ? copy() : 0;
     std::atomic_thread_fence(std::memory_order_acquire);
     if (version_.load(std::memory_order_relaxed) == before) return count;
   }
   return 0;
 }
 
+int TrailRing::read(int capacity, XactSeq xact_seq, TrailEntry* copy) const {
+  return read_with(xact_seq, [this, capacity, copy] { return copy_entries(capacity, copy); });
+}
+
+bool TrailRing::read_newest(XactSeq xact_seq, TrailEntry* copy) const {
+  return read_with(xact_seq, [this, copy] { return copy_newest(copy); }) > 0;
+}
+
+int TrailRing::copy_newest(TrailEntry* copy) const {
+  copy_entry(copy, entries()[newest_.load(std::memory_order_relaxed)]);
+  return count_.load(std::memory_order_relaxed);
+}
+
 int TrailRing::copy_entries(int capacity, TrailEntry* copy) const {
   const int count = count_.load(std::memory_order_relaxed);
-  const int next = next_.load(std::memory_order_relaxed);
-  int place = next >= count ? next - count : next - count + capacity;
+  const int newest = newest_.load(std::memory_order_relaxed);
+  const int kept = kept_of(capacity);
+  int place = count < capacity ? kept : next_place(capacity, count, newest);
   for (int i = 0; i < count; i++) {
-    copy_racing(&copy[i], entries()[place]);
-    place = place + 1 == capacity ? 0 : place + 1;
+    const bool is_kept = i < kept;
+    copy_entry(&copy[i], entries()[is_kept ? i : place]);
+    if (!is_kept) place = place + 1 == capacity ? kept : place + 1;
   }
+  if (count == capacity) copy_racing(&copy[kept].omitted, omitted_);
   return count;
+}
+
+bool Trail::read_newest(XactSeq xact_seq, TrailEntry* copy) const {
+  for (int i = 0; i < kRings; i++)
+    if (ring(i)->read_newest(xact_seq, copy)) return true;
+  return false;
 }
 
 int Trail::read(XactSeq xact_seq, TrailEntry* copy) const {

@@ -7,6 +7,7 @@
 
 #include "core/application_name.hpp"
 #include "core/detection.hpp"
+#include "core/keepalive.hpp"
 #include "core/session.hpp"
 #include "functions/functions.hpp"
 #include "functions/prepared_leaks.hpp"
@@ -53,6 +54,7 @@ struct LiveLeak {
   int statement_length;
   const TrailEntry* trail;
   int trail_length;
+  TagText tags;
   const LiveLeak* next;
 };
 
@@ -117,12 +119,15 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   if (!slot.contention.read(&leak->contention)) return ReadResult::kMoved;
   if (leak->contention.leak_id != episode.leak_id) leak->contention = Contention{};
   leak->trail_length = read_trail(index, episode.xact_seq, trail);
+  read_episode_tags(index, episode, &leak->tags);
   if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
     return ReadResult::kMoved;
 
   const SessionStatus status = combine(leak->entry, report);
   if (is_over(leak->record, status)) return ReadResult::kNoLeak;
   const PreviousScan never{};
+  if (leak->trail_length > 0 && has_run_since(leak->record.clocks, status))
+    pass_over_keepalive(&leak->record.clocks, status, trail[leak->trail_length - 1]);
   leak->ages = measure_ages(&leak->record.clocks, status, current_block(status), now, never);
   return ReadResult::kSeen;
 }
@@ -260,7 +265,7 @@ void add_leak(Row* row, const LiveLeak& leak) {
   if (!is_visible) {
     row->add_nulls(39);
     row->add_text("<insufficient privilege>");
-    row->add_nulls(3);
+    row->add_nulls(4);
     return;
   }
   const ClientAddress client = shown_client(leak.who);
@@ -306,7 +311,10 @@ void add_leak(Row* row, const LiveLeak& leak) {
     row->add_null();
   else
     row->add_int64(static_cast<std::int64_t>(leak.entry.query_id));
-  row->add_jsonb(tags_json(leak.statement, leak.statement_length, encoding));
+  Tags tags;
+  read_tags(leak.tags, &tags);
+  row->add_jsonb(tags_json(tags, encoding));
+  row->add_text(code_text(tags, encoding));
   row->add_jsonb(trail_json(leak.trail, leak.trail_length, encoding));
 }
 

@@ -68,7 +68,7 @@ void add_row(Row* row, const LivePrepared& leak) {
   if (!may_see_details(episode.who.role_oid)) {
     row->add_nulls(40);
     row->add_text("<insufficient privilege>");
-    row->add_nulls(3);
+    row->add_nulls(4);
     return;
   }
   row->add_nulls(5);  // application_name to xact_start
@@ -86,7 +86,7 @@ void add_row(Row* row, const LivePrepared& leak) {
   add_autovacuum_skipped(row, leak.contention);
   row->add_nulls(4);  // client_gone to action_held_by
   row->add_text(remedy_for(leak.record));
-  row->add_nulls(9);  // declared to trail
+  row->add_nulls(10);  // declared to trail
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ namespace {
 struct Participant {
   StatusEntry entry;
   bool is_visible;  // to the current user
+  int slot;         // its index in the status array
   LoginNames login;
   const char* name;  // application_name
   const char* statement;
@@ -64,6 +65,7 @@ std::optional<Participant> read_participant(int node, int pid, char* statement) 
   participant.is_visible = may_see_details(participant.entry.role_oid);
   participant.name = pstrdup(who.application_name);
   participant.statement = statement;
+  participant.slot = *index;
   participant.login = login_names(*index, participant.entry);
   return participant;
 }
@@ -154,14 +156,22 @@ void add_row(Report* report, const Behind& wait, const Root* root) {
   report->is_shown[wait.node] = true;
 }
 
+// The route that the tags of its transaction name; nullptr: none.
+const char* read_route(const Participant& participant) {
+  TagText text;
+  Tags tags;
+  read_newest_tags(participant.slot, &text);
+  read_tags(text, &tags);
+  return route_text(tags, participant.login.encoding);
+}
+
 void add_all_behind(Report* report, int node) {
   const int sessions = report->waits.graph().blocked_behind(node).sessions;
   if (sessions == 0) return;
   Root root{report->waits.process(node), std::nullopt, nullptr};
   char* const statement = allocate_statement();
   if (root.process.pid != 0) root.participant = read_participant(node, root.process.pid, statement);
-  if (root.participant)
-    root.route = route_text(statement, root.participant->statement_length, root.participant->login.encoding);
+  if (root.participant) root.route = read_route(*root.participant);
   for (int i = 0; i < sessions; i++) {
     CHECK_FOR_INTERRUPTS();
     add_row(report, report->waits.graph().nth_behind(i), &root);

@@ -37,17 +37,9 @@ void append_text(StringInfo json, const Tag& tag, const char* text, int source_e
   escape_json(json, text_of(tag, text, source_encoding));
 }
 
-// The server keeps no more of a statement than this, and does not say whether there was more.
-void read_statement_tags(const char* statement, int length, Tags* tags) {
-  const bool is_cut = length >= pgstat_track_activity_query_size - 1;
-  read_tags(statement, static_cast<std::size_t>(length), is_cut, tags);
-}
-
 }  // namespace
 
-char* tags_json(const char* statement, int length, int source_encoding) {
-  Tags tags;
-  read_statement_tags(statement, length, &tags);
+char* tags_json(const Tags& tags, int source_encoding) {
   if (tags.count == 0 && !tags.is_truncated) return nullptr;
 
   StringInfoData json;
@@ -67,31 +59,63 @@ char* tags_json(const char* statement, int length, int source_encoding) {
 
 namespace {
 
-void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
-  // Always in UTC, because the recorder and the session that reads a live view may have different time zones.
+// Always in UTC, because the recorder and the session that reads a live view may have different time zones.
+void append_time(StringInfo json, const char* key, WallTime time) {
   const int utc = 0;
-  char at[MAXDATELEN + 1];
-  JsonEncodeDateTime(at, TimestampTzGetDatum(to_timestamp(entry.at)), TIMESTAMPTZOID, &utc);
-  appendStringInfo(json, "{\"at\": \"%s\", \"query_id\": ", at);
+  char text[MAXDATELEN + 1];
+  JsonEncodeDateTime(text, TimestampTzGetDatum(to_timestamp(time)), TIMESTAMPTZOID, &utc);
+  appendStringInfo(json, "\"%s\": \"%s\"", key, text);
+}
+
+void append_duration(StringInfo json, const char* key, Micros duration) {
+  appendStringInfo(json, ", \"%s\": ", key);
+  if (duration < Micros{0})
+    appendStringInfoString(json, "null");
+  else
+    appendStringInfo(json, "%.6f", static_cast<double>(duration.us) / static_cast<double>(kSecond.us));
+}
+
+void append_entry(StringInfo json, const TrailEntry& entry, int source_encoding) {
+  appendStringInfoChar(json, '{');
+  append_time(json, "at", entry.at);
+  appendStringInfoString(json, ", \"query_id\": ");
   if (entry.query_id == 0)
     appendStringInfoString(json, "null");
   else
     appendStringInfo(json, INT64_FORMAT, static_cast<int64>(entry.query_id));
   appendStringInfoString(json, ", \"query\": ");
   escape_json(json, to_database_encoding(entry.text, entry.length, source_encoding));
+  append_duration(json, "idle_before", entry.idle_before);
+  if (entry.count > 1) {
+    appendStringInfo(json, ", \"count\": %u, ", entry.count);
+    append_time(json, "last_at", entry.last_at);
+    append_duration(json, "idle_within", entry.idle_within);
+  }
+  if (entry.omitted > 0) appendStringInfo(json, ", \"omitted\": %u", entry.omitted);
   appendStringInfoChar(json, '}');
 }
 
 }  // namespace
 
-char* route_text(const char* statement, int length, int source_encoding) {
-  Tags tags;
-  read_statement_tags(statement, length, &tags);
+char* route_text(const Tags& tags, int source_encoding) {
   const RouteTags route = find_route(tags);
   if (route.first == nullptr) return nullptr;
   const char* const first = text_of(*route.first, route.first->value, source_encoding);
   if (route.action == nullptr) return pstrdup(first);
   return psprintf("%s#%s", first, text_of(*route.action, route.action->value, source_encoding));
+}
+
+char* code_text(const Tags& tags, int source_encoding) {
+  const CodeTags code = find_code(tags);
+  if (code.place == nullptr) return nullptr;
+  StringInfoData text;
+  initStringInfo(&text);
+  appendStringInfoString(&text, text_of(*code.place, code.place->value, source_encoding));
+  if (code.line != nullptr)
+    appendStringInfo(&text, ":%s", text_of(*code.line, code.line->value, source_encoding));
+  if (code.function != nullptr)
+    appendStringInfo(&text, " %s", text_of(*code.function, code.function->value, source_encoding));
+  return text.data;
 }
 
 char* trail_json(const TrailEntry* entries, int count, int source_encoding) {

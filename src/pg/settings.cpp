@@ -2,6 +2,7 @@
 
 #include <climits>
 
+#include "core/tags.hpp"
 #include "core/trail.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -148,6 +149,36 @@ void define_limit() {
   if constexpr (index + 1 < kLimitCount) define_limit<index + 1>();
 }
 
+TagsChangeHandler tags_change_handler = nullptr;
+
+bool check_tags(char** new_value, void**, GucSource) {
+  switch (check_tag_list(*new_value)) {
+    case TagListError::kNone:
+      return true;
+    case TagListError::kTooLong:
+      GUC_check_errdetail("The tags must not be longer than %zu bytes.", kMaxTagList);
+      return false;
+    case TagListError::kComment:
+      GUC_check_errdetail("The tags must not contain the start or the end of a comment.");
+      GUC_check_errhint("Write %%2A for an asterisk.");
+      return false;
+    case TagListError::kFormat:
+      GUC_check_errdetail("The tags must be a list like route='/orders',job='nightly'.");
+      GUC_check_errhint("Write %%27 for a quote, %%2C for a comma, and %%25 for a percent sign.");
+      return false;
+    case TagListError::kLimits:
+      GUC_check_errdetail(
+          "There must be at most %d tags, keys of at most %zu bytes, and values of at most %zu.", kMaxTags,
+          kTagKeySize - 1, kTagValueSize - 1);
+      return false;
+  }
+  return false;
+}
+
+void assign_tags(const char* new_value, void*) {
+  if (tags_change_handler != nullptr) tags_change_handler(new_value);
+}
+
 void define_server_settings() {
   DefineCustomEnumVariable("pgleak.action_min_impact",
                            "Sets the least impact that a leak must have before pgleak acts on it.", nullptr,
@@ -201,6 +232,10 @@ void define_server_settings() {
   DefineCustomBoolVariable("pgleak.track_idle_times",
                            "Counts how long the sessions of each pool are idle in a transaction.", nullptr,
                            &settings.track_idle_times, true, PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+  DefineCustomStringVariable(
+      "pgleak.tags", "Says which code and which request the statements of the session come from.",
+      "A list like route='/orders',job='nightly'; tags in comments of a statement win.", &settings.tags, "",
+      PGC_USERSET, 0, check_tags, assign_tags, nullptr);
   DefineCustomIntVariable("pgleak.max_pools", "Sets the maximum number of pools with a row of their own.",
                           nullptr, &settings.max_pools, 1024, 16, 65536, PGC_POSTMASTER, 0, nullptr, nullptr,
                           nullptr);
@@ -246,6 +281,8 @@ std::optional<Impact> own_action_min_impact() {
 }
 
 void on_limit_change(LimitChangeHandler handler) { limit_change_handler = handler; }
+
+void on_tags_change(TagsChangeHandler handler) { tags_change_handler = handler; }
 
 void warn_about_contradictory_limits() {
   for (int i = 0; i < kLimitCount; i++) {

@@ -27,6 +27,7 @@ struct Settings {
   int queue_size;           // events
   int trail_size;           // statements; 0: no trail
   bool track_idle_times;
+  char* tags;  // pgleak.tags of this session; never nullptr
   int max_pools;
   int pool_busy_percent;
   int pool_busy_after;  // ms
@@ -55,6 +56,10 @@ std::optional<Impact> own_action_min_impact();
 // the settings machinery, so it must neither ereport nor allocate.
 using LimitChangeHandler = void (*)();
 void on_limit_change(LimitChangeHandler handler);
+
+// Called before pgleak.tags changes in this session, as for limits.
+using TagsChangeHandler = void (*)(const char* new_value);
+void on_tags_change(TagsChangeHandler handler);
 
 // Logs a WARNING for each action limit that is shorter than its leak limit in the server's own values. SET
 // rejects that, but a configuration file cannot. Ereports nothing above WARNING.

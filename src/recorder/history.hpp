@@ -57,7 +57,7 @@ void close_rules();
 
 // --- history_row.cpp: the columns of pgleak.history and their values ---
 
-inline constexpr int kHistoryColumnCount = 48;
+inline constexpr int kHistoryColumnCount = 49;
 
 // The types of the columns, in the order in which they are written.
 extern const Oid kHistoryTypes[kHistoryColumnCount];

@@ -70,7 +70,8 @@ constexpr const char* kNames[kHistoryColumnCount] = {"system_identifier",
                                                      "retained_bytes",
                                                      "slot_name",
                                                      "notify_queue_usage",
-                                                     "subxact_overflow"};
+                                                     "subxact_overflow",
+                                                     "code"};
 
 // Collects the values of a row, in the order of its columns.
 struct Values {
@@ -125,7 +126,8 @@ const Oid kHistoryTypes[kHistoryColumnCount] = {
     TIMESTAMPTZOID, TEXTOID,     TEXTOID,        JSONBOID,       XIDOID,      XIDOID,
     INT8OID,        INT4OID,     INT4OID,        INTERVALOID,    TEXTOID,     JSONBOID,
     JSONBOID,       JSONBOID,    TEXTOID,        BOOLOID,        TEXTOID,     TEXTOID,
-    TIMESTAMPTZOID, INTERVALOID, INT8OID,        TEXTOID,        FLOAT8OID,   BOOLOID};
+    TIMESTAMPTZOID, INTERVALOID, INT8OID,        TEXTOID,        FLOAT8OID,   BOOLOID,
+    TEXTOID};
 
 void append_history_columns(StringInfo statement) {
   for (int i = 0; i < kHistoryColumnCount; i++)
@@ -201,7 +203,9 @@ void make_history_row(const Event& event, HistoryRow* row) {
                       ? nullptr
                       : to_database_encoding(source, static_cast<int>(strlen(source)),
                                              episode.progress.action.source.encoding));
-  values.add_json(tags_json(event.text(), statement_length, who.encoding));
+  Tags tags;
+  read_tags(event.tags, &tags);
+  values.add_json(tags_json(tags, who.encoding));
   values.add_xid(episode.progress.worst.xid);
   values.add_xid(episode.progress.worst.xmin);
   if (episode.progress.worst.xmin_age < 0)
@@ -224,6 +228,7 @@ void make_history_row(const Event& event, HistoryRow* row) {
   values.add_text(row->gid);
   values.add_time(episode.prepared_at);
   values.add_effects(episode.progress.effects);
+  values.add_text(code_text(tags, who.encoding));
   Assert(values.count == kHistoryColumnCount);
 }
 

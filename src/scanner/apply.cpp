@@ -90,7 +90,11 @@ void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const
   session.open(episode, decision.impact, snapshot.details->proc_index);
   note_contention(session, snapshot);
   shared->counters.leaks++;
-  log_episode_opened(episode, decision.detection.age, snapshot.details->statement);
+  TagText text;
+  Tags tags;
+  read_episode_tags(session.index(), episode, &text);
+  read_tags(text, &tags);
+  log_episode_opened(episode, decision.detection.age, snapshot.details->statement, tags);
   queue_event(EventKind::kOpened, session.index(), episode, snapshot.details->statement);
 }
 

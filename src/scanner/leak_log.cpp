@@ -16,7 +16,7 @@ namespace pgleak {
 namespace {
 
 // Bytes; room for every key even if each byte of each name takes four bytes when escaped.
-constexpr std::size_t kLineSize = 2048;
+constexpr std::size_t kLineSize = 3072;
 
 char line_buffer[kLineSize];
 char* statement_buffer = nullptr;
@@ -91,13 +91,16 @@ void append_prepared(TextBuffer* line, const Episode& episode, const char* gid) 
   line->append(" ");
 }
 
-// The route is part of the statement, so pgleak.log_query covers it too.
-void append_route(TextBuffer* line, const char* statement) {
-  Tags tags;
+// They are part of the statement, so pgleak.log_query covers them too.
+void append_tags(TextBuffer* line, const Tags& tags) {
   char route[kRouteSize];
-  read_tags(statement, strlen(statement), false, &tags);
-  if (!write_route(tags, route)) return;
-  line->append_pair("route", route);
+  char code[kCodeSize];
+  if (write_route(tags, route)) {
+    line->append_pair("route", route);
+    line->append(" ");
+  }
+  if (!write_code(tags, code)) return;
+  line->append_pair("code", code);
   line->append(" ");
 }
 
@@ -149,7 +152,7 @@ void prepare_leak_log() {
   statement_buffer = static_cast<char*>(MemoryContextAlloc(TopMemoryContext, statement_buffer_size));
 }
 
-void log_episode_opened(const Episode& episode, Micros age, const char* statement) {
+void log_episode_opened(const Episode& episode, Micros age, const char* statement, const Tags& tags) {
   TextBuffer line(line_buffer, sizeof(line_buffer));
   append_identity(&line, episode);
   append_seconds_pair(&line, "for", age);
@@ -159,7 +162,7 @@ void log_episode_opened(const Episode& episode, Micros age, const char* statemen
   line.append(" ");
   line.append_pair("state", to_string(episode.state));
   line.append(" ");
-  if (settings.log_query) append_route(&line, statement);
+  if (settings.log_query) append_tags(&line, tags);
   append_impact(&line, episode.progress.worst);
   append_number_pair(&line, "leak_id", episode.leak_id);
 

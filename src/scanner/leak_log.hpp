@@ -7,6 +7,7 @@
 
 #include "core/action.hpp"
 #include "core/episode.hpp"
+#include "core/tags.hpp"
 #include "shmem/action_request.hpp"
 
 namespace pgleak {
@@ -15,8 +16,9 @@ namespace pgleak {
 void prepare_leak_log();
 
 // Logs that an episode has opened; `age` is the age on the episode's clock. Unless pgleak.log_query is off,
-// `statement` goes into the DETAIL and its route into the line.
-void log_episode_opened(const Episode& episode, Micros age, const char* statement);
+// `statement` goes into the DETAIL, and the route and the place in the source that its tags name into the
+// line.
+void log_episode_opened(const Episode& episode, Micros age, const char* statement, const Tags& tags);
 
 // Logs that a leak has started to block other sessions; once per episode.
 void log_episode_blocking(const Episode& episode, const ImpactSample& impact_now);

@@ -15,9 +15,14 @@ namespace pgleak {
 
 namespace {
 
-void read_text(const char* text, std::size_t length, bool is_cut, LeakOrigin* origin) {
-  read_tags(text, length, is_cut, &sampler->tags);
+void read_place(int index, const Episode& episode, LeakOrigin* origin) {
+  read_episode_tags(index, episode, &sampler->tag_text);
+  read_tags(sampler->tag_text, &sampler->tags);
   write_route(sampler->tags, origin->route);
+  write_code(sampler->tags, origin->code);
+}
+
+void read_text(const char* text, std::size_t length, LeakOrigin* origin) {
   write_first_words(text, length, origin->statement);
   origin->kind = statement_kind(text, length);
 }
@@ -29,7 +34,7 @@ void look_before_probe(int index, const Episode& episode, LeakOrigin* origin) {
   for (int i = count - 1; i >= 0; i--) {
     const TrailEntry& entry = sampler->trail[i];
     if (statement_kind(entry.text, entry.length) != StatementKind::kOther) continue;
-    read_text(entry.text, entry.length, entry.length == kTrailTextSize, origin);
+    read_text(entry.text, entry.length, origin);
     return;
   }
 }
@@ -48,8 +53,8 @@ const LeakOrigin& origin_of(int index, const SessionTrack& track, const Episode&
     return known.origin;
   known.leak_id = episode.leak_id;
   known.version = version;
-  read_text(sampler->statement, static_cast<std::size_t>(length),
-            length >= pgstat_track_activity_query_size - 1, &known.origin);
+  read_place(index, episode, &known.origin);
+  read_text(sampler->statement, static_cast<std::size_t>(length), &known.origin);
   if (known.origin.kind == StatementKind::kProbe) look_before_probe(index, episode, &known.origin);
   return known.origin;
 }

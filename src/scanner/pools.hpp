@@ -97,6 +97,7 @@ struct Sampler {
   KnownOrigin* origins;
   char* statement;
   TrailEntry* trail;
+  TagText tag_text;
   Tags tags;
   PoolTable table;
   std::int32_t* applications;  // of each pool: the sum that it is a part of; kNoPool: none

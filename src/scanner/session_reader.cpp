@@ -1,5 +1,6 @@
 #include "scanner/session_reader.hpp"
 
+#include "core/keepalive.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
@@ -201,6 +202,14 @@ bool is_delivering(TrackedSession session, const StatusEntry& entry, const Episo
          snapshot.now.monotonic - stall.checked_at < StallWatch::kLongestInterruption;
 }
 
+void read_keepalive(TrackedSession session, SessionSnapshot* snapshot) {
+  const Trail* const trail = trail_of(session.index());
+  if (trail == nullptr || !has_run_since(snapshot->clocks, snapshot->status)) return;
+  TrailEntry newest;
+  if (trail->read_newest(snapshot->clocks.xact_seq, &newest))
+    pass_over_keepalive(&snapshot->clocks, snapshot->status, newest);
+}
+
 // What does not show in the session's state.
 void read_holding(TrackedSession session, const StatusEntry& entry, const Episode* open,
                   SessionSnapshot* snapshot) {
@@ -275,6 +284,7 @@ bool read_session(TrackedSession session, const ScanContext& scan, SessionSnapsh
     snapshot->last_state = entry.state;
     snapshot->query_id = entry.query_id;
     if (entry.is_client_backend) snapshot->limits = read_limits(session, entry, scan.now.wall);
+    read_keepalive(session, snapshot);
   } else {
     read_absence(open, entry, read, snapshot);
   }

@@ -14,6 +14,7 @@
 #include "core/limits.hpp"
 #include "core/seqlock.hpp"
 #include "core/session.hpp"
+#include "core/tag_text.hpp"
 #include "pg/backend_status.hpp"
 #include "pg/socket_queue.hpp"
 
@@ -52,6 +53,7 @@ class BackendSlot {
     publish_exported(false);
     publish_debris(false);
     publish_listens(false);
+    tag_text_.write([](TagText* text) { text->xact_seq = kNoXact; });
   }
 
   // Publishes the session's own values; unset where the session follows the server.
@@ -94,6 +96,11 @@ class BackendSlot {
     socket_.write([&socket](ClientSocket* value) { *value = socket; });
   }
 
+  // Publishes the tags of a statement of transaction `xact_seq`; see update_tag_text().
+  void publish_tags(XactSeq xact_seq, const TagComments& comments, const char* setting) {
+    tag_text_.write([&](TagText* text) { update_tag_text(text, xact_seq, comments, setting); });
+  }
+
   // The transaction of the slot's open episode, if any; see watch().
   XactSeq watched() const { return watched_.load(std::memory_order_relaxed); }
 
@@ -123,6 +130,14 @@ class BackendSlot {
     return owner_.read(owner) && owner->session == session;
   }
 
+  // Copies the tags of the newest statement of transaction `xact_seq` that has any. Returns false, and empty
+  // text, if there is none.
+  bool read_tags(XactSeq xact_seq, TagText* text) const {
+    if (tag_text_.read(text) && text->xact_seq == xact_seq) return true;
+    clear(text);
+    return false;
+  }
+
   // Copies the session's connection. Returns false if the slot does not belong to `session`.
   bool read_socket(SessionId session, ClientSocket* socket) const {
     return socket_.read(socket) && socket->session == session;
@@ -150,6 +165,8 @@ class BackendSlot {
   bool listens() const { return listens_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr XactSeq kNoXact = ~XactSeq{0};
+
   // The count and kind of the last end share one word, so that readers always get both from the same moment.
   static constexpr int kEndBits = 3;
   static std::uint64_t pack(XactSeq count, TransactionEnd how) {
@@ -173,6 +190,7 @@ class BackendSlot {
   std::atomic<bool> listens_;
   SeqLock<BackendOwner> owner_;
   SeqLock<ClientSocket> socket_;
+  SeqLock<TagText> tag_text_;
 };
 
 // Combines a status entry and the report of its backend, which must be of the same moment.

@@ -82,6 +82,10 @@ bool put_event(EventKind kind, int index, const Episode& episode, const char* te
   event->ending = ending;
   event->episode = episode;
   copy_worst_moment(index, episode, event);
+  if (is_session && kind == EventKind::kOpened)
+    read_episode_tags(index, episode, &event->tags);
+  else
+    clear(&event->tags);
   event->trail_length = is_session ? read_trail(index, episode.xact_seq, event->trail()) : 0;
   event->text_length = static_cast<std::int32_t>(strlcpy(
       event->text(), text, static_cast<std::size_t>(Max(pgstat_track_activity_query_size, kGidSize))));

@@ -11,6 +11,7 @@
 #include "core/contention.hpp"
 #include "core/episode.hpp"
 #include "core/spsc_ring.hpp"
+#include "core/tag_text.hpp"
 #include "core/trail.hpp"
 
 namespace pgleak {
@@ -26,6 +27,7 @@ struct Event {
   Episode episode;
   HeldLocks held;  // at the worst moment so far, as `waiting`
   WaitingSessions waiting;
+  TagText tags;               // of a session's first event; empty: there are none
   std::int32_t trail_length;  // number of statements; 0: none known
   std::int32_t text_length;   // bytes, without the NUL
 

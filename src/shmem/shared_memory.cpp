@@ -145,6 +145,19 @@ int read_trail(int index, XactSeq xact_seq, TrailEntry* copy) {
   return trail == nullptr ? 0 : trail->read(xact_seq, copy);
 }
 
+void read_newest_tags(int index, TagText* text) {
+  const BackendSlot& backend = session_slot(index).backend;
+  const XactSeq next = backend.report().ended_count;
+  if (!backend.read_tags(next, text)) backend.read_tags(next - 1, text);
+}
+
+void read_episode_tags(int index, const Episode& episode, TagText* text) {
+  if (episode.is_session_level)
+    read_newest_tags(index, text);
+  else
+    session_slot(index).backend.read_tags(episode.xact_seq, text);
+}
+
 void install_shared_memory_hooks() {
   previous_shmem_request_hook = shmem_request_hook;
   shmem_request_hook = request_shared_memory;

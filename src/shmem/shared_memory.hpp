@@ -167,6 +167,13 @@ Trail* trail_of(int index);
 // Copies the trail of transaction `xact_seq` in slot `index`, as Trail::read does. Returns 0 without trails.
 int read_trail(int index, XactSeq xact_seq, TrailEntry* copy);
 
+// Copies the tags of the newest transaction of the session in slot `index`, which may have ended. Empty if
+// there are none.
+void read_newest_tags(int index, TagText* text);
+
+// The same for an episode: the tags of its transaction, unless it goes beyond transactions.
+void read_episode_tags(int index, const Episode& episode, TagText* text);
+
 // Makes the postmaster reserve and initialize the memory. Call from _PG_init only. Never ereports.
 void install_shared_memory_hooks();
 

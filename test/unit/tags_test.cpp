@@ -1,5 +1,5 @@
-// Tests of core/tags and of the lexer below it: every position of a comment, everything that only looks like
-// a comment, both formats, the limits, and statements truncated at each byte.
+// Tests of core/tags, and of core/tag_text and the lexer below it: every position of a comment, everything
+// that only looks like a comment, both formats, and the limits.
 #include "core/tags.hpp"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "core/tag_text.hpp"
 
 namespace pgleak {
 namespace {
@@ -18,9 +20,15 @@ struct Reading {
   bool is_truncated;
 };
 
-Reading read(const std::string& statement, bool is_cut = false) {
+void read(const std::string& statement, Tags* tags) {
+  TagText text{};
+  update_tag_text(&text, 1, find_tag_comments(statement.data(), statement.size()), "");
+  read_tags(text, tags);
+}
+
+Reading read(const std::string& statement) {
   Tags tags;
-  read_tags(statement.data(), statement.size(), is_cut, &tags);
+  read(statement, &tags);
   Reading result{{}, tags.is_truncated};
   for (int i = 0; i < tags.count; i++) result.pairs.emplace_back(tags.tags[i].key, tags.tags[i].value);
   return result;
@@ -55,7 +63,6 @@ TEST(TagsTest, AreReadAtBothEndsOfAStatement) {
       "SELECT 1; /*route='/orders'*/",
       "SELECT 1; /*route='/orders'*/ ; \n",
       "SELECT 1 -- a line\n/*route='/orders'*/",
-      "SELECT 1 /*route='/orders'*/ -- a line",
       "SELECT 1 /* a block */ /*route='/orders'*/ /* and another */",
       "SELECT 'a' /*route='/orders'*/",
       "SELECT $1/*route='/orders'*/",
@@ -85,7 +92,6 @@ TEST(TagsTest, TheFirstOfAKeyWins) {
 TEST(TagsTest, WhatOnlyLooksLikeACommentIsNone) {
   const char* const statements[] = {
       "SELECT '/*route=''/orders''*/'",
-      "SELECT ' /*route:/orders*/",
       "SELECT '\n/*route:/orders*/'",
       "SELECT 'a' '/*route:/orders*/'",
       "SELECT 'it''s /*route:/orders*/'",
@@ -117,7 +123,6 @@ TEST(TagsTest, WhatOnlyLooksLikeACommentIsNone) {
       "SELECT $\xC3\xA9$ $$ /*route:/orders*/ $\xC3\xA9$",
       "SELECT $1$$ /*route:/orders*/ $$",
       "SELECT 1$$ /*route:/orders*/ $$",
-      "SELECT $a$ /*route:/orders*/",
       "SELECT 1 -- /*route:/orders*/",
       "-- /*route:/orders*/",
       "-- /*\nSELECT 1 --*/ /*route:/orders*/",
@@ -169,10 +174,8 @@ TEST(TagsTest, CommentsNest) {
   EXPECT_EQ(pairs(deep), kNone);
 }
 
-TEST(TagsTest, ACommentWithoutAnEndIsNone) {
-  EXPECT_EQ(pairs("SELECT 1 /*route='/orders'"), kNone);
-  EXPECT_EQ(pairs("/*route='/orders' SELECT 1"), kNone);
-  EXPECT_FALSE(read("SELECT 1 /*route='/orders'").is_truncated);
+TEST(TagsTest, ALineCommentAtTheEndHidesThem) {
+  EXPECT_EQ(pairs("SELECT 1 /*route='/orders'*/ -- a line"), kNone);
 }
 
 // --- sqlcommenter ---
@@ -223,7 +226,7 @@ TEST(SqlcommenterTest, EmptyValuesAreKept) { EXPECT_EQ(pairs("/*a=''*/ SELECT 1"
 TEST(SqlcommenterTest, WhetherBytesWereEncodedIsKnown) {
   const std::string statement = "/*a='caf%C3%A9',b='caf\xE9',c='%41',%C3%A9='d'*/";
   Tags tags;
-  read_tags(statement.data(), statement.size(), false, &tags);
+  read(statement, &tags);
   ASSERT_EQ(tags.count, 4);
   EXPECT_TRUE(tags.tags[0].has_decoded_bytes);
   EXPECT_FALSE(tags.tags[1].has_decoded_bytes);
@@ -318,10 +321,6 @@ TEST(TagsTest, OtherCommentsHaveNone) {
   }
 }
 
-TEST(TagsTest, ANulEndsTheStatement) {
-  EXPECT_EQ(pairs(std::string("/*a='1'*/ SELECT 1\0/*b='2'*/", 28)), (Pairs{{"a", "1"}}));
-}
-
 // --- limits ---
 
 TEST(TagsTest, MoreThanTheMostAreLeftOut) {
@@ -349,8 +348,8 @@ TEST(TagsTest, LongValuesAreCut) {
   EXPECT_TRUE(read("/*a:" + std::string(most + 1, 'x') + "*/").is_truncated);
 
   std::string encoded;
-  for (std::size_t i = 0; i < most; i++) encoded += "%41";
-  EXPECT_EQ(pairs("/*a='" + encoded + "'*/"), (Pairs{{"a", std::string(most, 'A')}}));
+  for (int i = 0; i < 300; i++) encoded += "%41";
+  EXPECT_EQ(pairs("/*a='" + encoded + "'*/"), (Pairs{{"a", std::string(300, 'A')}}));
 }
 
 TEST(TagsTest, LongKeysAreLeftOut) {
@@ -361,119 +360,12 @@ TEST(TagsTest, LongKeysAreLeftOut) {
   EXPECT_TRUE(longer.is_truncated);
 }
 
-// --- cut statements ---
-
-TEST(CutTest, TagsBeforeTheFirstTokenSurvive) {
-  const Reading reading = read("/*route='/orders'*/ SELECT 'xxxxx", true);
-  EXPECT_EQ(reading.pairs, kRoute);
-  EXPECT_FALSE(reading.is_truncated);
-}
-
-TEST(CutTest, WithoutTagsThereMayHaveBeenSome) {
-  EXPECT_EQ(read("SELECT 'xxxxx", true).pairs, kNone);
-  EXPECT_TRUE(read("SELECT 'xxxxx", true).is_truncated);
-  EXPECT_TRUE(read("SELECT 1 /*", true).is_truncated);
-  EXPECT_TRUE(read("/* only prose */ SELECT", true).is_truncated);
-}
-
-TEST(CutTest, ACommentAtTheEndMayHaveBeenInTheMiddle) {
-  EXPECT_EQ(read("SELECT 1 /*route='/orders'*/", true).pairs, kRoute);
-  EXPECT_TRUE(read("SELECT 1 /*route='/orders'*/", true).is_truncated);
-  EXPECT_TRUE(read("/*a='1'*/ SELECT 1 /*route='/orders'*/", true).is_truncated);
-}
-
-TEST(CutTest, SqlcommenterAtEachByte) {
-  const std::string statement = "SELECT 1 /*a='1',na%20me='v%C3%A9\\'w',c='3'*/";
-  struct {
-    const char* until;  // what the cut statement ends with
-    Pairs pairs;
-  } const cases[] = {
-      {"/", {}},
-      {"/*", {}},
-      {"/*a", {}},
-      {"/*a=", {}},
-      {"/*a='", {}},
-      {"/*a='1", {{"a", "1"}}},
-      {"/*a='1'", {{"a", "1"}}},
-      {"/*a='1',", {{"a", "1"}}},
-      {",na%2", {{"a", "1"}}},
-      {",na%20me", {{"a", "1"}}},
-      {",na%20me=", {{"a", "1"}}},
-      {",na%20me='", {{"a", "1"}}},
-      {"='v", {{"a", "1"}, {"na me", "v"}}},
-      {"='v%", {{"a", "1"}, {"na me", "v"}}},
-      {"='v%C", {{"a", "1"}, {"na me", "v"}}},
-      {"='v%C3", {{"a", "1"}, {"na me", "v\xC3"}}},
-      {"='v%C3%A", {{"a", "1"}, {"na me", "v\xC3"}}},
-      {"='v%C3%A9", {{"a", "1"}, {"na me", "v\xC3\xA9"}}},
-      {"%C3%A9\\", {{"a", "1"}, {"na me", "v\xC3\xA9"}}},
-      {"%C3%A9\\'", {{"a", "1"}, {"na me", "v\xC3\xA9'"}}},
-      {"\\'w'", {{"a", "1"}, {"na me", "v\xC3\xA9'w"}}},
-      {"c='3'", {{"a", "1"}, {"na me", "v\xC3\xA9'w"}, {"c", "3"}}},
-      {"c='3'*", {{"a", "1"}, {"na me", "v\xC3\xA9'w"}, {"c", "3"}}},
-  };
-  for (const auto& c : cases) {
-    const std::string cut =
-        statement.substr(0, statement.find(c.until) + std::char_traits<char>::length(c.until));
-    EXPECT_EQ(read(cut, true).pairs, c.pairs) << cut;
-    EXPECT_TRUE(read(cut, true).is_truncated) << cut;
-  }
-}
-
-TEST(CutTest, MarginaliaAtEachByte) {
-  const std::string statement = "SELECT 1 /*a:1,key:v w,b:3*/";
-  struct {
-    const char* until;
-    Pairs pairs;
-  } const cases[] = {
-      {"/*a", {}},
-      {"/*a:", {}},
-      {"/*a:1", {{"a", "1"}}},
-      {"/*a:1,", {{"a", "1"}}},
-      {",ke", {{"a", "1"}}},
-      {",key", {{"a", "1"}}},
-      {",key:", {{"a", "1"}}},
-      {",key:v", {{"a", "1"}, {"key", "v"}}},
-      {",key:v ", {{"a", "1"}, {"key", "v"}}},
-      {",key:v w", {{"a", "1"}, {"key", "v w"}}},
-      {",b:3*", {{"a", "1"}, {"key", "v w"}, {"b", "3"}}},
-  };
-  for (const auto& c : cases) {
-    const std::string cut =
-        statement.substr(0, statement.find(c.until) + std::char_traits<char>::length(c.until));
-    EXPECT_EQ(read(cut, true).pairs, c.pairs) << cut;
-    EXPECT_TRUE(read(cut, true).is_truncated) << cut;
-  }
-}
-
-// Wherever a statement is truncated, its tags are a prefix of the whole statement's tags.
-TEST(CutTest, NoCutInventsATag) {
-  const std::string statements[] = {
-      "/*a='1',b='two%20words'*/ SELECT E'\\'' /* x /* y */ */, $$ /*d='4'*/ $$ /*c='3',e='\\'%41'*/;",
-      "/*a:1,b:2,c d*/ SELECT 'x' -- y\n /*z:26,y:25, x:24*/",
-  };
-  for (const std::string& statement : statements) {
-    const Pairs whole = pairs(statement);
-    for (std::size_t length = 0; length < statement.size(); length++) {
-      const Pairs some = read(statement.substr(0, length), true).pairs;
-      ASSERT_LE(some.size(), whole.size()) << length;
-      for (std::size_t i = 0; i < some.size(); i++) {
-        EXPECT_EQ(some[i].first, whole[i].first) << length;
-        EXPECT_EQ(whole[i].second.compare(0, some[i].second.size(), some[i].second), 0) << length;
-        if (i + 1 < some.size()) {
-          EXPECT_EQ(some[i].second, whole[i].second) << length;
-        }
-      }
-    }
-  }
-}
-
 // --- the route ---
 
 std::string route(const std::string& statement) {
   Tags tags;
   char text[kRouteSize];
-  read_tags(statement.data(), statement.size(), false, &tags);
+  read(statement, &tags);
   const bool has_route = write_route(tags, text);
   EXPECT_EQ(has_route, text[0] != '\0');
   return text;
@@ -494,6 +386,67 @@ TEST(RouteTest, IsCutBetweenCharacters) {
   EXPECT_EQ(route("/*route='" + std::string(kRouteSize - 2, 'x') + "%C3%A9'*/"),
             std::string(kRouteSize - 2, 'x'));
   EXPECT_EQ(route("/*route='" + std::string(500, 'x') + "'*/"), std::string(kRouteSize - 1, 'x'));
+}
+
+// --- the place in the source ---
+
+std::string code(const std::string& statement) {
+  Tags tags;
+  char text[kCodeSize];
+  read(statement, &tags);
+  const bool has_code = write_code(tags, text);
+  EXPECT_EQ(has_code, text[0] != '\0');
+  return text;
+}
+
+TEST(CodeTest, IsKnownByTheKeysThatPeopleUse) {
+  EXPECT_EQ(code("/*code='app/orders.py%3A42%20get_orders'*/"), "app/orders.py:42 get_orders");
+  EXPECT_EQ(code("/*source_location:app/models/order.rb:12:in `find'*/"), "app/models/order.rb:12:in `find'");
+  EXPECT_EQ(code("/*code.filepath='src/a.js',code.lineno='7',code.function='get'*/"), "src/a.js:7 get");
+  EXPECT_EQ(code("/*code.file.path='src/a.js',code.line.number='7',code.function.name='get'*/"),
+            "src/a.js:7 get");
+  EXPECT_EQ(code("/*file='a.go',line='9',function='main.get'*/"), "a.go:9 main.get");
+  EXPECT_EQ(code("/*file='a.go',line='9',func='main.get'*/"), "a.go:9 main.get");
+  EXPECT_EQ(code("/*file='a.go'*/"), "a.go");
+  EXPECT_EQ(code("/*line='9',function='main.get'*/"), "");
+  EXPECT_EQ(code("/*route='/orders'*/"), "");
+  EXPECT_EQ(code("/*code=''*/"), "");
+}
+
+TEST(CodeTest, WhatSaysAllOfItWins) {
+  EXPECT_EQ(code("/*file='a',line='1',code.filepath='b',code='c:2'*/"), "c:2");
+  EXPECT_EQ(code("/*file='a',line='1',code.filepath='b'*/"), "b");
+}
+
+TEST(CodeTest, IsCutAtTheStartOfThePath) {
+  const std::string tail = "/app/orders.py:42 get";
+  const std::string whole = code("/*code='" + std::string(200, 'x') + tail + "'*/");
+  EXPECT_EQ(whole, std::string(kCodeSize - 1 - tail.size(), 'x') + tail);
+  EXPECT_EQ(code("/*code='" + std::string(100, 'y') + "%C3%A9" + std::string(kCodeSize - 2, 'x') + "'*/"),
+            std::string(kCodeSize - 2, 'x'));
+}
+
+// --- a list of tags, as in the setting ---
+
+TEST(TagListTest, IsEmptyOrCorrect) {
+  EXPECT_EQ(check_tag_list(""), TagListError::kNone);
+  EXPECT_EQ(check_tag_list("route='/orders',job='night%20ly'"), TagListError::kNone);
+  EXPECT_EQ(check_tag_list(" a='1' , b='2' "), TagListError::kNone);
+  EXPECT_EQ(check_tag_list(("a='" + std::string(kTagValueSize - 1, 'x') + "'").c_str()), TagListError::kNone);
+}
+
+TEST(TagListTest, ErrorsAreToldApart) {
+  const char* const malformed[] = {
+      "route", "route=/orders", "route:/orders", "a='1',", "a='1' b='2'", "a='1", "+a='1'", "'", " "};
+  for (const char* text : malformed) EXPECT_EQ(check_tag_list(text), TagListError::kFormat) << text;
+  EXPECT_EQ(check_tag_list("a='*/ DROP TABLE x; /*'"), TagListError::kComment);
+  EXPECT_EQ(check_tag_list("a='/*'"), TagListError::kComment);
+  EXPECT_EQ(check_tag_list(("a='" + std::string(kTagValueSize, 'x') + "'").c_str()), TagListError::kLimits);
+  EXPECT_EQ(check_tag_list((std::string(kTagKeySize, 'k') + "='1'").c_str()), TagListError::kLimits);
+  std::string many;
+  for (int i = 0; i <= kMaxTags; i++) many += (i > 0 ? ",a" : "a") + std::to_string(i) + "='1'";
+  EXPECT_EQ(check_tag_list(many.c_str()), TagListError::kLimits);
+  EXPECT_EQ(check_tag_list(std::string(kMaxTagList + 1, 'x').c_str()), TagListError::kTooLong);
 }
 
 }  // namespace

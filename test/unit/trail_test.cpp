@@ -79,8 +79,22 @@ class TrailTest : public testing::Test {
   }
 
   void add(XactSeq xact_seq, const std::string& text, XactSeq kept = kNobody) {
-    trail_->add(xact_seq, kept, WallTime{static_cast<std::int64_t>(text.size())}, text.size(),
-                TextSpan{text.c_str(), static_cast<int>(text.size())});
+    trail_->add(xact_seq, kept,
+                TrailStatement{WallTime{static_cast<std::int64_t>(text.size())}, text.size(), Micros{0},
+                               TextSpan{text.c_str(), static_cast<int>(text.size())}});
+  }
+
+  // Adds a statement of transaction 7, and tells its time and how long the session has been idle so far.
+  void run(const std::string& text, std::int64_t at, std::int64_t idle_sum, std::uint64_t query_id = 1) {
+    trail_->add(7, kNobody,
+                TrailStatement{WallTime{at}, query_id, Micros{idle_sum},
+                               TextSpan{text.c_str(), static_cast<int>(text.size())}});
+  }
+
+  std::vector<TrailEntry> entries(XactSeq xact_seq = 7) const {
+    std::vector<TrailEntry> copy(kMaxTrailSize);
+    copy.resize(static_cast<std::size_t>(trail_->read(xact_seq, copy.data())));
+    return copy;
   }
 
   std::string read(XactSeq xact_seq) const {
@@ -116,7 +130,7 @@ TEST_F(TrailTest, HoldsTheStatementsOfATransactionInTheirOrder) {
   EXPECT_EQ(read(1), "");
 }
 
-TEST_F(TrailTest, KeepsTheNewest) {
+TEST_F(TrailTest, KeepsTheFirstTwoAndTheNewest) {
   for (int capacity : {1, 2, 3, 8, kMaxTrailSize}) {
     make(capacity);
     std::vector<std::string> all;
@@ -124,12 +138,56 @@ TEST_F(TrailTest, KeepsTheNewest) {
       all.push_back(std::to_string(i));
       add(5, all.back());
       const std::size_t room = static_cast<std::size_t>(capacity);
+      const std::size_t kept = room > 2 ? 2 : room - 1;
+      const std::size_t omitted = all.size() < room ? 0 : all.size() - room;
       std::string expected;
-      for (std::size_t k = all.size() < room ? 0 : all.size() - room; k < all.size(); k++)
-        expected += (expected.empty() ? "" : " ") + all[k];
+      for (std::size_t k = 0; k < all.size(); k++)
+        if (k < kept || k >= kept + omitted) expected += (expected.empty() ? "" : " ") + all[k];
       ASSERT_EQ(read(5), expected) << capacity;
+      const std::vector<TrailEntry> copy = entries(5);
+      for (std::size_t k = 0; k < copy.size(); k++)
+        ASSERT_EQ(copy[k].omitted, k == kept ? omitted : 0U) << capacity << " " << k;
     }
   }
+}
+
+TEST_F(TrailTest, TheSameStatementInARowIsOneEntry) {
+  make(3);
+  run("BEGIN", 10, 0, 0);
+  run("SELECT NULL", 20, 5);
+  run("SELECT NULL", 30, 12);
+  run("SELECT NULL", 40, 20);
+  run("SELECT NULL", 50, 20, 2);
+  run("SELECT NUL", 60, 20, 2);
+  run("BEGIN", 70, 30, 0);
+  run("BEGIN", 80, 31, 0);
+  const std::vector<TrailEntry> copy = entries();
+  ASSERT_EQ(copy.size(), 3U);
+  EXPECT_EQ(copy[0].count, 1U);
+  EXPECT_EQ(copy[0].last_at, WallTime{10});
+  EXPECT_EQ(copy[1].count, 3U);
+  EXPECT_EQ(copy[1].at, WallTime{20});
+  EXPECT_EQ(copy[1].last_at, WallTime{40});
+  EXPECT_EQ(copy[1].idle_before, Micros{5});
+  EXPECT_EQ(copy[1].idle_within, Micros{15});
+  EXPECT_EQ(copy[2].count, 2U) << "also when it is full";
+  EXPECT_EQ(copy[2].omitted, 2U);
+  EXPECT_EQ(copy[2].idle_before, Micros{10});
+  EXPECT_EQ(copy[2].idle_within, Micros{1});
+}
+
+TEST_F(TrailTest, IdleTimeCountsFromTheStartOfTheTransaction) {
+  make(8);
+  run("BEGIN", 10, 1000);
+  run("SELECT 1", 20, 1007);
+  run("SELECT 2", 30, -1);
+  run("SELECT 2", 30, -1);
+  const std::vector<TrailEntry> copy = entries();
+  ASSERT_EQ(copy.size(), 3U);
+  EXPECT_EQ(copy[0].idle_before, Micros{0});
+  EXPECT_EQ(copy[1].idle_before, Micros{7});
+  EXPECT_LT(copy[2].idle_before, Micros{0}) << "not known";
+  EXPECT_LT(copy[2].idle_within, Micros{0});
 }
 
 TEST_F(TrailTest, TheNextTransactionBeginsAnew) {
@@ -168,11 +226,14 @@ TEST_F(TrailTest, AFullTextFits) {
   EXPECT_EQ(read(0), text + " y");
 }
 
-// Whole: consecutive statements of one transaction, each with the text that belongs to its number.
+// Whole: consecutive statements of one transaction but for those said to be omitted, each with the text that
+// belongs to its number.
 bool is_whole(const TrailEntry* copy, int count, XactSeq xact_seq) {
+  std::uint64_t expected = copy[0].query_id;
   for (int i = 0; i < count; i++) {
     const std::uint64_t number = copy[i].query_id;
-    if (number != copy[0].query_id + static_cast<std::uint64_t>(i) || number / 100 != xact_seq) return false;
+    expected += copy[i].omitted;
+    if (number != expected++ || number / 100 != xact_seq) return false;
     if (copy[i].length != number % kTrailTextSize ||
         copy[i].at != WallTime{static_cast<std::int64_t>(number)})
       return false;
@@ -195,8 +256,9 @@ TEST_F(TrailTest, AReaderOfAnotherThreadNeverSeesATornTrail) {
     for (std::uint64_t number = 0; !stop.load(std::memory_order_relaxed); number++) {
       const XactSeq xact_seq = number / 100;
       std::memset(text, static_cast<char>('A' + number % 26), sizeof(text));
-      trail_->add(xact_seq, xact_seq / 10 * 10, WallTime{static_cast<std::int64_t>(number)}, number,
-                  TextSpan{text, static_cast<int>(number % kTrailTextSize)});
+      trail_->add(xact_seq, xact_seq / 10 * 10,
+                  TrailStatement{WallTime{static_cast<std::int64_t>(number)}, number, Micros{0},
+                                 TextSpan{text, static_cast<int>(number % kTrailTextSize)}});
       written.store(number, std::memory_order_release);
       dawdle(static_cast<unsigned>(number * 7 % 1000));  // a writer without pauses would starve the reader
     }

@@ -161,6 +161,19 @@ void update_tag_text(TagText* text, XactSeq xact_seq, const TagComments& comment
   append_setting(text, setting);
 }
 
+void add_shown_statement(TagText* text, const char* statement, std::size_t length, bool is_cut) {
+  if (is_cut && text->length > 0) return;
+  const TagComments comments = find_tag_comments(statement, length);
+  if (comments.is_empty() || !has_tags(comments)) return;
+  const TagText before = *text;
+  clear(text);
+  text->is_truncated = comments.is_truncated;
+  append_comments(text, comments.leading);
+  append_comments(text, comments.trailing);
+  text->comments_length = text->length;
+  append_comments(text, Span{before.text + before.comments_length, before.text + before.length});
+}
+
 void read_tags(const TagText& text, Tags* tags) {
   read_tags(text.text, text.length, tags);
   if (text.is_truncated) tags->is_truncated = true;

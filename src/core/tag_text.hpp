@@ -62,6 +62,10 @@ inline void clear(TagText* text) {
 // ("": none; a correct one, see check_tag_list()).
 void update_tag_text(TagText* text, XactSeq xact_seq, const TagComments& comments, const char* setting);
 
+// Takes over the tags of the statement that the session shows, which is newer if it failed before it ran: in a
+// syntax error, for one. `is_cut`: its end is missing, so it only counts if the text is empty.
+void add_shown_statement(TagText* text, const char* statement, std::size_t length, bool is_cut);
+
 // Reads the tags of the text.
 void read_tags(const TagText& text, Tags* tags);
 

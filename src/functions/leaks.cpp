@@ -119,7 +119,7 @@ ReadResult read_leak(int index, Now now, LiveLeak* leak, char* statement, TrailE
   if (!slot.contention.read(&leak->contention)) return ReadResult::kMoved;
   if (leak->contention.leak_id != episode.leak_id) leak->contention = Contention{};
   leak->trail_length = read_trail(index, episode.xact_seq, trail);
-  read_episode_tags(index, episode, &leak->tags);
+  read_episode_tags(index, episode, statement, &leak->tags);
   if (status_version(index) != version || slot.backend.report().ended_count != report.ended_count)
     return ReadResult::kMoved;
 

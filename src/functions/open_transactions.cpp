@@ -54,7 +54,7 @@ ReadResult read_transaction(int index, OpenTransaction* found) {
                            pgstat_track_activity_query_size, &length))
     return ReadResult::kMoved;
   found->trail_length = read_trail(index, found->block.xact_seq, found->trail);
-  backend.read_tags(found->block.xact_seq, &found->tags);
+  read_tags_of(index, found->block.xact_seq, found->statement, &found->tags);
   const bool is_unchanged =
       status_version(index) == version && backend.report().ended_count == report.ended_count;
   return is_unchanged ? ReadResult::kSeen : ReadResult::kMoved;

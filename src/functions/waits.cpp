@@ -156,11 +156,15 @@ void add_row(Report* report, const Behind& wait, const Root* root) {
   report->is_shown[wait.node] = true;
 }
 
-// The route that the tags of its transaction name; nullptr: none.
+// The route that the tags of its transaction name, or of its last one; nullptr: none.
 const char* read_route(const Participant& participant) {
+  if (participant.slot >= shared->slot_count) return nullptr;  // no session
+  const TransactionReport report = session_slot(participant.slot).backend.report();
+  const TransactionBlock block = current_block(combine(participant.entry, report));
+  const XactSeq xact_seq = block.exists ? block.xact_seq : report.ended_count - 1;
   TagText text;
   Tags tags;
-  read_newest_tags(participant.slot, &text);
+  read_tags_of(participant.slot, xact_seq, participant.statement, &text);
   read_tags(text, &tags);
   return route_text(tags, participant.login.encoding);
 }

@@ -92,7 +92,7 @@ void open_episode(TrackedSession session, const SessionSnapshot& snapshot, const
   shared->counters.leaks++;
   TagText text;
   Tags tags;
-  read_episode_tags(session.index(), episode, &text);
+  read_episode_tags(session.index(), episode, snapshot.details->statement, &text);
   read_tags(text, &tags);
   log_episode_opened(episode, decision.detection.age, snapshot.details->statement, tags);
   queue_event(EventKind::kOpened, session.index(), episode, snapshot.details->statement);

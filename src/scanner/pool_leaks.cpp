@@ -16,7 +16,7 @@ namespace pgleak {
 namespace {
 
 void read_place(int index, const Episode& episode, LeakOrigin* origin) {
-  read_episode_tags(index, episode, &sampler->tag_text);
+  read_episode_tags(index, episode, sampler->statement, &sampler->tag_text);
   read_tags(sampler->tag_text, &sampler->tags);
   write_route(sampler->tags, origin->route);
   write_code(sampler->tags, origin->code);

@@ -83,7 +83,7 @@ bool put_event(EventKind kind, int index, const Episode& episode, const char* te
   event->episode = episode;
   copy_worst_moment(index, episode, event);
   if (is_session && kind == EventKind::kOpened)
-    read_episode_tags(index, episode, &event->tags);
+    read_episode_tags(index, episode, text, &event->tags);
   else
     clear(&event->tags);
   event->trail_length = is_session ? read_trail(index, episode.xact_seq, event->trail()) : 0;

@@ -145,17 +145,26 @@ int read_trail(int index, XactSeq xact_seq, TrailEntry* copy) {
   return trail == nullptr ? 0 : trail->read(xact_seq, copy);
 }
 
-void read_newest_tags(int index, TagText* text) {
-  const BackendSlot& backend = session_slot(index).backend;
-  const XactSeq next = backend.report().ended_count;
-  if (!backend.read_tags(next, text)) backend.read_tags(next - 1, text);
+namespace {
+
+void add_shown_statement(const char* statement, TagText* text) {
+  const std::size_t length = strlen(statement);
+  const bool is_cut = length >= static_cast<std::size_t>(pgstat_track_activity_query_size) - 1;
+  add_shown_statement(text, statement, length, is_cut);
 }
 
-void read_episode_tags(int index, const Episode& episode, TagText* text) {
-  if (episode.is_session_level)
-    read_newest_tags(index, text);
-  else
-    session_slot(index).backend.read_tags(episode.xact_seq, text);
+}  // namespace
+
+void read_tags_of(int index, XactSeq xact_seq, const char* statement, TagText* text) {
+  session_slot(index).backend.read_tags(xact_seq, text);
+  add_shown_statement(statement, text);
+}
+
+void read_episode_tags(int index, const Episode& episode, const char* statement, TagText* text) {
+  if (!episode.is_session_level) return read_tags_of(index, episode.xact_seq, statement, text);
+  const XactSeq next = session_slot(index).backend.report().ended_count;
+  read_tags_of(index, next, statement, text);
+  if (text->length == 0) read_tags_of(index, next - 1, statement, text);
 }
 
 void install_shared_memory_hooks() {

@@ -167,12 +167,13 @@ Trail* trail_of(int index);
 // Copies the trail of transaction `xact_seq` in slot `index`, as Trail::read does. Returns 0 without trails.
 int read_trail(int index, XactSeq xact_seq, TrailEntry* copy);
 
-// Copies the tags of the newest transaction of the session in slot `index`, which may have ended. Empty if
-// there are none.
-void read_newest_tags(int index, TagText* text);
+// Copies the tags of transaction `xact_seq` of the session in slot `index`. Empty if there are none.
+// `statement`: what the session shows, with a NUL at its end.
+void read_tags_of(int index, XactSeq xact_seq, const char* statement, TagText* text);
 
-// The same for an episode: the tags of its transaction, unless it goes beyond transactions.
-void read_episode_tags(int index, const Episode& episode, TagText* text);
+// The same for an episode: the tags of its transaction or, if it goes beyond transactions, of the newest one
+// that has any, this or the one before.
+void read_episode_tags(int index, const Episode& episode, const char* statement, TagText* text);
 
 // Makes the postmaster reserve and initialize the memory. Call from _PG_init only. Never ereports.
 void install_shared_memory_hooks();

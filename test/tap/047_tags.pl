@@ -93,6 +93,9 @@ sub test_ways_to_send
 	has_route($session, '/failed', 'a statement that fails');
 	is($node->safe_psql('postgres', "SELECT state FROM pgleak.leaks WHERE pid = $session->{pid}"),
 		'idle in transaction (aborted)', 'its block is aborted');
+	$session->do('ROLLBACK', 'BEGIN');
+	$session->ask(tagged('SELECT * FROM nowhere', '/nowhere'));
+	has_route($session, '/nowhere', 'one that fails before it runs');
 	$session->do('ROLLBACK');
 	$session->close;
 	return;

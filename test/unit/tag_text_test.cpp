@@ -132,6 +132,21 @@ TEST(TagTextTest, TheSettingChangesBesideTheComments) {
   EXPECT_EQ(writer.tags(), "route=/orders");
 }
 
+TEST(TagTextTest, AStatementThatFailedBeforeItRanCountsAsFarAsItIsShown) {
+  const auto shown = [](Writer writer, const std::string& statement, bool is_cut = false) {
+    add_shown_statement(&writer.text, statement.data(), statement.size(), is_cut);
+    return writer.tags();
+  };
+  Writer writer;
+  EXPECT_EQ(shown(writer, "SELEC 1 /*route='/orders'*/"), "route=/orders");
+  EXPECT_EQ(shown(writer, "/*route='/orders'*/ SELECT '" + std::string(80, 'x'), true), "route=/orders");
+  writer.run(1, "SELECT 1 /*route='/cart'*/", "job='x'");
+  EXPECT_EQ(shown(writer, "SELEC 1 /*route='/orders'*/"), "route=/orders,job=x");
+  EXPECT_EQ(shown(writer, "SELECT NULL"), "route=/cart,job=x");
+  EXPECT_EQ(shown(writer, "/* ping */ SELECT 1"), "route=/cart,job=x");
+  EXPECT_EQ(shown(writer, "/*route='/orders'*/ SELECT '" + std::string(80, 'x'), true), "route=/cart,job=x");
+}
+
 TEST(TagTextTest, ASettingWithoutRoomIsKnownToBeMissing) {
   const std::string comment = "/*a:" + std::string(500, 'x') + "*/";
   const std::string setting = "b='" + std::string(511, 'y') + "'";

@@ -117,24 +117,16 @@ void publish_end(TransactionEnd how) {
   my_slot->backend.publish_end(how, WallTime::none());
 }
 
+// The usual ones first.
 void on_transaction_event(XactEvent event, void*) {
-  switch (event) {
-    case XACT_EVENT_PRE_COMMIT:
-    case XACT_EVENT_PRE_PREPARE:
-      // Before the slot is claimed there is no handler, and nothing to withdraw.
-      if (my_slot != nullptr) begin_transaction_end();
-      break;
-    case XACT_EVENT_COMMIT:
-      publish_end(TransactionEnd::kCommitted);
-      break;
-    case XACT_EVENT_PREPARE:
-      publish_end(TransactionEnd::kPrepared);
-      break;
-    case XACT_EVENT_ABORT:
-      publish_end(TransactionEnd::kRolledBack);
-      break;
-    default:
-      break;
+  if (event == XACT_EVENT_COMMIT) return publish_end(TransactionEnd::kCommitted);
+  if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) {
+    // Before the slot is claimed there is no handler, and nothing to withdraw.
+    if (my_slot != nullptr) begin_transaction_end();
+  } else if (event == XACT_EVENT_PREPARE) {
+    publish_end(TransactionEnd::kPrepared);
+  } else if (event == XACT_EVENT_ABORT) {
+    publish_end(TransactionEnd::kRolledBack);
   }
 }
 

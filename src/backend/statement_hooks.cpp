@@ -174,6 +174,13 @@ bool begins_transaction(const TransactionStmt* statement) {
   return my_trail == nullptr || my_slot->backend.report().ended_count != my_slot->backend.watched();
 }
 
+// True if the trail is all that the statement is of interest to.
+[[gnu::always_inline]] inline bool is_plain_begin(const Node* statement) {
+  return my_trail != nullptr && needs_no_care() && IsA(statement, TransactionStmt) &&
+         begins_transaction(reinterpret_cast<const TransactionStmt*>(statement)) && has_no_idle_time() &&
+         is_bare_begin();
+}
+
 // COMMIT PREPARED and ROLLBACK PREPARED end another transaction within this one, unless they are about to
 // fail because of a block. A cancel that is pending when they come to wait for a standby would report a
 // commit that no standby has.
@@ -208,6 +215,12 @@ void before_transaction_statement(const TransactionStmt* statement) {
                                          ProcessUtilityContext context, ParamListInfo parameters,
                                          QueryEnvironment* environment, DestReceiver* destination,
                                          QueryCompletion* completion) {
+  if (is_plain_begin(statement->utilityStmt)) {
+    if (is_clients_statement(statement))
+      remember(statement, query, Message{debug_query_string, strlen("BEGIN")});
+    return next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
+                        completion);
+  }
   const Meaning meaning = before_utility(statement, query, context == PROCESS_UTILITY_TOPLEVEL);
   if (meaning == Meaning::kNothing)
     return next_utility(statement, query, is_read_only_tree, context, parameters, environment, destination,
@@ -235,11 +248,11 @@ void process_utility(PlannedStmt* statement, const char* query, bool is_read_onl
 
 // Not ExecutorStart, because a client that fetches a result in parts starts its statement once, and is idle
 // between its runs. `rest` differs between versions of the server.
-template <typename... Rest>
+template <bool has_trails, typename... Rest>
 void executor_run(QueryDesc* query, ScanDirection direction, uint64 count, Rest... rest) {
   if (!needs_no_care() || !count_idle_time()) prepare_run();
   const Message message = note_tags();
-  if (my_trail != nullptr && begins_clients_statement(query->plannedstmt, direction))
+  if (has_trails && my_trail != nullptr && begins_clients_statement(query->plannedstmt, direction))
     remember(query->plannedstmt, query->sourceText, message);
   next_executor_run(query, direction, count, rest...);
 }
@@ -250,7 +263,10 @@ void install_statement_hooks() {
   next_utility = ProcessUtility_hook != nullptr ? ProcessUtility_hook : standard_ProcessUtility;
   ProcessUtility_hook = process_utility;
   next_executor_run = ExecutorRun_hook != nullptr ? ExecutorRun_hook : standard_ExecutorRun;
-  ExecutorRun_hook = executor_run;
+  if (settings.trail_size > 0)
+    ExecutorRun_hook = executor_run<true>;
+  else
+    ExecutorRun_hook = executor_run<false>;
 }
 
 }  // namespace pgleak

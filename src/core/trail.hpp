@@ -173,7 +173,8 @@ inline TextSpan statement_text(const char* source, int location, int length) {
                                       : find_statement_text(source, location, length);
 }
 
-inline void TrailRing::add(int capacity, XactSeq xact_seq, const TrailStatement& statement) {
+[[gnu::always_inline]] inline void TrailRing::add(int capacity, XactSeq xact_seq,
+                                                  const TrailStatement& statement) {
   const std::uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
@@ -213,7 +214,8 @@ inline void TrailRing::add(int capacity, XactSeq xact_seq, const TrailStatement&
   version_.store(version + 2, std::memory_order_release);
 }
 
-inline void Trail::add(XactSeq xact_seq, XactSeq kept, const TrailStatement& statement) {
+[[gnu::always_inline]] inline void Trail::add(XactSeq xact_seq, XactSeq kept,
+                                              const TrailStatement& statement) {
   TrailRing* used = ring(current_);
   if (used->xact_seq() != xact_seq && used->xact_seq() == kept) {
     current_ = 1 - current_;

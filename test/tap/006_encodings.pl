@@ -150,7 +150,7 @@ sub test_untranslatable
 }
 
 # Tags of any bytes, as they are and percent-encoded, from every encoding into that of $database. What is encoded is UTF-8
-# if it can be. The statements are short enough for track_activity_query_size to hold them.
+# if it can be.
 sub test_tags
 {
 	my ($database, $encoding, %expected) = @_;
@@ -160,12 +160,12 @@ sub test_tags
 	for my $source (sort keys %characters)
 	{
 		my $raw = $characters{$source}[0];
-		# The last ones are cut at every offset within the character.
+		# The last ones are longer than a value may be, so they are cut, at every offset within the character.
 		push @sessions,
 		  map { leak($node, dbname => $source, query => $_) }
 		  "/*raw='$raw',utf8='%C3%A9%E2%82%AC'*/ SELECT '$source'",
 		  "/*a='%E9',b='%FF%FEx',c='%C0%AFx',%E9%ED%A0%80='%00%01%22%5C'*/ SELECT '$source'",
-		  map { 'SELECT ' . ('1' x (70 - $_)) . " /*cut='" . ($raw x 40) . "'*/" } 0 .. length($raw) - 1;
+		  map { "SELECT 1 /*cut='" . ('x' x $_) . ($raw x (600 / length $raw)) . "'*/" } 0 .. length($raw) - 1;
 		$cut += length $raw;
 	}
 	push @sessions, leak($node, dbname => 'sql_ascii', query => "/*bytes='$_'*/ SELECT 1") for @invalid;

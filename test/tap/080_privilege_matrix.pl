@@ -31,12 +31,14 @@ my %may_change = (rules => { INSERT => 'writer', UPDATE => 'writer', DELETE => '
 
 my %may_execute = (
 	(map { $_ => $everybody } qw(read_leaks read_pools read_idle_times read_waits read_horizon limits_for cancel terminate fit_text format_duration route_of
-		normalize_application_name)),
-	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report choose_limits)),
+		normalize_application_name short_code read_transactions open_transactions)),
+	(map { $_ => 'monitor' } qw(read_stats read_outcomes scan metric_label report choose_limits timeline)),
 	(map { $_ => '' } qw(reset note_rule_change)));
 
-# 1: a superuser may change it in a session; 0: nobody may, it is the server's.
+# 1: a superuser may change it in a session; 0: nobody may, it is the server's; 2: it says something about the session, so
+# that everybody may.
 my %is_for_sessions = (
+	'pgleak.tags' => 2,
 	(map { ("pgleak.$_" => 1) } qw(idle_leak_after idle_cancel_after idle_terminate_after
 		transaction_leak_after transaction_cancel_after transaction_terminate_after
 		blocking_leak_after blocking_cancel_after blocking_terminate_after prepared_leak_after action_min_impact)),
@@ -179,13 +181,15 @@ sub test_settings
 		my $value = sql("SHOW $setting");
 		for my $role (sort keys %roles)
 		{
-			my $may = $setting eq $granted_setting ? 'setter' : '';
+			my $may = $is_for_sessions{$setting} == 2 ? $everybody : $setting eq $granted_setting ? 'setter' : '';
 			my $check = sub {
 				my ($way, $is_allowed) = @_;
 				if ($is_for_sessions{$setting}) { check($role, "$way $setting", $is_allowed, $way =~ $for_oneself ? $may : '') }
 				else { never($role, "$way $setting", $is_allowed) }
 			};
-			$check->($_, try($role, sprintf $ways{$_}, $setting, "'$value'", "'$setting'") eq '') for sort keys %ways;
+			# Whom one may give what everybody has is the server's business.
+			my @ways = grep { $is_for_sessions{$setting} < 2 || $_ =~ $for_oneself } sort keys %ways;
+			$check->($_, try($role, sprintf $ways{$_}, $setting, "'$value'", "'$setting'") eq '') for @ways;
 			$check->('SET when connecting by ' . $_->[0], connects($role, @$_[ 1, 2 ]))
 			  for [ 'PGOPTIONS', options => "-c $setting=$value" ], [ 'name', $setting => $value ];
 			session_of($role)->ask("ALTER SYSTEM RESET $setting");
@@ -378,7 +382,7 @@ sub test_report
 	eventually_recorded($node, $_, 'cancelled', 'a session of hostile names leaks and is cancelled') for @leaks;
 	my $report = session_of('monitor')->ask('SELECT pgleak.report()');
 	my %expected = map { $_ => 1 } qw(!doctype html head meta link title style body h1 h2 p div b span svg g rect line table thead
-		tbody tr th td br code path h3);
+		tbody tr th td br code path h3 details summary);
 	my @tags = map { lc } $report =~ m{<\s*/?\s*([^\s>/]+)}g;
 	never('ordinary', "bring the tag $_ into the report", !$expected{$_}) for @tags;
 	never('ordinary', "bring the attribute $_ into the report", 1) for $report =~ /<[^>]*\b(on\w+|src)\s*=/g;

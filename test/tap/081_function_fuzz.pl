@@ -27,6 +27,7 @@ my %values = (
 		"'1 day'", "'10 years'", "'11 years'" ],
 	'timestamp with time zone' => [ "'infinity'", "'-infinity'", "'epoch'", 'now()', "'4713-01-01 BC'", "'294276-12-31 23:59:59'",
 		"'2026-02-30'", "now() + '1 us'", "now() - '1 day'" ],
+	bigint => [qw(-9223372036854775808 -1 0 1 9223372036854775807)],
 	text => [ $long, "'<b>&\"'''", "E'\\n\\r\\t\\b\\x1b[2J'", "U&'\\+01F4A7\\FFFD\\202E'", "'%'", "repeat('%_', 1000)", "'a' || $long" ],
 	'text[]' => [ "'{}'", "'{NULL}'", "ARRAY[$long]", "'{{a,b},{c,d}}'", "array_fill(''::text, ARRAY[10000])" ],
 	jsonb => [ "'null'", "'[]'", "'\"route\"'", "'{\"route\": null}'", "'{\"route\": {\"a\": [1]}}'", "'{\"controller\": 1e300}'",
@@ -34,7 +35,7 @@ my %values = (
 
 # Calls of a function: each argument takes each of its values while the others stay ordinary, then all of them together take
 # a value each, then there are too few and too many.
-my %ordinary = (integer => '1', interval => "'1 hour'", 'timestamp with time zone' => "'2026-01-01'", text => "'a'",
+my %ordinary = (integer => '1', bigint => '1', interval => "'1 hour'", 'timestamp with time zone' => "'2026-01-01'", text => "'a'",
 	'text[]' => "'{a}'", jsonb => "'{\"route\": \"a\"}'");
 
 sub calls

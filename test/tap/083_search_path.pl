@@ -135,7 +135,7 @@ sub test_use
 	my ($victim) = @_;
 	my %arguments = (
 		fit_text => q('a text' , 3), format_duration => q('90 s'), route_of => q('{"controller": "a", "action": "b"}'),
-		metric_label => q('pod-12345'), normalize_application_name => q('pod-12345'), report => q('1 day'),
+		short_code => q('app/orders.py:42 f'), timeline => 1, metric_label => q('pod-12345'), normalize_application_name => q('pod-12345'), report => q('1 day'),
 		limits_for => $victim->{pid}, cancel => $victim->{pid}, terminate => 0);
 	# Temporary objects come before all others, unless a path says where.
 	$victim->do('SET search_path = pg_temp, public, pg_catalog',

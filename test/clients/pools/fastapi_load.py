@@ -36,8 +36,9 @@ def test_leaking(shop):
                       "verdict = 'leaking'")
     shop.pool_becomes("load: until the pool is exhausted, which has a time", name,
                       "leaked = 5 AND exhausted_at <= now()")
-    shop.check(shop.pool("verdict = 'leaking' AND advice LIKE '%%; fix the route /forgotten before raising the pool size'",
-                         name), "load: and the advice names the route", shop.report)
+    shop.check(shop.pool("verdict = 'leaking' AND advice LIKE "
+                         "'%%; fix shop_fastapi.py:%% forgotten (route /forgotten) before raising the pool size'",
+                         name), "load: and the advice names the line and the route", shop.report)
     shop.check(call(url + "/good")[0] == 500, "load: no request gets through any more")
     shop.has_episodes("load: all episodes have the leaking route's tag", name, 5, "tags->>'route' = '/forgotten'")
     shop.stop(server)

@@ -117,10 +117,12 @@ class Scenario(Checks):
     # --- programs ---
 
     def start(self, name, argv, env=None, **options):
-        """Starts a program; what it says goes into a log file."""
+        """Starts a program; what it says goes into a log file. It runs in the directory of the applications, which
+        the companion shows paths relative to, wherever the tests were started."""
         log = open(os.path.join(LOGS, f"{self.role}-{name}.log"), "a")
         program = subprocess.Popen(argv, env={**os.environ, "PGUSER": self.role, **(env or {})}, stderr=log,
-                                   preexec_fn=die_with_parent, **{"stdout": log, "stdin": subprocess.DEVNULL, **options})
+                                   preexec_fn=die_with_parent,
+                                   **{"stdout": log, "stdin": subprocess.DEVNULL, "cwd": APPS, **options})
         program.log = log.name
         self.programs.append(program)
         return program

@@ -185,7 +185,9 @@ $(error $(PG_CONFIG) knows no PGXS: install the server's headers, or set PG_CONF
 endif
 include $(PGXS)
 
-built_for = PostgreSQL $(VERSION) in $(INCLUDEDIR_SERVER)$(if $(PGLEAK_INJECTION), with injection points)
+# A copy of a server elsewhere is the same server; one of the same version that was configured otherwise is not.
+configuration := $(firstword $(shell cksum <$(INCLUDEDIR_SERVER)/pg_config.h))
+built_for = PostgreSQL $(VERSION), configuration $(configuration)$(if $(PGLEAK_INJECTION), with injection points)
 ifneq ($(wildcard $(STAMP)),)
 ifeq ($(filter clean distclean maintainer-clean,$(MAKECMDGOALS)),)
 ifneq ($(strip $(file <$(STAMP))),$(built_for))

@@ -236,7 +236,7 @@ build_for_injection() {
   cp -a "$temp_dir/postgresql" "$build_dir" "$root/"
   give_to_user "$root"
   touch "$injection_build_dir/src/pg/injection.hpp"      # the only file that differs
-  rm "$injection_build_dir/.built-for"                   # the server is a copy, so the other objects fit
+  rm "$injection_build_dir/.built-for"                   # so the other objects fit
   quietly as_user make -j2 -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1
   quietly as_user make -C "$injection_build_dir" "PG_CONFIG=$injection_bindir/pg_config" PGLEAK_INJECTION=1 install
 }

@@ -8,6 +8,8 @@ namespace {
 
 bool is_blank(char c) { return is_space(c) || c == ';'; }
 
+std::size_t length_of(Span span) { return static_cast<std::size_t>(span.end - span.at); }
+
 Span empty_at(const char* at) { return Span{at, at}; }
 
 // The comments before the first token.
@@ -55,26 +57,25 @@ bool has_dashes_before(const char* begin, const char* at) {
   return false;
 }
 
-// True if a comment starts at `start`, by the lexer.
-bool is_comment_at(Span statement, const char* start) {
-  bool is_found = false;
-  const auto compare = [&is_found, start](Span inside, bool) { is_found |= inside.at - 2 == start; };
-  while (!is_found && statement.at < start) {
-    skip_blank(&statement, compare);
-    if (!statement.is_empty()) skip_token(&statement);
-    if (statement.at == start) skip_blank(&statement, compare);
+// The comments after the last token, by the lexer, from the first byte to the last.
+Span lex_trailing(Span statement) {
+  Span found = empty_at(statement.end);
+  skip_blank(&statement, [](Span, bool) {});
+  while (!statement.is_empty()) {
+    skip_token(&statement);
+    found = empty_at(statement.end);
+    skip_blank(&statement, [&found](Span inside, bool is_whole) {
+      if (!is_whole) return;
+      if (found.is_empty()) found.at = inside.at - 2;
+      found.end = inside.end + 2;
+    });
   }
-  return is_found;
-}
-
-// A line comment may hide what looks like the start of a comment. Two dashes in a string look the same.
-bool is_hidden(Span statement, const char* start) {
-  if (!has_dashes_before(statement.at, start)) return false;
-  return statement.end - statement.at > kMaxLexed || !is_comment_at(statement, start);
+  return found;
 }
 
 // The comments after the last token. A correct statement that ends in the mark that ends a comment does not
-// end within a string, so only a line comment could be mistaken.
+// end within a string, so only a line comment could be mistaken. Two dashes in a string look the same; then
+// the lexer tells, once for the whole statement.
 void find_trailing(Span statement, TagComments* found) {
   const bool is_long = statement.end - statement.at > static_cast<std::ptrdiff_t>(kTagTextSize);
   const char* const begin = is_long ? statement.end - kTagTextSize : statement.at;
@@ -87,14 +88,19 @@ void find_trailing(Span statement, TagComments* found) {
       found->is_truncated = found->is_truncated || is_long;
       return;
     }
-    if (is_hidden(statement, start)) return;
-    if (found->trailing.is_empty()) found->trailing.end = end;
+    const bool is_first = found->trailing.is_empty();
+    // What comes before the next comment of the same line has been looked at.
+    const bool is_known =
+        !is_first && std::memchr(start, '\n', length_of(Span{start, found->trailing.at})) == nullptr;
+    if (!is_known && has_dashes_before(statement.at, start)) {
+      if (statement.end - statement.at <= kMaxLexed) found->trailing = lex_trailing(statement);
+      return;
+    }
+    if (is_first) found->trailing.end = end;
     found->trailing.at = start;
     end = start;
   }
 }
-
-std::size_t length_of(Span span) { return static_cast<std::size_t>(span.end - span.at); }
 
 void append(TagText* text, const char* bytes, std::size_t length) {
   std::memcpy(text->text + text->length, bytes, length);

@@ -185,7 +185,7 @@ sub test_keepalive
 	return;
 }
 
-# Whoever may not see a statement sees nothing that is part of it.
+# A role that may not see a statement sees nothing that is part of it.
 sub test_masking
 {
 	$node->safe_psql('postgres', 'CREATE ROLE reader');

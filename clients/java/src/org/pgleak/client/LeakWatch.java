@@ -48,8 +48,8 @@ public final class LeakWatch implements AutoCloseable {
   }
 
   /**
-   * After a terminate, close the connection for the application, so that the pool discards it and has its place back. Whoever
-   * still uses it gets an SQLException, as without this. Off by default.
+   * After a terminate, close the connection for the application, so that the pool discards it and has its place back. Code
+   * that still uses it gets an SQLException, as without this. Off by default.
    */
   public LeakWatch returnTerminated(boolean enabled) {
     returnsTerminated = enabled;
